@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* How every event of a process begins. */
+#ifndef BEGIN_H
+#define BEGIN_H
+
+#include "task.h"
+
+/* Fills everything that says who did it, and zeroes the rest. */
+static __always_inline void begin_event(struct event *e, enum record_kind kind)
+{
+	struct task_struct *task = current_task();
+	__u64 id = bpf_get_current_pid_tgid();
+
+	__builtin_memset(e, 0, sizeof(*e));
+	e->kind = kind;
+	e->time = bpf_ktime_get_ns();
+	e->pid = id >> 32;
+	e->tid = id;
+	e->start = BPF_CORE_READ(task, group_leader, start_boottime);
+	e->table = current_table();
+	BPF_CORE_READ_INTO(&e->comm, task, group_leader, comm);
+}
+
+#endif

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* What the kernel side hands to the Go side. The Go types are generated from
+ * these, so a change here is a change of the recording format: raise
+ * probe.ABI. Widths are fixed, padding is explicit. */
+#ifndef CONTRACT_H
+#define CONTRACT_H
+
+#include "vmlinux.h"
+
+enum record_kind {
+	REC_SOCKET = 1,
+	REC_PAIR,
+	REC_ACCEPT,
+	REC_CONNECT,
+	REC_CLOSE,
+	REC_CLOSE_RANGE,
+	REC_DUP,
+	REC_TCP_STATE,
+	REC_TCP_DESTROY,
+	REC_FORK,
+	REC_EXEC,
+	REC_EXEC_FDS,
+	REC_EXIT,
+	REC_TABLE_EXIT,
+	REC_UNSHARE,
+	REC_STACK,
+};
+
+/* What a socket is. Addresses hold AF_INET in their first four bytes. */
+struct sock_desc {
+	__u16 family;
+	__u16 type;
+	__u16 protocol;
+	__u8 state;
+	__u8 pad;
+	__u16 local_port;  /* host order */
+	__u16 remote_port; /* host order */
+	__u32 netns;
+	__u8 local[16];
+	__u8 remote[16];
+};
+_Static_assert(sizeof(struct sock_desc) == 48, "sock_desc is part of the ABI");
+
+enum event_flag {
+	FLAG_CLOEXEC = 1,
+};
+
+/* One lifecycle event; internal/event documents which kind sets what. */
+struct event {
+	__u32 kind;
+	__u32 pid;
+	__u64 time;
+	__u64 start;
+	__u64 table;
+	__u64 table2;
+	__u64 inode;
+	__u64 inode2;
+	__u64 stack;
+	__u64 begin;
+	__u64 child_start;
+	__u32 child_pid;
+	__u32 tid;
+	__s32 fd;
+	__s32 fd2;
+	__s32 err; /* positive errno */
+	__u8 old_state;
+	__u8 flags;
+	__u8 pad[2];
+	struct sock_desc sock;
+	char comm[16];
+};
+_Static_assert(sizeof(struct event) == 168, "event is part of the ABI");
+
+#define EXEC_FDS_WORDS 64
+
+/* Descriptors open after an exec: a bitmap that starts at first. */
+struct exec_fds {
+	__u32 kind;
+	__u32 pid;
+	__u64 time;
+	__u64 start;
+	__u64 table;
+	__u32 first;
+	__u32 count; /* bits that are valid; a multiple of 64 */
+	__u64 open[EXEC_FDS_WORDS];
+};
+_Static_assert(sizeof(struct exec_fds) == 40 + 8 * EXEC_FDS_WORDS, "exec_fds is part of the ABI");
+
+/* PERF_MAX_STACK_DEPTH of include/uapi/linux/perf_event.h. */
+#define STACK_DEPTH 127
+
+/* A user stack that was not sent before; only depth entries follow. */
+struct stack_record {
+	__u32 kind;
+	__u32 pid;
+	__u64 time;
+	__u64 start;
+	__u64 id;
+	__u64 caller; /* return address of a function without a frame, or 0 */
+	__u32 depth;
+	__u32 pad;
+	__u64 ip[STACK_DEPTH];
+};
+_Static_assert(sizeof(struct stack_record) == 48 + 8 * STACK_DEPTH, "stack_record is part of the ABI");
+
+enum row_flag {
+	ROW_BEGUN = 1 << 0,
+	ROW_WAS_ESTABLISHED = 1 << 1,
+	ROW_BOUND = 1 << 2,
+	ROW_KEEPALIVE = 1 << 3,
+	ROW_CLOEXEC = 1 << 4,
+	ROW_WAITERS = 1 << 5,
+	ROW_RCV_SHUTDOWN = 1 << 6,
+	ROW_SND_SHUTDOWN = 1 << 7,
+};
+
+/* Groups of facts, as event.FactSet has them. */
+enum row_known {
+	KNOWN_QUEUES = 1 << 0,
+	KNOWN_ACTIVITY = 1 << 1,
+	KNOWN_BYTES = 1 << 2,
+	KNOWN_HISTORY = 1 << 3,
+	KNOWN_WAITERS = 1 << 4,
+	KNOWN_KEEPALIVE = 1 << 5,
+	KNOWN_BOUND = 1 << 6,
+	KNOWN_DESCRIPTOR = 1 << 7,
+};
+
+/* One descriptor of one process that refers to a socket. */
+struct row {
+	__u64 time;
+	__u64 start;
+	__u64 table;
+	__u64 inode;
+	__u64 peer_inode;
+	__u64 bytes_in;
+	__u64 bytes_out;
+	__u32 pid;
+	__s32 fd;
+	__u32 recv_q;
+	__u32 send_q;
+	__u32 last_rx; /* jiffies ago */
+	__u32 last_tx; /* jiffies ago */
+	__s32 err;
+	__u16 flags;
+	__u16 known;
+	struct sock_desc sock;
+	char comm[16];
+};
+_Static_assert(sizeof(struct row) == 152, "row is part of the ABI");
+
+enum counter {
+	COUNT_RING_FULL,
+	COUNT_MAP_FULL,
+	COUNT_STACK_MISSING,
+	COUNTERS,
+};
+
+#endif

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Birth: socket, socketpair, accept, accept4. All at return, when the descriptor
+ * exists; a call that blocked since before the attach is seen too. */
+#ifndef CREATE_H
+#define CREATE_H
+
+#include "begin.h"
+#include "sock.h"
+#include "stack.h"
+
+/* Sends the birth of the socket behind fd, if it is one. */
+static __always_inline void born(void *ctx, enum record_kind kind, __s32 fd, __s32 fd2)
+{
+	struct task_struct *task = current_task();
+	struct file *file = file_of(fd);
+	__u64 inode = socket_inode(file);
+	__u64 start, stack;
+	struct event *e;
+	struct sock *sk;
+
+	if (!inode)
+		return;
+	start = BPF_CORE_READ(task, group_leader, start_boottime);
+	stack = take_stack(ctx, task, start);
+	e = reserve(sizeof(*e));
+	if (!e)
+		return;
+	begin_event(e, kind);
+	sk = sock_of(file);
+	describe(&e->sock, sk);
+	if (is_tcp(&e->sock))
+		follow_tcp(sk, inode);
+	e->fd = fd;
+	e->fd2 = fd2;
+	e->inode = inode;
+	if (fd2 >= 0)
+		e->inode2 = socket_inode(file_of(fd2));
+	e->stack = stack;
+	if (cloexec_of(BPF_CORE_READ(task, files), fd))
+		e->flags = FLAG_CLOEXEC;
+	submit(e);
+}
+
+static __always_inline int on_socket_return(struct sys_exit_ctx *ctx)
+{
+	if (ctx->ret >= 0 && current_in_scope())
+		born(ctx, REC_SOCKET, ctx->ret, -1);
+	return 0;
+}
+
+static __always_inline int on_socketpair_return(struct sys_exit_ctx *ctx)
+{
+	__s32 fds[2];
+
+	if (ctx->ret != 0 || !current_in_scope())
+		return 0;
+	/* socketpair(2) has just written them: they can't be paged out in
+	 * practice, but if they are, the next snapshot finds both. */
+	if (bpf_probe_read_user(fds, sizeof(fds), (void *)current_arg(3)))
+		return 0;
+	born(ctx, REC_PAIR, fds[0], fds[1]);
+	born(ctx, REC_PAIR, fds[1], fds[0]);
+	return 0;
+}
+
+static __always_inline int on_accept_return(struct sys_exit_ctx *ctx)
+{
+	if (ctx->ret >= 0 && current_in_scope())
+		born(ctx, REC_ACCEPT, ctx->ret, current_arg(0));
+	return 0;
+}
+
+#endif

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+#ifndef MAPS_H
+#define MAPS_H
+
+#include <bpf/bpf_helpers.h>
+#include "contract.h"
+
+/* Set before load, frozen then: the verifier drops the branches not taken. */
+const volatile __u32 cfg_self;      /* our own process, never traced */
+const volatile __u32 cfg_scope;     /* enum scope_rule, or-ed */
+const volatile __u64 cfg_secret[2]; /* hides kernel addresses, see table_id */
+const volatile bool cfg_stacks;     /* take user stacks at creation */
+
+enum scope_rule {
+	SCOPE_PIDS = 1,     /* only processes in targets */
+	SCOPE_CHILDREN = 2, /* and what they fork from now on */
+	SCOPE_COMM = 4,     /* only names in comms with COMM_ONLY */
+	SCOPE_EXCLUDE = 8,  /* no names in comms with COMM_EXCLUDE */
+};
+
+enum comm_rule {
+	COMM_ONLY = 1,
+	COMM_EXCLUDE = 2,
+};
+
+/* Everything that happened, in order.
+ * inserted in: every handler. read in: the Go consumer. Loss is counted in
+ * counters[COUNT_RING_FULL]. The size is set at load. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 8 << 20);
+} events SEC(".maps");
+
+/* enum counter -> how often.
+ * inserted in: at load. read in: the Go consumer. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, COUNTERS);
+	__type(key, __u32);
+	__type(value, __u64);
+} counters SEC(".maps");
+
+/* Process id -> in scope.
+ * inserted in: Go before attach, process.h at fork. deleted in: process.h when
+ * the last thread exits. read in: scope.h. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 32768);
+	__type(key, __u32);
+	__type(value, __u8);
+} targets SEC(".maps");
+
+/* Process name -> enum comm_rule.
+ * inserted in: Go before attach. deleted in: never, bounded by the command
+ * line. read in: scope.h. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 256);
+	__type(key, char[16]);
+	__type(value, __u32);
+} comms SEC(".maps");
+
+/* What a system call found when it was entered. */
+struct call {
+	__u64 begin;
+	__u64 table;
+	__u64 inode;
+};
+
+/* Thread id -> the call it is in, of those whose entry must be remembered.
+ * inserted in: descriptor.h at entry. deleted in: descriptor.h at return,
+ * process.h when the thread exits in mid-call. read in: descriptor.h. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u32);
+	__type(value, struct call);
+} calls SEC(".maps");
+
+/* struct sock of a TCP socket in scope -> its inode number. A sock outlives its
+ * file, changes state outside any process and its address is reused, so this is
+ * how its states find their socket.
+ * inserted in: create.h, connect.h, snapshot.h. deleted in: tcp.h when the
+ * kernel destroys the sock. read in: tcp.h. The size is set at load. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 131072);
+	__type(key, __u64);
+	__type(value, __u64);
+} tcp_socks SEC(".maps");
+
+/* Stack id -> was sent. Least recently used ones go first; a stack that went is
+ * sent again when it is seen again.
+ * inserted in: stack.h. deleted in: by eviction. read in: stack.h. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u64);
+	__type(value, __u8);
+} stacks_sent SEC(".maps");
+
+/* Room for a stack record, too large for the BPF stack.
+ * inserted in: at load. read in: stack.h. Tracepoint programs do not migrate
+ * and do not nest on a CPU, so one each is enough. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct stack_record);
+} stack_room SEC(".maps");
+
+static __always_inline void count(enum counter which)
+{
+	__u32 key = which;
+	__u64 *n = bpf_map_lookup_elem(&counters, &key);
+
+	if (n)
+		(*n)++;
+}
+
+/* Room for a record of the given size in the ring, or NULL and counted. */
+static __always_inline void *reserve(__u64 size)
+{
+	void *room = bpf_ringbuf_reserve(&events, size, 0);
+
+	if (!room)
+		count(COUNT_RING_FULL);
+	return room;
+}
+
+/* No wakeup: the consumer looks by itself several times a second, and a wakeup
+ * costs ten times what the record does. */
+static __always_inline void submit(void *record)
+{
+	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+}
+
+#endif

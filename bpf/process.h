@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* fork, exec, exit: descriptor tables come and go without any system call on
+ * descriptors. */
+#ifndef PROCESS_H
+#define PROCESS_H
+
+#include "begin.h"
+
+/* In the parent; the child has its table but has not run. */
+static __always_inline int on_fork(struct task_struct *child)
+{
+	__u32 tgid = BPF_CORE_READ(child, tgid);
+	__u64 table = table_id(BPF_CORE_READ(child, files));
+	bool thread = tgid == bpf_get_current_pid_tgid() >> 32;
+	struct event *e;
+	__u8 yes = 1;
+
+	if ((thread && table == current_table()) || !current_in_scope())
+		return 0;
+	if (!thread && (cfg_scope & SCOPE_PIDS)) {
+		if (!(cfg_scope & SCOPE_CHILDREN))
+			return 0;
+		if (bpf_map_update_elem(&targets, &tgid, &yes, BPF_ANY))
+			count(COUNT_MAP_FULL);
+	}
+	e = reserve(sizeof(*e));
+	if (!e)
+		return 0;
+	if (thread) {
+		/* clone(CLONE_THREAD) without CLONE_FILES is unshare from birth. */
+		begin_event(e, REC_UNSHARE);
+		e->table2 = e->table;
+		e->table = table;
+	} else {
+		begin_event(e, REC_FORK);
+		e->table2 = table;
+		e->child_pid = tgid;
+		e->child_start = BPF_CORE_READ(child, start_boottime);
+	}
+	submit(e);
+	return 0;
+}
+
+/* The most parts an exec's descriptors are sent in: 65,536 of them. */
+#define EXEC_PARTS 16
+
+/* After close-on-exec was carried out. No other thread is left, so the table
+ * stands still; sending what is open is exact, whatever was missed before. */
+static __always_inline int on_exec(struct task_struct *task)
+{
+	struct fdtable *fdt;
+	struct event *e;
+	__u32 max;
+
+	if (!current_in_scope())
+		return 0;
+	e = reserve(sizeof(*e));
+	if (!e)
+		return 0;
+	begin_event(e, REC_EXEC);
+	submit(e);
+
+	fdt = BPF_CORE_READ(task, files, fdt);
+	max = BPF_CORE_READ(fdt, max_fds);
+	for (__u32 part = 0; part < EXEC_PARTS; part++) {
+		__u32 first = part * EXEC_FDS_WORDS * 64, left = max - first, size;
+		struct exec_fds *x;
+
+		if (first >= max)
+			break;
+		x = reserve(sizeof(*x));
+		if (!x)
+			break;
+		__builtin_memset(x, 0, sizeof(*x));
+		x->kind = REC_EXEC_FDS;
+		x->pid = bpf_get_current_pid_tgid() >> 32;
+		x->time = bpf_ktime_get_ns();
+		x->start = BPF_CORE_READ(task, group_leader, start_boottime);
+		x->table = current_table();
+		x->first = first;
+		x->count = left < EXEC_FDS_WORDS * 64 ? left : EXEC_FDS_WORDS * 64;
+		size = x->count / 8;
+		if (size > sizeof(x->open))
+			size = sizeof(x->open);
+		bpf_probe_read_kernel(x->open, size, BPF_CORE_READ(fdt, open_fds) + first / 64);
+		submit(x);
+	}
+	return 0;
+}
+
+/* Fires for every thread, before it lets go of its descriptors. */
+static __always_inline int on_exit(struct task_struct *task)
+{
+	__u64 id = bpf_get_current_pid_tgid();
+	__u32 tgid = id >> 32, tid = id;
+	struct files_struct *files = BPF_CORE_READ(task, files);
+	bool last = BPF_CORE_READ(task, signal, live.counter) == 0;
+	struct event *e;
+	bool scoped;
+
+	bpf_map_delete_elem(&calls, &tid);
+	scoped = current_in_scope();
+	if (last)
+		bpf_map_delete_elem(&targets, &tgid);
+	if (!scoped)
+		return 0;
+	if (!last && (BPF_CORE_READ(files, count.counter) != 1))
+		return 0;
+	e = reserve(sizeof(*e));
+	if (!e)
+		return 0;
+	begin_event(e, last ? REC_EXIT : REC_TABLE_EXIT);
+	submit(e);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* One descriptor of one process, and what its socket looks like now. */
+#ifndef SNAPSHOT_H
+#define SNAPSHOT_H
+
+#include "sock.h"
+#include "task.h"
+
+#define SOCK_KEEPOPEN 3 /* enum sock_flags, include/net/sock.h */
+#define RCV_SHUTDOWN 1
+#define SEND_SHUTDOWN 2
+#define TCP_LISTEN 10
+
+static __always_inline void tcp_facts(struct row *r, struct sock *sk)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
+	__u32 write_seq = BPF_CORE_READ(tp, write_seq), rcv_nxt = BPF_CORE_READ(tp, rcv_nxt);
+	__u32 now = bpf_jiffies64();
+
+	if (r->sock.state == TCP_LISTEN) {
+		r->recv_q = BPF_CORE_READ(sk, sk_ack_backlog);
+		r->send_q = BPF_CORE_READ(sk, sk_max_ack_backlog);
+		r->known |= KNOWN_QUEUES;
+		return;
+	}
+	/* tcp_v4_connect chooses write_seq, never 0; the peer's SYN-ACK sets
+	 * rcv_nxt. Both stay when the connection ends, so they tell a socket
+	 * that never connected from one that failed to and one that is dead. */
+	if (write_seq)
+		r->flags |= ROW_BEGUN;
+	if (rcv_nxt)
+		r->flags |= ROW_WAS_ESTABLISHED;
+	r->known |= KNOWN_HISTORY;
+	r->recv_q = rcv_nxt - BPF_CORE_READ(tp, copied_seq);
+	r->send_q = write_seq - BPF_CORE_READ(tp, snd_una);
+	r->known |= KNOWN_QUEUES;
+	if (!rcv_nxt)
+		return;
+	r->last_rx = now - BPF_CORE_READ(icsk, icsk_ack.lrcvtime);
+	r->last_tx = now - BPF_CORE_READ(tp, lsndtime);
+	r->bytes_in = BPF_CORE_READ(tp, bytes_received);
+	r->bytes_out = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans);
+	r->known |= KNOWN_ACTIVITY | KNOWN_BYTES;
+}
+
+static __always_inline void unix_facts(struct row *r, struct sock *sk)
+{
+	struct unix_sock *u = (struct unix_sock *)sk;
+	struct sock *peer = BPF_CORE_READ(u, peer);
+
+	if (BPF_CORE_READ(u, addr))
+		r->flags |= ROW_BOUND;
+	r->known |= KNOWN_BOUND | KNOWN_HISTORY;
+	if (!peer)
+		return;
+	r->flags |= ROW_BEGUN | ROW_WAS_ESTABLISHED;
+	r->peer_inode = BPF_CORE_READ(peer, sk_socket, file, f_inode, i_ino);
+}
+
+static __always_inline void sock_facts(struct row *r, struct sock *sk)
+{
+	struct socket_wq *wq = BPF_CORE_READ(sk, sk_wq);
+	__u8 shutdown = BPF_CORE_READ(sk, sk_shutdown);
+
+	if (wq) {
+		struct list_head *head = (void *)wq + bpf_core_field_offset(struct socket_wq, wait) +
+					 bpf_core_field_offset(wait_queue_head_t, head);
+
+		if (BPF_CORE_READ(head, next) != head)
+			r->flags |= ROW_WAITERS;
+		r->known |= KNOWN_WAITERS;
+	}
+	if (shutdown & RCV_SHUTDOWN)
+		r->flags |= ROW_RCV_SHUTDOWN;
+	if (shutdown & SEND_SHUTDOWN)
+		r->flags |= ROW_SND_SHUTDOWN;
+	r->err = BPF_CORE_READ(sk, sk_err);
+	if (is_inet(&r->sock)) {
+		if (r->sock.local_port)
+			r->flags |= ROW_BOUND;
+		if (BPF_CORE_READ(sk, __sk_common.skc_flags) >> SOCK_KEEPOPEN & 1)
+			r->flags |= ROW_KEEPALIVE;
+		r->known |= KNOWN_BOUND | KNOWN_KEEPALIVE;
+	}
+	if (is_tcp(&r->sock) && r->sock.protocol == IPPROTO_TCP) {
+		tcp_facts(r, sk);
+	} else if (r->sock.family == AF_UNIX) {
+		unix_facts(r, sk);
+	} else if (is_inet(&r->sock)) {
+		r->recv_q = BPF_CORE_READ(sk, sk_backlog.rmem_alloc.counter);
+		r->known |= KNOWN_QUEUES;
+	}
+}
+
+static __always_inline int on_task_file(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct file *file = ctx->file;
+	struct files_struct *files;
+	struct row r = {};
+	struct sock *sk;
+
+	if (!task || !file)
+		return 0;
+	r.inode = socket_inode(file);
+	if (!r.inode)
+		return 0;
+	sk = sock_of(file);
+	if (!sk)
+		return 0;
+	r.time = bpf_ktime_get_ns();
+	r.pid = task->tgid;
+	r.start = BPF_CORE_READ(task, group_leader, start_boottime);
+	/* Read, not walked: the verifier lets no arithmetic on a typed pointer. */
+	files = BPF_CORE_READ(task, files);
+	r.table = table_id(files);
+	r.fd = ctx->fd;
+	BPF_CORE_READ_INTO(&r.comm, task, group_leader, comm);
+	describe(&r.sock, sk);
+	sock_facts(&r, sk);
+	if (cloexec_of(files, ctx->fd))
+		r.flags |= ROW_CLOEXEC;
+	r.known |= KNOWN_DESCRIPTOR;
+	/* A socket from before the attach: its next states belong to us too. */
+	if (is_tcp(&r.sock) && in_scope(task, r.pid))
+		follow_tcp(sk, r.inode);
+	bpf_seq_write(ctx->meta->seq, &r, sizeof(r));
+	return 0;
+}
+
+#endif

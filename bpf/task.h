@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* The acting task: whether it is in scope, its registers, its descriptors. */
+#ifndef TASK_H
+#define TASK_H
+
+#include <bpf/bpf_core_read.h>
+#include "maps.h"
+
+#define S_IFMT 0170000
+#define S_IFSOCK 0140000
+
+static __always_inline struct task_struct *current_task(void)
+{
+	return (struct task_struct *)bpf_get_current_task();
+}
+
+static __always_inline bool in_scope(struct task_struct *task, __u32 tgid)
+{
+	if (tgid == cfg_self)
+		return false;
+	if ((cfg_scope & SCOPE_PIDS) && !bpf_map_lookup_elem(&targets, &tgid))
+		return false;
+	if (cfg_scope & (SCOPE_COMM | SCOPE_EXCLUDE)) {
+		char comm[16];
+		__u32 *rule;
+
+		/* The process's name: a thread can have another. */
+		BPF_CORE_READ_INTO(&comm, task, group_leader, comm);
+		rule = bpf_map_lookup_elem(&comms, comm);
+		if ((cfg_scope & SCOPE_COMM) && !(rule && *rule == COMM_ONLY))
+			return false;
+		if ((cfg_scope & SCOPE_EXCLUDE) && rule && *rule == COMM_EXCLUDE)
+			return false;
+	}
+	return true;
+}
+
+static __always_inline bool current_in_scope(void)
+{
+	return in_scope(current_task(), bpf_get_current_pid_tgid() >> 32);
+}
+
+/* A number for a descriptor table that tells tables apart without telling where
+ * the kernel keeps them: it reaches recordings. */
+static __always_inline __u64 table_id(struct files_struct *files)
+{
+	return files ? ((__u64)files ^ cfg_secret[0]) * (cfg_secret[1] | 1) : 0;
+}
+
+static __always_inline __u64 current_table(void)
+{
+	return table_id(BPF_CORE_READ(current_task(), files));
+}
+
+/* The registers the task entered the kernel with. They hold the arguments of the
+ * system call until it returns. */
+static __always_inline struct pt_regs *user_regs(struct task_struct *task)
+{
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs))
+		return (struct pt_regs *)bpf_task_pt_regs((struct task_struct *)bpf_get_current_task_btf());
+	/* Before 5.15: at the end of a kernel stack of 16 KiB, on amd64
+	 * (arch/x86/include/asm/page_64_types.h; the padding came with FRED in
+	 * 6.9) and arm64 with pages of 4 KiB (arch/arm64/include/asm/memory.h). */
+	return (struct pt_regs *)(BPF_CORE_READ(task, stack) + (16 << 10) - bpf_core_type_size(struct pt_regs));
+}
+
+#if defined(__TARGET_ARCH_x86)
+static __always_inline unsigned long call_arg(struct pt_regs *regs, int n)
+{
+	switch (n) {
+	case 0:
+		return BPF_CORE_READ(regs, di);
+	case 1:
+		return BPF_CORE_READ(regs, si);
+	case 2:
+		return BPF_CORE_READ(regs, dx);
+	default:
+		return BPF_CORE_READ(regs, r10);
+	}
+}
+
+/* Where a function that has no frame of its own returns to. */
+static __always_inline __u64 return_address(struct pt_regs *regs)
+{
+	__u64 word = 0;
+
+	bpf_probe_read_user(&word, sizeof(word), (void *)BPF_CORE_READ(regs, sp));
+	return word;
+}
+#else
+static __always_inline unsigned long call_arg(struct pt_regs *regs, int n)
+{
+	/* The first is overwritten by the result. */
+	return n ? BPF_CORE_READ(regs, regs[n]) : BPF_CORE_READ(regs, orig_x0);
+}
+
+static __always_inline __u64 return_address(struct pt_regs *regs)
+{
+	return BPF_CORE_READ(regs, regs[30]);
+}
+#endif
+
+static __always_inline unsigned long current_arg(int n)
+{
+	return call_arg(user_regs(current_task()), n);
+}
+
+/* The file behind a descriptor of the acting task, or NULL. */
+static __always_inline struct file *file_of(__u32 fd)
+{
+	struct fdtable *fdt = BPF_CORE_READ(current_task(), files, fdt);
+	struct file **slot, *file = NULL;
+
+	if (fd >= BPF_CORE_READ(fdt, max_fds))
+		return NULL;
+	slot = BPF_CORE_READ(fdt, fd);
+	bpf_probe_read_kernel(&file, sizeof(file), slot + fd);
+	return file;
+}
+
+static __always_inline bool cloexec_of(struct files_struct *files, __u32 fd)
+{
+	unsigned long word = 0, *words = BPF_CORE_READ(files, fdt, close_on_exec);
+
+	bpf_probe_read_kernel(&word, sizeof(word), words + fd / 64);
+	return word >> (fd % 64) & 1;
+}
+
+/* The inode number of a socket's file, 0 for any other file. */
+static __always_inline __u64 socket_inode(struct file *file)
+{
+	struct inode *inode;
+
+	if (!file)
+		return 0;
+	inode = BPF_CORE_READ(file, f_inode);
+	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) != S_IFSOCK)
+		return 0;
+	return BPF_CORE_READ(inode, i_ino);
+}
+
+#endif

@@ -1,0 +1,82 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"sockleak/internal/hunt"
+	"sockleak/internal/probe"
+	"sockleak/internal/verdict"
+)
+
+// traceFlags are the flags of every command that traces.
+type traceFlags struct {
+	duration, interval, minAge time.Duration
+	record                     string
+	comms, exclude             []string
+	children                   bool
+	ringSize, maxSockets       int
+	out                        outputFlags
+}
+
+func (f *traceFlags) add(cmd *cobra.Command, duration time.Duration) {
+	fs := cmd.Flags()
+	fs.DurationVar(&f.duration, "for", duration, "how long to trace; 0 until Ctrl-C")
+	fs.DurationVar(&f.interval, "interval", 2*time.Second, "how often to compare with the kernel's tables")
+	fs.DurationVar(&f.minAge, "min-age", verdict.DefaultMinAge, "how long a socket must be in its condition to be reported")
+	fs.StringVar(&f.record, "record", "", "also write all that is seen to this `file`, for replay")
+	fs.StringSliceVar(&f.comms, "comm", nil, "only processes of this `name` (up to 15 characters, as in ps -o comm); repeatable")
+	fs.StringSliceVar(&f.exclude, "exclude", nil, "no processes of this `name`; repeatable")
+	fs.IntVar(&f.ringSize, "ring-size", 8<<20, "`bytes` of the buffer between the kernel and sockleak")
+	fs.IntVar(&f.maxSockets, "max-sockets", 131072, "the most sockets to follow at one time")
+	f.out.add(cmd)
+}
+
+// config checks the flags and says what to trace.
+func (f *traceFlags) config() (hunt.Config, error) {
+	switch {
+	case f.duration < 0:
+		return hunt.Config{}, usage("--for %v: want a positive duration, or 0 for until Ctrl-C", f.duration)
+	case f.interval < 100*time.Millisecond:
+		return hunt.Config{}, usage("--interval %v: want at least 100ms", f.interval)
+	case f.minAge < 0:
+		return hunt.Config{}, usage("--min-age %v: want a positive duration", f.minAge)
+	case f.ringSize < os.Getpagesize() || f.ringSize > 1<<30:
+		return hunt.Config{}, usage("--ring-size %d: want between a page and 1 GiB", f.ringSize)
+	case f.maxSockets < 1 || f.maxSockets > 16<<20:
+		return hunt.Config{}, usage("--max-sockets %d: want between 1 and %d", f.maxSockets, 16<<20)
+	}
+	if err := f.out.check(); err != nil {
+		return hunt.Config{}, err
+	}
+	for _, name := range append(append([]string{}, f.comms...), f.exclude...) {
+		if name == "" || len(name) > 15 {
+			return hunt.Config{}, usage("process name %q: want 1 to 15 characters, as in ps -o comm", name)
+		}
+	}
+	return hunt.Config{
+		Probe: probe.Config{
+			Scope:    probe.Scope{Children: f.children, Comms: f.comms, Exclude: f.exclude},
+			RingSize: f.ringSize, MaxSockets: f.maxSockets, Stacks: true,
+		},
+		For: f.duration, Interval: f.interval,
+		Judgement: hunt.Judgement{MinAge: f.minAge, Top: f.out.top},
+		Version:   Version(),
+	}, nil
+}
+
+// openRecord creates the recording's file; nil without --record.
+func (f *traceFlags) openRecord() (*os.File, error) {
+	if f.record == "" {
+		return nil, nil
+	}
+	// It holds other users' addresses and paths.
+	file, err := os.OpenFile(f.record, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, cannot(fmt.Errorf("create the recording: %w", err), "give --record a path that can be written")
+	}
+	return file, nil
+}

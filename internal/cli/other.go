@@ -1,0 +1,163 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+
+	"sockleak/internal/hunt"
+	"sockleak/internal/preflight"
+	"sockleak/internal/report"
+	"sockleak/internal/verdict"
+)
+
+func newReplay(s Streams) *cobra.Command {
+	out := &outputFlags{}
+	cmd := &cobra.Command{
+		Use:   "replay FILE",
+		Short: "make the report of a recording again",
+		Long:  "replay reads a file made with --record and makes its report again. It needs no root and no eBPF.",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := out.check(); err != nil {
+				return err
+			}
+			p, err := out.printer(s.Out, nil)
+			if err != nil {
+				return err
+			}
+			top := hunt.RecordedTop
+			if cmd.Flags().Changed("top") {
+				top = out.top
+			}
+			r, err := hunt.Replay(args[0], top, p)
+			if err != nil {
+				return errors.Join(err, p.close())
+			}
+			if err := errors.Join(p.final(r), p.close()); err != nil {
+				return fmt.Errorf("write the report: %w", err)
+			}
+			if r.Verdict == verdict.Leak {
+				return status(exitFindings)
+			}
+			return nil
+		},
+	}
+	out.add(cmd)
+	return cmd
+}
+
+func newDoctor(s Streams) *cobra.Command {
+	var format string
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "show what this machine has of what sockleak needs",
+		Long: `doctor tries everything sockleak needs: what is there, what is not, what that
+costs, and what to do about it. It exits with 3 when tracing is impossible.`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			checks := preflight.Run()
+			var err error
+			switch format {
+			case "text":
+				err = preflight.Text(s.Out, checks)
+			case "json":
+				enc := json.NewEncoder(s.Out)
+				enc.SetIndent("", "  ")
+				err = enc.Encode(checks)
+			default:
+				return usage("--output %s: want text or json", format)
+			}
+			if err != nil {
+				return fmt.Errorf("write the checks: %w", err)
+			}
+			if preflight.Fatal(checks) != nil {
+				return status(exitCannot)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVarP(&format, "output", "o", "text", "`format`: text or json")
+	return cmd
+}
+
+func newVersion(s Streams) *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "print the version",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintln(s.Out, "sockleak", Version())
+			return err
+		},
+	}
+}
+
+// Version is that of the module, with the commit when the build knows it.
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	version := info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && len(s.Value) >= 12 && version == "(devel)" {
+			version += " " + s.Value[:12]
+		}
+	}
+	return version
+}
+
+func newSnapshot(s Streams) *cobra.Command {
+	out := &outputFlags{}
+	var comms []string
+	cmd := &cobra.Command{
+		Use:   "snapshot [PID...]",
+		Short: "show the sockets that are open now, without tracing",
+		Long: `snapshot reads the kernel's tables once and shows the open sockets of all
+processes, or of some, grouped: those too that ss(8) doesn't list, because they
+were only created, or their connection is gone.`,
+		RunE: func(_ *cobra.Command, args []string) error {
+			if out.format != "text" && out.format != "json" {
+				return usage("--output %s: want text or json", out.format)
+			}
+			var pids []uint32
+			if len(args) > 0 {
+				var err error
+				if pids, err = findProcesses(args); err != nil {
+					return err
+				}
+			}
+			if err := preflight.Fatal(preflight.Run()); err != nil {
+				return cannot(err, hintFor(err))
+			}
+			snap, err := hunt.Snapshot(pids, comms, Version())
+			if err != nil {
+				return err
+			}
+			p, err := out.printer(s.Out, nil)
+			if err != nil {
+				return err
+			}
+			if out.format == "json" {
+				err = snap.JSON(p.out)
+			} else {
+				width, _ := terminal(p.out)
+				err = snap.Text(p.out, report.TextOptions{Width: width, Color: color(p.out)}, out.top)
+			}
+			if err := errors.Join(err, p.close()); err != nil {
+				return fmt.Errorf("write the snapshot: %w", err)
+			}
+			return nil
+		},
+	}
+	fs := cmd.Flags()
+	fs.StringVarP(&out.format, "output", "o", "text", "`format`: text or json")
+	fs.StringVar(&out.file, "report", "", "write to this `file` instead of standard output")
+	fs.IntVar(&out.top, "top", 0, "the most groups to show; 0 for all")
+	fs.StringSliceVar(&comms, "comm", nil, "only processes of this `name`; repeatable")
+	return cmd
+}

@@ -1,0 +1,105 @@
+// Package cli is the command line of sockleak: the commands, their flags, and
+// everything a person reads beside the report itself.
+package cli
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+// Streams are where a command reads and writes.
+type Streams struct {
+	In       io.Reader
+	Out, Err io.Writer
+}
+
+const description = `sockleak finds the line of code that leaks sockets in a program that is running.
+
+It watches, with eBPF, sockets being created, connected and closed, compares
+with the kernel's own tables, and reports those that nothing will close, with
+the user stack of the code that created them. The program is not stopped,
+restarted or changed.
+
+Exit status:
+    0  nothing found
+    1  findings
+    2  usage
+    3  cannot trace (the reason and what to do are printed)
+  run exits with the command's own status, or 100 when the command leaked`
+
+// Main runs the command line args (without the program's name) and returns the
+// exit status.
+func Main(ctx context.Context, args []string, s Streams) int {
+	root := NewRoot(s)
+	root.SetArgs(args)
+	return finish(s.Err, root.ExecuteContext(ctx))
+}
+
+// NewRoot builds the tree of commands.
+func NewRoot(s Streams) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "sockleak",
+		Short:         "find the line of code that leaks sockets",
+		Long:          description,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return cmd.Help()
+		},
+	}
+	root.SetIn(s.In)
+	root.SetOut(s.Out)
+	root.SetErr(s.Err)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%w", err) })
+	root.AddCommand(
+		newAttach(s), newHunt(s), newRun(s), newSnapshot(s), newReplay(s), newDoctor(s), newVersion(s), newStarter(),
+	)
+	wrapArgs(root)
+	for _, cmd := range root.Commands() {
+		wrapArgs(cmd)
+	}
+	return root
+}
+
+// wrapArgs makes what cobra says of wrong arguments a usage error.
+func wrapArgs(cmd *cobra.Command) {
+	check := cmd.Args
+	if check == nil {
+		return
+	}
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		err := check(cmd, args)
+		var f *fault
+		if err == nil || errors.As(err, &f) {
+			return err
+		}
+		return usage("%s: %w", cmd.CommandPath(), err)
+	}
+}
+
+// terminal is what is known of the terminal behind a stream: whether there is
+// one, and its width in columns.
+func terminal(w any) (width int, ok bool) {
+	f, isFile := w.(*os.File)
+	if !isFile || !term.IsTerminal(int(f.Fd())) {
+		return 0, false
+	}
+	width, _, err := term.GetSize(int(f.Fd()))
+	if err != nil || width <= 0 {
+		width = 80
+	}
+	return width, true
+}
+
+// color obeys NO_COLOR (no-color.org) and dumb terminals.
+func color(w any) bool {
+	_, ok := terminal(w)
+	return ok && os.Getenv("NO_COLOR") == "" && !strings.HasPrefix(os.Getenv("TERM"), "dumb")
+}

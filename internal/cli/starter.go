@@ -1,0 +1,106 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+)
+
+// starterName is the hidden command that becomes the command that run traces.
+const starterName = "start-when-told"
+
+// starterFD is where the starter waits to be told: the first of ExtraFiles.
+const starterFD = 3
+
+// newStarter is the other half of child: it waits until tracing is on, then
+// execs. So the command is traced from its first instruction, and it is not
+// stopped with ptrace(2).
+func newStarter() *cobra.Command {
+	return &cobra.Command{
+		Use:                starterName,
+		Hidden:             true,
+		DisableFlagParsing: true,
+		RunE: func(_ *cobra.Command, args []string) error {
+			told := os.NewFile(starterFD, "told")
+			unix.CloseOnExec(starterFD)
+			// End of file without a byte: who would have told is gone.
+			if _, err := io.ReadFull(told, make([]byte, 1)); err != nil {
+				return status(exitCannot)
+			}
+			if len(args) < 2 {
+				return status(exitCannot)
+			}
+			err := syscall.Exec(args[0], args[1:], os.Environ())
+			return &fault{status: exitNotExecutable, err: fmt.Errorf("execute %s: %w", args[0], err)}
+		},
+	}
+}
+
+// child is a command that has not begun yet.
+type child struct {
+	cmd  *exec.Cmd
+	tell *os.File
+}
+
+// startChild makes a process that will become the command once begin is called.
+func startChild(argv []string, s Streams) (*child, error) {
+	path, err := exec.LookPath(argv[0])
+	if err != nil && !errors.Is(err, exec.ErrDot) {
+		code := exitNotFound
+		if errors.Is(err, os.ErrPermission) {
+			code = exitNotExecutable
+		}
+		return nil, &fault{status: code, err: fmt.Errorf("find %s: %w", argv[0], errors.Unwrap(err))}
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find sockleak's own path: %w", err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("make a pipe: %w", err)
+	}
+	defer r.Close()
+	cmd := exec.Command(self, append([]string{starterName, path}, argv...)...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = s.In, s.Out, s.Err
+	cmd.ExtraFiles = []*os.File{r}
+	if err := cmd.Start(); err != nil {
+		return nil, errors.Join(fmt.Errorf("start %s: %w", argv[0], err), w.Close())
+	}
+	return &child{cmd: cmd, tell: w}, nil
+}
+
+// begin lets the command run.
+func (c *child) begin() error {
+	_, err := c.tell.Write([]byte{1})
+	return errors.Join(err, c.tell.Close())
+}
+
+// abandon ends a child that never began, or one that still runs.
+func (c *child) abandon() {
+	_ = c.tell.Close()
+	_ = c.cmd.Process.Kill()
+	_ = c.cmd.Wait()
+}
+
+// wait returns the command's exit status, as a shell would give it.
+func (c *child) wait() int {
+	err := c.cmd.Wait()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+			return 128 + int(ws.Signal())
+		}
+		return exit.ExitCode()
+	}
+	if err != nil {
+		return exitCannot
+	}
+	return exitClean
+}

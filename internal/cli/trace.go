@@ -1,0 +1,248 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"sockleak/internal/hunt"
+	"sockleak/internal/preflight"
+	"sockleak/internal/procfs"
+	"sockleak/internal/verdict"
+)
+
+func newAttach(s Streams) *cobra.Command {
+	f := &traceFlags{}
+	cmd := &cobra.Command{
+		Use:   "attach PID...",
+		Short: "trace running processes and report the sockets they leak",
+		Long: `attach traces running processes for a while and reports the sockets they leak,
+those from before the attach included. The processes are neither stopped nor
+changed. Ctrl-C ends early and still prints the report.`,
+		Example: "  sudo sockleak attach 4242\n  sudo sockleak attach --for 2m --output json $(pidof crawler)",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, err := f.config()
+			if err != nil {
+				return err
+			}
+			pids, err := findProcesses(args)
+			if err != nil {
+				return err
+			}
+			cfg.Probe.Scope.PIDs = pids
+			return trace(cmd.Context(), f, cfg, s)
+		},
+	}
+	f.add(cmd, 30*time.Second)
+	cmd.Flags().BoolVar(&f.children, "children", true, "also trace the processes they fork from now on")
+	return cmd
+}
+
+func newHunt(s Streams) *cobra.Command {
+	f := &traceFlags{}
+	cmd := &cobra.Command{
+		Use:     "hunt",
+		Short:   "trace the whole system and report who leaks sockets",
+		Long:    "hunt traces every process, in every container, and reports the sockets they leak.",
+		Example: "  sudo sockleak hunt\n  sudo sockleak hunt --exclude sshd --for 10m",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := f.config()
+			if err != nil {
+				return err
+			}
+			return trace(cmd.Context(), f, cfg, s)
+		},
+	}
+	f.add(cmd, 30*time.Second)
+	return cmd
+}
+
+func newRun(s Streams) *cobra.Command {
+	f := &traceFlags{}
+	cmd := &cobra.Command{
+		Use:   "run [flags] -- COMMAND [ARG...]",
+		Short: "run a command and report the sockets it leaked",
+		Long: `run starts a command, traces it from its first instruction, and reports when it
+has ended. Sockets that were only closed by its end count as leaked when
+they were of no use any more. The report goes to standard error, because
+standard output is the command's; --report sends it to a file.
+
+It exits with the command's own status, 128 plus the signal that ended it, or
+100 when it leaked. 127: no such command; 126: it can't be executed.`,
+		Example: "  sudo sockleak run -- ./integration-test\n  sudo sockleak run --report leaks.json -o json -- make test",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, err := f.config()
+			if err != nil {
+				return err
+			}
+			return runCommand(cmd.Context(), f, cfg, args, s)
+		},
+	}
+	f.add(cmd, 0)
+	cmd.Flags().BoolVar(&f.children, "children", true, "also trace the processes it starts")
+	// What follows the command's name is the command's.
+	cmd.Flags().SetInterspersed(false)
+	return cmd
+}
+
+// trace does what attach and hunt have in common.
+func trace(ctx context.Context, f *traceFlags, cfg hunt.Config, s Streams) error {
+	if err := preflight.Fatal(preflight.Run()); err != nil {
+		return cannot(err, hintFor(err))
+	}
+	p, err := f.out.printer(s.Out, s.Err)
+	if err != nil {
+		return err
+	}
+	ctx, stop := interruptible(ctx)
+	defer stop()
+	r, err := record(ctx, f, cfg, p)
+	if err != nil {
+		return errors.Join(err, p.close())
+	}
+	if err := errors.Join(p.final(r), p.close()); err != nil {
+		return fmt.Errorf("write the report: %w", err)
+	}
+	if r.Verdict == verdict.Leak {
+		return status(exitFindings)
+	}
+	return nil
+}
+
+// record traces, and writes the recording if one is wanted.
+func record(ctx context.Context, f *traceFlags, cfg hunt.Config, p *printer) (*verdict.Report, error) {
+	file, err := f.openRecord()
+	if err != nil {
+		return nil, err
+	}
+	if file == nil {
+		return hunt.Trace(ctx, cfg, p)
+	}
+	cfg.Record = file
+	r, err := hunt.Trace(ctx, cfg, p)
+	if cerr := file.Close(); cerr != nil && r != nil {
+		r.Notes = append(r.Notes, fmt.Sprintf("the recording is incomplete: %v", cerr))
+	}
+	return r, err
+}
+
+func runCommand(ctx context.Context, f *traceFlags, cfg hunt.Config, argv []string, s Streams) error {
+	if err := preflight.Fatal(preflight.Run()); err != nil {
+		return cannot(err, hintFor(err))
+	}
+	p, err := f.out.printer(s.Err, nil)
+	if err != nil {
+		return err
+	}
+	c, err := startChild(argv, s)
+	if err != nil {
+		return err
+	}
+	ended := make(chan int, 1)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	// Ctrl-C reaches the command by itself; sockleak waits for it to end. What
+	// is sent to sockleak alone is passed on.
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	defer signal.Stop(signals)
+	go func() {
+		for sig := range signals {
+			if sig == syscall.SIGTERM || sig == syscall.SIGHUP {
+				// It may have ended already.
+				_ = c.cmd.Process.Signal(sig)
+			}
+		}
+	}()
+	cfg.Probe.Scope.PIDs = []uint32{uint32(c.cmd.Process.Pid)}
+	cfg.Command = strings.Join(argv, " ")
+	cfg.Ready = func() error {
+		if err := c.begin(); err != nil {
+			return fmt.Errorf("start %s: %w", argv[0], err)
+		}
+		go func() {
+			ended <- c.wait()
+			cancel()
+		}()
+		return nil
+	}
+	r, err := record(ctx, f, cfg, p)
+	if err != nil {
+		c.abandon()
+		return errors.Join(err, p.close())
+	}
+	code := <-ended
+	if err := errors.Join(p.final(r), p.close()); err != nil {
+		return fmt.Errorf("write the report: %w", err)
+	}
+	if r.Verdict == verdict.Leak {
+		return status(exitLeaked)
+	}
+	if code != exitClean {
+		return status(code)
+	}
+	return nil
+}
+
+// interruptible ends the context at SIGINT or SIGTERM, so that the report is
+// still printed; a second one kills as usual. SIGPIPE becomes a write error, so
+// that a recording is ended well.
+func interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	pipes := make(chan os.Signal, 1)
+	signal.Notify(pipes, syscall.SIGPIPE)
+	go func() {
+		select {
+		case <-signals:
+		case <-ctx.Done():
+		}
+		signal.Stop(signals)
+		cancel()
+	}()
+	return ctx, func() {
+		cancel()
+		signal.Stop(pipes)
+	}
+}
+
+// findProcesses turns arguments into ids of processes that can be traced.
+func findProcesses(args []string) ([]uint32, error) {
+	fs := procfs.New("/proc")
+	if initial, err := fs.InInitialPIDNS(); err == nil && !initial {
+		return nil, cannot(errors.New("sockleak runs in a pid namespace of its own, where process ids are not those the kernel reports"),
+			"run it on the host, or in a container with the host's pid namespace (--pid=host); hunt works here too")
+	}
+	var pids []uint32
+	for _, arg := range args {
+		n, err := strconv.ParseUint(arg, 10, 31)
+		if err != nil || n == 0 {
+			return nil, usage("%q is not a process id", arg)
+		}
+		info, err := fs.Process(uint32(n))
+		switch {
+		case errors.Is(err, procfs.ErrNoProcess):
+			return nil, cannot(fmt.Errorf("there is no process %d", n), hintFor(procfs.ErrNoProcess))
+		case err != nil:
+			return nil, fmt.Errorf("look at process %d: %w", n, err)
+		case info.Zombie():
+			return nil, cannot(fmt.Errorf("process %d (%s) has ended; its parent has not waited for it", n, info.Comm), "a zombie holds no descriptors")
+		case n == uint64(os.Getpid()):
+			return nil, usage("process %d is sockleak itself", n)
+		}
+		pids = append(pids, info.TGID)
+	}
+	return pids, nil
+}

@@ -1,0 +1,218 @@
+package hunt
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"sockleak/internal/event"
+	"sockleak/internal/lifecycle"
+	"sockleak/internal/probe"
+	"sockleak/internal/stack"
+	"sockleak/internal/verdict"
+)
+
+// options is what an engine must know beside the events, and what a recording
+// keeps of Config.
+type options struct {
+	Judgement  Judgement
+	Scope      probe.Scope
+	Self       uint32 // sockleak's own process, which is never in scope
+	Command    string
+	MaxSockets int
+	// JudgeEnd: sockets that are open when their process ends count.
+	JudgeEnd bool
+}
+
+// tick is what is known at a look beside the events.
+type tick struct {
+	Time      uint64     `json:"time"` // ns of CLOCK_MONOTONIC
+	Final     bool       `json:"final,omitempty"`
+	Loss      event.Loss `json:"loss"`
+	TimeWait  *uint64    `json:"time_wait,omitempty"`
+	Processes []counted  `json:"processes"`
+	Notes     []string   `json:"notes,omitempty"`
+}
+
+// counted is a process and the number of its descriptors.
+type counted struct {
+	event.ProcessKey
+	Used   uint64 `json:"used"`
+	NoFile uint64 `json:"nofile"`
+}
+
+// engine turns events into reports. Live and replayed, it is the same: what it
+// is given decides what it says, nothing else.
+type engine struct {
+	opts    options
+	hz      uint64
+	clock   uint64 // CLOCK_MONOTONIC when tracing began, ns
+	table   *lifecycle.Table
+	judge   *verdict.Judge
+	names   *names
+	origins stack.Resolver
+	base    verdict.Report // what all reports have in common
+
+	// targets are the processes in scope when it has PIDs, and alive those of
+	// them that have not ended.
+	targets map[uint32]bool
+	alive   map[uint32]bool
+
+	ev         event.Event
+	row        event.Row
+	decode     uint64 // records that could not be understood
+	reconciles uint64
+	last       tick
+	suspects   int
+}
+
+func newEngine(o options, hz, clock uint64, origins stack.Resolver, base verdict.Report) *engine {
+	e := &engine{
+		opts: o, hz: hz, clock: clock,
+		table: lifecycle.New(o.MaxSockets), judge: verdict.NewJudge(o.Judgement.MinAge),
+		origins: origins, base: base,
+		targets: map[uint32]bool{}, alive: map[uint32]bool{},
+	}
+	e.names = newNames(e.table, origins)
+	for _, pid := range o.Scope.PIDs {
+		e.targets[pid], e.alive[pid] = true, true
+	}
+	return e
+}
+
+// event applies one record of the ring buffer. It returns a stack, if the record
+// was one, for the caller to capture.
+func (e *engine) event(record []byte) *stack.Raw {
+	var raw stack.Raw
+	isStack, err := probe.Decode(record, &e.ev, &raw)
+	if err != nil {
+		e.decode++
+		return nil
+	}
+	if isStack {
+		return &raw
+	}
+	e.apply(&e.ev)
+	return nil
+}
+
+func (e *engine) apply(ev *event.Event) {
+	key := event.ProcessKey{PID: ev.PID, Start: ev.Start}
+	switch ev.Kind {
+	case event.Socket, event.Pair, event.Accept:
+		e.judge.Created(ev)
+	case event.Fork:
+		if e.targets[ev.PID] {
+			e.targets[ev.ChildPID], e.alive[ev.ChildPID] = true, true
+		}
+	case event.Exec:
+		e.origins.Exec(key)
+	case event.Exit:
+		if e.opts.JudgeEnd {
+			e.names.keep(key, event.Comm(&ev.Comm))
+			e.judge.End(ev.Time, key, e.table)
+		}
+		delete(e.alive, ev.PID)
+	}
+	e.table.Apply(ev)
+	if ev.Kind == event.Exit {
+		e.judge.Forget(key)
+		e.origins.Forget(key)
+	}
+}
+
+// begin, rowRecord and end merge a snapshot.
+func (e *engine) begin(start uint64) { e.table.BeginSnapshot(start) }
+
+func (e *engine) rowRecord(record []byte) {
+	if err := probe.DecodeRow(record, e.hz, &e.row); err != nil {
+		e.decode++
+		return
+	}
+	// A socket of ours in somebody else's hands has one more holder.
+	if e.inScope(&e.row) || e.table.Known(e.row.Inode) {
+		e.table.Row(&e.row)
+	}
+}
+
+func (e *engine) end(end uint64) {
+	e.table.EndSnapshot(end)
+	e.reconciles++
+}
+
+func (e *engine) inScope(r *event.Row) bool {
+	s := &e.opts.Scope
+	switch {
+	case r.PID == e.opts.Self:
+		return false
+	case len(s.PIDs) > 0 && !e.targets[r.PID]:
+		return false
+	case len(s.Comms) > 0 && !slices.Contains(s.Comms, event.Comm(&r.Comm)):
+		return false
+	}
+	return !slices.Contains(s.Exclude, event.Comm(&r.Comm))
+}
+
+// look judges after a snapshot.
+func (e *engine) look(t tick) {
+	e.last = t
+	have := make(map[event.ProcessKey]verdict.Descriptors, len(t.Processes))
+	for _, p := range t.Processes {
+		have[p.ProcessKey] = verdict.Descriptors{Used: p.Used, NoFile: p.NoFile}
+	}
+	e.judge.Descriptors(t.Time, have)
+	e.suspects = e.judge.Look(t.Time, e.table)
+}
+
+func (e *engine) elapsed() time.Duration {
+	return time.Duration(e.last.Time - min(e.last.Time, e.clock))
+}
+
+// report says what the last look found.
+func (e *engine) report() *verdict.Report {
+	r := e.base
+	t := e.table.Totals()
+	r.Schema = verdict.Schema
+	r.Duration = float64(e.elapsed().Milliseconds()) / 1e3
+	r.MinAge = e.opts.Judgement.MinAge.Seconds()
+	r.Totals = verdict.Totals{
+		Opened: t.Opened, Closed: t.Closed, Live: uint64(t.Live), Preexisting: uint64(t.Preexisting),
+		Winding: uint64(t.Winding), TimeWait: e.last.TimeWait,
+	}
+	r.Loss = verdict.Loss{Loss: e.last.Loss, Reconciles: e.reconciles, Repaired: t.Repaired}
+	r.Loss.DecodeError += e.decode
+	r.Loss.TableFull += t.Full
+	r.Findings = e.judge.Findings(e.table, e.names)
+	r.Limits = e.judge.Limits(e.names)
+	r.Notes = slices.Concat(e.base.Notes, e.last.Notes)
+	if r.Notes == nil {
+		r.Notes = []string{}
+	}
+	verdict.Conclude(&r, e.suspects)
+	if top := e.opts.Judgement.Top; top > 0 && len(r.Findings) > top {
+		r.Omitted = len(r.Findings) - top
+		r.Findings = r.Findings[:top]
+	}
+	return &r
+}
+
+// scopeText says in words what is looked at.
+func (o *options) scopeText() string {
+	s := &o.Scope
+	text := "the whole system"
+	switch {
+	case o.Command != "":
+		text = "command " + o.Command
+	case len(s.PIDs) == 1:
+		text = fmt.Sprintf("pid %d", s.PIDs[0])
+	case len(s.PIDs) > 1:
+		text = fmt.Sprintf("%d processes", len(s.PIDs))
+	}
+	for _, name := range s.Comms {
+		text += ", only " + name
+	}
+	for _, name := range s.Exclude {
+		text += ", without " + name
+	}
+	return text
+}

@@ -1,0 +1,45 @@
+// Package hunt wires the parts together: a source of events (the kernel, or a
+// recording), the table, the judge, the report. It owns the clock and the ticker.
+package hunt
+
+import (
+	"io"
+	"time"
+
+	"sockleak/internal/probe"
+	"sockleak/internal/verdict"
+)
+
+// Judgement is what decides the report, whatever the source of the events.
+type Judgement struct {
+	MinAge time.Duration `json:"min_age"` // grace time, see verdict.NewJudge
+	Top    int           `json:"top"`     // the most findings to report; 0 for all
+}
+
+// Config says what to trace and for how long.
+type Config struct {
+	Probe     probe.Config
+	Judgement Judgement
+	For       time.Duration // zero: until the context ends, or the processes in scope
+	Interval  time.Duration // between two looks at the kernel's own tables
+	// Command is the command line that run started; its end is no close.
+	Command string
+	// Ready is called once tracing is on; nil for none.
+	Ready   func() error
+	Record  io.Writer // nil: no recording
+	Version string    // of sockleak
+}
+
+// Progress is how far a trace has got.
+type Progress struct {
+	Elapsed              time.Duration
+	Opened, Closed, Live uint64
+	Suspects             int
+}
+
+// Observer is told of a trace while it runs.
+type Observer interface {
+	Progress(Progress)
+	// Interim gets a report after every look; an error ends the trace.
+	Interim(*verdict.Report) error
+}

@@ -1,0 +1,325 @@
+package hunt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sockleak/internal/event"
+	"sockleak/internal/framepointer"
+	"sockleak/internal/probe"
+	"sockleak/internal/procfs"
+	"sockleak/internal/recording"
+	"sockleak/internal/stack"
+	"sockleak/internal/symbol"
+	"sockleak/internal/verdict"
+)
+
+const (
+	// flush is how often the ring buffer is emptied; the kernel doesn't wake
+	// us for events.
+	flush = 50 * time.Millisecond
+	// batch bounds how many records are read before the clock is looked at.
+	batch = 100_000
+	// watch is how often the loss counters are looked at, and progress told.
+	watch = 500 * time.Millisecond
+	// secondLook is the pause before the last look: what was only passing
+	// through is gone then.
+	secondLook = 250 * time.Millisecond
+	// snapshotShare bounds the time spent in snapshots: a look that took one
+	// unit is followed by at least this many without.
+	snapshotShare = 20
+)
+
+// live is a trace of the running kernel.
+type live struct {
+	cfg     Config
+	opts    options
+	probe   *probe.Probe
+	engine  *engine
+	fs      procfs.FS
+	obs     Observer
+	rec     *recorder
+	rows    []byte // of the snapshot being taken
+	loss    event.Loss
+	started time.Time
+}
+
+// Trace traces until cfg.For has passed, ctx ends, or every process in scope has
+// ended, and returns the last report.
+func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, error) {
+	l := &live{cfg: cfg, obs: obs, fs: procfs.New("/proc")}
+	l.opts = options{
+		Judgement: cfg.Judgement, Scope: cfg.Probe.Scope, Self: uint32(os.Getpid()),
+		Command: cfg.Command, MaxSockets: cfg.Probe.MaxSockets, JudgeEnd: len(cfg.Probe.Scope.PIDs) > 0,
+	}
+	hz, err := probe.HZ()
+	if err != nil {
+		return nil, err
+	}
+	if l.probe, err = probe.Open(cfg.Probe); err != nil {
+		return nil, err
+	}
+	defer l.probe.Close()
+	l.started = time.Now()
+	clock := probe.Now()
+	base := verdict.Report{
+		Started: l.started.Round(0), Scope: l.opts.scopeText(), Version: cfg.Version, Kernel: kernelRelease(),
+		Notes: l.missingHooks(),
+	}
+	l.engine = newEngine(l.opts, hz, clock, framepointer.New(symbol.New(symbol.Options{})), base)
+	if l.rec, err = newRecorder(cfg.Record, l.opts, hz, clock, base); err != nil {
+		return nil, err
+	}
+	l.engine.names.resolved = l.rec.origin
+	r, err := l.run(ctx)
+	if cerr := l.rec.close(); cerr != nil && r != nil {
+		r.Notes = append(r.Notes, fmt.Sprintf("the recording is incomplete: %v", cerr))
+	}
+	return r, err
+}
+
+func (l *live) missingHooks() []string {
+	notes := []string{}
+	for _, name := range l.probe.Missing() {
+		notes = append(notes, fmt.Sprintf("this kernel has no tracepoint syscalls/%s: what it would tell is known only at the next look at the kernel's tables", name))
+	}
+	return notes
+}
+
+func (l *live) run(ctx context.Context) (*verdict.Report, error) {
+	// Attach, then snapshot, then the events that were made meanwhile.
+	if err := l.snapshot(); err != nil {
+		return nil, err
+	}
+	if l.cfg.Ready != nil {
+		if err := l.cfg.Ready(); err != nil {
+			return nil, err
+		}
+	}
+	if err := l.loop(ctx); err != nil {
+		return nil, err
+	}
+	if err := l.reconcile(false); err != nil {
+		return nil, err
+	}
+	if l.engine.suspects > 0 {
+		if err := l.drain(time.Now().Add(secondLook)); err != nil {
+			return nil, err
+		}
+	}
+	if err := l.reconcile(true); err != nil {
+		return nil, err
+	}
+	return l.engine.report(), nil
+}
+
+// loop follows the events and looks at the kernel's tables at every interval.
+func (l *live) loop(ctx context.Context) error {
+	var end time.Time
+	if l.cfg.For > 0 {
+		end = l.started.Add(l.cfg.For)
+	}
+	nextLook, nextWatch := time.Now(), time.Now().Add(watch)
+	for ctx.Err() == nil && !l.allEnded() && (end.IsZero() || time.Now().Before(end)) {
+		if err := l.drain(time.Now().Add(flush)); err != nil {
+			return err
+		}
+		now := time.Now()
+		if now.After(nextWatch) {
+			nextWatch = now.Add(watch)
+			lost, err := l.watch()
+			if err != nil {
+				return err
+			}
+			if lost {
+				nextLook = now
+			}
+		}
+		if now.Before(nextLook) {
+			continue
+		}
+		if err := l.reconcile(false); err != nil {
+			return err
+		}
+		if err := l.obs.Interim(l.engine.report()); err != nil {
+			return err
+		}
+		cost := time.Since(now)
+		nextLook = now.Add(max(l.cfg.Interval, snapshotShare*cost))
+	}
+	return nil
+}
+
+// allEnded reports whether no process in scope is left to watch.
+func (l *live) allEnded() bool {
+	if len(l.opts.Scope.PIDs) == 0 || len(l.engine.alive) > 0 {
+		return false
+	}
+	return true
+}
+
+// watch tells progress and reports whether events were lost since it was called
+// last.
+func (l *live) watch() (lost bool, err error) {
+	loss, err := l.probe.Loss()
+	if err != nil {
+		return false, err
+	}
+	lost = loss.Events() > l.loss.Events()
+	l.loss = loss
+	t := l.engine.table.Totals()
+	l.obs.Progress(Progress{
+		Elapsed: time.Since(l.started), Opened: t.Opened, Closed: t.Closed, Live: uint64(t.Live), Suspects: l.engine.suspects,
+	})
+	l.dropEnded()
+	return lost, nil
+}
+
+// dropEnded forgets processes whose end was not seen, because the event was
+// lost or came before the attach.
+func (l *live) dropEnded() {
+	for pid := range l.engine.alive {
+		if err := unix.Kill(int(pid), 0); errors.Is(err, unix.ESRCH) {
+			delete(l.engine.alive, pid)
+		}
+	}
+}
+
+// drain applies the events there are, and those that come until the deadline.
+func (l *live) drain(deadline time.Time) error {
+	return l.probe.Read(deadline, batch, func(record []byte) {
+		l.rec.frame(recording.KindEvent, record)
+		if raw := l.engine.event(record); raw != nil {
+			l.capture(*raw)
+		}
+	})
+}
+
+// capture looks at the process a new stack is of, while it is still there.
+func (l *live) capture(raw stack.Raw) {
+	l.engine.origins.Capture(raw)
+	if _, known := l.engine.names.known[raw.Process]; !known {
+		l.describe(raw.Process)
+	}
+}
+
+// describe looks a process up. One that is gone keeps what was known of it.
+func (l *live) describe(key event.ProcessKey) (described, bool) {
+	info, err := l.fs.Process(key.PID)
+	if err != nil || !info.StartedAt(key.Start) {
+		return described{}, false
+	}
+	d := described{ProcessKey: key, Comm: info.Comm, NoFile: info.NoFile}
+	if info.Exe != "" {
+		d.Exe = &info.Exe
+	}
+	if n := len(info.NSPIDs); n > 1 {
+		d.NSPID = &info.NSPIDs[n-1]
+	}
+	started := info.Start.Round(0).UTC()
+	d.Start = &started
+	l.engine.names.add(d)
+	l.rec.json(recording.KindProcess, d)
+	return d, true
+}
+
+// snapshot reads the kernel's tables and merges them. The events that were made
+// meanwhile are applied first, so that what it shows is not news.
+func (l *live) snapshot() error {
+	l.rows = l.rows[:0]
+	start, end, err := l.probe.Snapshot(func(row []byte) { l.rows = append(l.rows, row...) })
+	if err != nil {
+		return err
+	}
+	if l.engine.reconciles > 0 {
+		if err := l.drain(time.Now()); err != nil {
+			return err
+		}
+	}
+	l.rec.time(recording.KindSnapshotBegin, start)
+	l.engine.begin(start)
+	for rows := l.rows; len(rows) >= probe.RowSize; rows = rows[probe.RowSize:] {
+		l.rec.frame(recording.KindRow, rows[:probe.RowSize])
+		l.engine.rowRecord(rows[:probe.RowSize])
+	}
+	l.rec.time(recording.KindSnapshotEnd, end)
+	l.engine.end(end)
+	return nil
+}
+
+// reconcile takes a snapshot and judges.
+func (l *live) reconcile(final bool) error {
+	if err := l.snapshot(); err != nil {
+		return err
+	}
+	loss, err := l.probe.Loss()
+	if err != nil {
+		return err
+	}
+	l.loss = loss
+	t := tick{Time: probe.Now(), Final: final, Loss: loss, Processes: l.count()}
+	if final {
+		t.TimeWait = l.timeWait()
+		t.Notes = l.endNotes()
+	}
+	l.rec.json(recording.KindTick, t)
+	l.rec.flush()
+	l.engine.look(t)
+	return nil
+}
+
+// count counts the descriptors of every process that has sockets.
+func (l *live) count() []counted {
+	all := []counted{}
+	for p := range l.engine.table.Processes() {
+		d, ok := l.engine.names.known[p.Key]
+		if !ok {
+			if d, ok = l.describe(p.Key); !ok {
+				continue
+			}
+		}
+		if used, err := l.fs.CountFDs(p.Key.PID); err == nil {
+			all = append(all, counted{ProcessKey: p.Key, Used: uint64(used), NoFile: d.NoFile})
+		}
+	}
+	return all
+}
+
+// timeWait counts the TIME-WAIT sockets in the network namespaces of the
+// processes that were attached to; nil when it can't be known.
+func (l *live) timeWait() *uint64 {
+	var sum uint64
+	seen := map[uint64]bool{}
+	for _, pid := range l.opts.Scope.PIDs {
+		s, err := l.fs.SockStat(pid)
+		if err != nil || seen[s.NetNS] {
+			continue
+		}
+		seen[s.NetNS] = true
+		sum += s.TimeWait
+	}
+	if len(seen) == 0 {
+		return nil
+	}
+	return &sum
+}
+
+func (l *live) endNotes() []string {
+	var notes []string
+	if l.allEnded() && l.opts.Command == "" {
+		notes = append(notes, fmt.Sprintf("all processes in scope had ended after %s", time.Since(l.started).Round(100*time.Millisecond)))
+	}
+	return notes
+}
+
+func kernelRelease() string {
+	var u unix.Utsname
+	// uname(2) fails only for a bad pointer.
+	_ = unix.Uname(&u)
+	return unix.ByteSliceToString(u.Release[:])
+}

@@ -1,0 +1,96 @@
+package hunt
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"sockleak/internal/event"
+	"sockleak/internal/probe"
+	"sockleak/internal/recording"
+	"sockleak/internal/stack"
+	"sockleak/internal/verdict"
+)
+
+// recorded is a resolved stack, as a recording keeps it.
+type recorded struct {
+	event.ProcessKey
+	Stack  uint64       `json:"stack"`
+	Origin stack.Origin `json:"origin"`
+}
+
+// recorder writes a recording. When that fails, a full disk for instance, the
+// trace goes on without, and the report says so.
+type recorder struct {
+	w     *recording.Writer // nil: nothing is recorded
+	fault error
+	// written are the origins that are in the file already.
+	written map[event.ProcessKey]map[uint64]bool
+}
+
+func newRecorder(w io.Writer, o options, hz, clock uint64, base verdict.Report) (*recorder, error) {
+	r := &recorder{written: map[event.ProcessKey]map[uint64]bool{}}
+	if w == nil {
+		return r, nil
+	}
+	text, err := json.Marshal(o)
+	if err != nil {
+		return nil, fmt.Errorf("encode the options: %w", err)
+	}
+	r.w, err = recording.NewWriter(w, recording.Header{
+		ABI: probe.ABI, HZ: hz, Kernel: base.Kernel, Version: base.Version,
+		Started: base.Started, Clock: clock, Options: text, Notes: base.Notes,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("begin the recording: %w", err)
+	}
+	return r, nil
+}
+
+func (r *recorder) frame(k recording.Kind, payload []byte) {
+	if r.w != nil && r.fault == nil {
+		r.fault = r.w.Frame(k, payload)
+	}
+}
+
+func (r *recorder) json(k recording.Kind, v any) {
+	if r.w != nil && r.fault == nil {
+		r.fault = r.w.JSON(k, v)
+	}
+}
+
+func (r *recorder) time(k recording.Kind, t uint64) {
+	var b [8]byte
+	binary.LittleEndian.PutUint64(b[:], t)
+	r.frame(k, b[:])
+}
+
+// origin keeps a stack that a report needs. It is resolved once: the frames of a
+// process don't change.
+func (r *recorder) origin(p event.ProcessKey, id uint64, o stack.Origin) {
+	if r.w == nil || r.written[p][id] {
+		return
+	}
+	if r.written[p] == nil {
+		r.written[p] = map[uint64]bool{}
+	}
+	r.written[p][id] = true
+	r.json(recording.KindOrigin, recorded{ProcessKey: p, Stack: id, Origin: o})
+}
+
+func (r *recorder) flush() {
+	if r.w != nil && r.fault == nil {
+		r.fault = r.w.Flush()
+	}
+}
+
+func (r *recorder) close() error {
+	if r.w == nil {
+		return nil
+	}
+	if r.fault != nil {
+		return r.fault
+	}
+	return r.w.Close()
+}

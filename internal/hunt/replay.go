@@ -1,0 +1,164 @@
+package hunt
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"sockleak/internal/event"
+	"sockleak/internal/probe"
+	"sockleak/internal/recording"
+	"sockleak/internal/stack"
+	"sockleak/internal/verdict"
+)
+
+// RecordedTop means the --top of the recording.
+const RecordedTop = -1
+
+// Replay makes the report of a recording again. It reads the file twice: origins
+// were resolved, and so written, after they were first needed.
+func Replay(path string, top int, obs Observer) (*verdict.Report, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("open the recording: %w", err)
+	}
+	defer f.Close()
+	origins := replayedOrigins{}
+	if err := origins.read(f); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, fmt.Errorf("read the recording again: %w", err)
+	}
+	r, err := replay(f, top, origins, obs)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return r, nil
+}
+
+func replay(from io.Reader, top int, origins replayedOrigins, obs Observer) (*verdict.Report, error) {
+	file, err := recording.NewReader(from)
+	if err != nil {
+		return nil, err
+	}
+	h := file.Header
+	if h.ABI != probe.ABI {
+		return nil, fmt.Errorf("recorded by sockleak %s with format %d; this one reads format %d", h.Version, h.ABI, probe.ABI)
+	}
+	var o options
+	if err := json.Unmarshal(h.Options, &o); err != nil {
+		return nil, fmt.Errorf("%w: options: %w", recording.ErrFormat, err)
+	}
+	if top != RecordedTop {
+		o.Judgement.Top = top
+	}
+	e := newEngine(o, h.HZ, h.Clock, origins, verdict.Report{
+		Started: h.Started, Scope: o.scopeText(), Version: h.Version, Kernel: h.Kernel, Notes: h.Notes,
+	})
+	for {
+		kind, payload, err := file.Next()
+		if errors.Is(err, io.EOF) {
+			if !e.last.Final {
+				e.last.Notes = append(e.last.Notes, "the recording has no end: the trace was killed")
+			}
+			return e.report(), nil
+		}
+		if errors.Is(err, recording.ErrTruncated) {
+			e.last.Notes = append(e.last.Notes, "the recording ends in the middle: this is what came before")
+			return e.report(), nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err := e.replayFrame(kind, payload, obs); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (e *engine) replayFrame(kind recording.Kind, payload []byte, obs Observer) error {
+	switch kind {
+	case recording.KindEvent:
+		e.event(payload)
+	case recording.KindRow:
+		e.rowRecord(payload)
+	case recording.KindSnapshotBegin, recording.KindSnapshotEnd:
+		if len(payload) != 8 {
+			return fmt.Errorf("%w: a snapshot's time of %d bytes", recording.ErrFormat, len(payload))
+		}
+		t := binary.LittleEndian.Uint64(payload)
+		if kind == recording.KindSnapshotBegin {
+			e.begin(t)
+		} else {
+			e.end(t)
+		}
+	case recording.KindProcess:
+		var d described
+		if err := json.Unmarshal(payload, &d); err != nil {
+			return fmt.Errorf("%w: process: %w", recording.ErrFormat, err)
+		}
+		e.names.add(d)
+	case recording.KindTick:
+		var t tick
+		if err := json.Unmarshal(payload, &t); err != nil {
+			return fmt.Errorf("%w: tick: %w", recording.ErrFormat, err)
+		}
+		e.look(t)
+		if !t.Final {
+			return obs.Interim(e.report())
+		}
+	}
+	return nil
+}
+
+// replayedOrigins implements stack.Resolver with what was resolved when the
+// recording was made.
+type replayedOrigins map[event.ProcessKey]map[uint64]stack.Origin
+
+func (o replayedOrigins) read(from io.Reader) error {
+	file, err := recording.NewReader(from)
+	if err != nil {
+		return err
+	}
+	for {
+		kind, payload, err := file.Next()
+		if errors.Is(err, io.EOF) || errors.Is(err, recording.ErrTruncated) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if kind != recording.KindOrigin {
+			continue
+		}
+		var r recorded
+		if err := json.Unmarshal(payload, &r); err != nil {
+			return fmt.Errorf("%w: origin: %w", recording.ErrFormat, err)
+		}
+		if o[r.ProcessKey] == nil {
+			o[r.ProcessKey] = map[uint64]stack.Origin{}
+		}
+		o[r.ProcessKey][r.Stack] = r.Origin
+	}
+}
+
+// Capture implements stack.Resolver.
+func (o replayedOrigins) Capture(stack.Raw) {}
+
+// Resolve implements stack.Resolver.
+func (o replayedOrigins) Resolve(p event.ProcessKey, id uint64) stack.Origin {
+	if found, ok := o[p][id]; ok {
+		return found
+	}
+	return stack.Origin{Quality: stack.None, Reason: "the recording does not hold this stack"}
+}
+
+// Exec implements stack.Resolver.
+func (o replayedOrigins) Exec(event.ProcessKey) {}
+
+// Forget implements stack.Resolver.
+func (o replayedOrigins) Forget(event.ProcessKey) {}

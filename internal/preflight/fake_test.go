@@ -1,0 +1,114 @@
+package preflight
+
+import (
+	"errors"
+	"os"
+	"slices"
+	"syscall"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+
+	"sockleak/internal/tracepoint"
+)
+
+// fake is a machine on which everything works but what a test breaks.
+type fake struct {
+	files       map[string]string // that exist; Stat sees them too
+	userNS      bool              // in a user namespace of our own
+	pidNS       bool              // in a pid namespace of our own
+	nsErr       error
+	noFile      uint64
+	memlock     uint64
+	memlockErr  error
+	mapErr      error
+	ringErr     error
+	helperErr   map[asm.BuiltinFunc]error
+	openErr     error
+	lacks       []string // tracepoints of system calls that are missing
+	lackErr     error    // why
+	attachErr   error
+	byType      map[string]error // by hook
+	releaseErr  error
+	openedIDs   int
+	attachedIDs []uint64
+}
+
+const (
+	rootStatus = "Name:\tsockleak\nUid:\t0\t0\t0\t0\nCapInh:\t0\nCapEff:\t000001ffffffffff\nSeccomp:\t0\n"
+	userStatus = "Name:\tsockleak\nUid:\t1000\t1000\t1000\t1000\nCapEff:\t0000000000000000\nSeccomp:\t0\n"
+)
+
+func working() *fake {
+	return &fake{
+		files:     map[string]string{"/proc/self/status": rootStatus, "/sys/kernel": "", "/sys/kernel/btf/vmlinux": ""},
+		noFile:    20000,
+		lackErr:   tracepoint.ErrNotFound,
+		helperErr: map[asm.BuiltinFunc]error{},
+		byType:    map[string]error{},
+	}
+}
+
+func (f *fake) Release() (string, error) { return "5.10.0 x86_64", f.releaseErr }
+
+func (f *fake) ReadFile(path string) ([]byte, error) {
+	text, ok := f.files[path]
+	if !ok {
+		return nil, &os.PathError{Op: "open", Path: path, Err: syscall.ENOENT}
+	}
+	return []byte(text), nil
+}
+
+func (f *fake) Stat(path string) error {
+	_, err := f.ReadFile(path)
+	return err
+}
+
+func (f *fake) InInitialUserNS() (bool, error)      { return !f.userNS, f.nsErr }
+func (f *fake) InInitialPIDNS() (bool, error)       { return !f.pidNS, f.nsErr }
+func (f *fake) NoFile() (uint64, error)             { return f.noFile, f.nsErr }
+func (f *fake) RaiseMemlock() (uint64, error)       { return f.memlock, f.memlockErr }
+func (f *fake) NewMap() error                       { return f.mapErr }
+func (f *fake) NewRing() error                      { return f.ringErr }
+func (f *fake) HaveHelper(fn asm.BuiltinFunc) error { return f.helperErr[fn] }
+
+func (f *fake) AttachTracepoint(id uint64) error {
+	f.attachedIDs = append(f.attachedIDs, id)
+	return f.attachErr
+}
+
+func (f *fake) AttachByType(hooks []hook) []error {
+	var errs []error
+	for _, h := range hooks {
+		if iterator := h.kind == ebpf.AttachTraceIter; iterator != (h.name == "task_file") {
+			errs = append(errs, errors.New("wrong kind of hook"))
+			continue
+		}
+		errs = append(errs, f.byType[h.name])
+	}
+	return errs
+}
+
+func (f *fake) OpenTracepoints() (tracepoints, error) {
+	if f.openErr != nil {
+		return nil, f.openErr
+	}
+	f.openedIDs++
+	return fakeIDs{f}, nil
+}
+
+type fakeIDs struct{ *fake }
+
+func (f fakeIDs) ID(group, name string) (uint64, error) {
+	if group != "syscalls" || slices.Contains(f.lacks, name) {
+		return 0, f.lackErr
+	}
+	return uint64(len(name)), nil
+}
+
+func (fakeIDs) Source() string { return "/sys/kernel/tracing" }
+
+func (f fakeIDs) Close() error {
+	f.openedIDs--
+	return nil
+}

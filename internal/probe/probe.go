@@ -1,0 +1,343 @@
+// Package probe is the kernel side of sockleak: it loads the programs of bpf/,
+// attaches them, and hands over what they record as raw bytes, which Decode and
+// DecodeRow turn into events. Only this package knows cilium/ebpf's objects.
+package probe
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/ringbuf"
+	"github.com/cilium/ebpf/rlimit"
+	"golang.org/x/sys/unix"
+
+	"sockleak/internal/event"
+	"sockleak/internal/tracepoint"
+)
+
+// Scope says whose sockets are followed. The zero value means everybody's.
+type Scope struct {
+	PIDs     []uint32 // thread group ids of the initial pid namespace; empty: all
+	Children bool     // with PIDs: also what they fork from now on
+	Comms    []string // only processes of these names; empty: all
+	Exclude  []string // no processes of these names
+}
+
+// Config is what can be chosen at load.
+type Config struct {
+	Scope Scope
+	// RingSize is the size of the ring buffer in bytes. The kernel wants a
+	// power of two and at least a page; it is rounded up.
+	RingSize int
+	// MaxSockets is the number of TCP sockets whose states can be followed at
+	// one time.
+	MaxSockets int
+	Stacks     bool // take user stacks
+}
+
+// hook is a syscall tracepoint and the program for it.
+type hook struct {
+	name     string
+	program  func(*bpfPrograms) *ebpf.Program
+	optional bool // not on every kernel or architecture
+}
+
+// The hooks in the order they are attached. What takes descriptors away comes
+// first, so that nothing is believed open that was closed meanwhile.
+func hooks() []hook {
+	return []hook{
+		{"sys_enter_close", func(p *bpfPrograms) *ebpf.Program { return p.EnterClose }, false},
+		// close_range(2) came with 5.9.
+		{"sys_enter_close_range", func(p *bpfPrograms) *ebpf.Program { return p.EnterCloseRange }, true},
+		{"sys_exit_close_range", func(p *bpfPrograms) *ebpf.Program { return p.ExitCloseRange }, true},
+		// arm64 has no dup2; libc uses dup3.
+		{"sys_enter_dup2", func(p *bpfPrograms) *ebpf.Program { return p.EnterDup2 }, true},
+		{"sys_exit_dup2", func(p *bpfPrograms) *ebpf.Program { return p.ExitDup2 }, true},
+		{"sys_enter_dup3", func(p *bpfPrograms) *ebpf.Program { return p.EnterDup3 }, false},
+		{"sys_exit_dup3", func(p *bpfPrograms) *ebpf.Program { return p.ExitDup3 }, false},
+		{"sys_exit_dup", func(p *bpfPrograms) *ebpf.Program { return p.ExitDup }, false},
+		{"sys_exit_fcntl", func(p *bpfPrograms) *ebpf.Program { return p.ExitFcntl }, false},
+		{"sys_enter_unshare", func(p *bpfPrograms) *ebpf.Program { return p.EnterUnshare }, false},
+		{"sys_exit_unshare", func(p *bpfPrograms) *ebpf.Program { return p.ExitUnshare }, false},
+		{"sys_exit_socket", func(p *bpfPrograms) *ebpf.Program { return p.ExitSocket }, false},
+		{"sys_exit_socketpair", func(p *bpfPrograms) *ebpf.Program { return p.ExitSocketpair }, false},
+		{"sys_exit_accept", func(p *bpfPrograms) *ebpf.Program { return p.ExitAccept }, false},
+		{"sys_exit_accept4", func(p *bpfPrograms) *ebpf.Program { return p.ExitAccept4 }, false},
+		{"sys_exit_connect", func(p *bpfPrograms) *ebpf.Program { return p.ExitConnect }, false},
+	}
+}
+
+// Probe is the programs, loaded and attached. Its methods are not safe for use
+// by several goroutines at once.
+type Probe struct {
+	objects bpfObjects
+	links   []io.Closer
+	ring    *ringbuf.Reader
+	record  ringbuf.Record
+	snap    *Snapshotter
+	missing []string
+}
+
+// Open loads the programs and attaches them; events flow from then on. Whoever
+// calls it has run the preflight and closes the Probe.
+func Open(cfg Config) (*Probe, error) {
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return nil, fmt.Errorf("raise RLIMIT_MEMLOCK: %w", err)
+	}
+	p := &Probe{}
+	if err := p.open(cfg); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	return p, nil
+}
+
+func (p *Probe) open(cfg Config) error {
+	spec, err := loadBpf()
+	if err != nil {
+		return err
+	}
+	if err := configure(spec, cfg); err != nil {
+		return err
+	}
+	if err := spec.LoadAndAssign(&p.objects, nil); err != nil {
+		return fmt.Errorf("load the BPF programs: %w", err)
+	}
+	if err := p.fill(cfg.Scope); err != nil {
+		return err
+	}
+	if p.ring, err = ringbuf.NewReader(p.objects.Events); err != nil {
+		return fmt.Errorf("open the ring buffer: %w", err)
+	}
+	if p.snap, err = newSnapshotter(p.objects.TaskFile); err != nil {
+		return err
+	}
+	if err := p.attachEvents(); err != nil {
+		return err
+	}
+	return p.attachCalls()
+}
+
+// configure sets what the programs read from their constants.
+func configure(spec *ebpf.CollectionSpec, cfg Config) error {
+	var secret [2]uint64
+	if err := binary.Read(rand.Reader, binary.NativeEndian, &secret); err != nil {
+		return fmt.Errorf("read random bytes: %w", err)
+	}
+	var scope bpfScopeRule
+	if len(cfg.Scope.PIDs) > 0 {
+		scope |= bpfScopeRuleSCOPE_PIDS
+		if cfg.Scope.Children {
+			scope |= bpfScopeRuleSCOPE_CHILDREN
+		}
+	}
+	if len(cfg.Scope.Comms) > 0 {
+		scope |= bpfScopeRuleSCOPE_COMM
+	}
+	if len(cfg.Scope.Exclude) > 0 {
+		scope |= bpfScopeRuleSCOPE_EXCLUDE
+	}
+	for name, value := range map[string]any{
+		bpfVarCfgSelf:   uint32(os.Getpid()),
+		bpfVarCfgScope:  uint32(scope),
+		bpfVarCfgSecret: secret,
+		bpfVarCfgStacks: cfg.Stacks,
+	} {
+		if err := spec.Variables[name].Set(value); err != nil {
+			return fmt.Errorf("set %s: %w", name, err)
+		}
+	}
+	spec.Maps[bpfMapEvents].MaxEntries = ringSize(cfg.RingSize)
+	if cfg.MaxSockets > 0 {
+		spec.Maps[bpfMapTcpSocks].MaxEntries = uint32(cfg.MaxSockets)
+	}
+	return nil
+}
+
+// ringSize rounds up to what BPF_MAP_TYPE_RINGBUF accepts: a power of two, whole
+// pages.
+func ringSize(want int) uint32 {
+	size := os.Getpagesize()
+	for size < want && size < 1<<30 {
+		size *= 2
+	}
+	return uint32(size)
+}
+
+func (p *Probe) fill(s Scope) error {
+	for _, pid := range s.PIDs {
+		if err := p.AddTarget(pid); err != nil {
+			return err
+		}
+	}
+	for rule, names := range map[bpfCommRule][]string{
+		bpfCommRuleCOMM_ONLY: s.Comms, bpfCommRuleCOMM_EXCLUDE: s.Exclude,
+	} {
+		for _, name := range names {
+			var key [16]byte
+			copy(key[:15], name) // TASK_COMM_LEN is 16 with the final zero
+			if err := p.objects.Comms.Put(key, uint32(rule)); err != nil {
+				return fmt.Errorf("add the name %q to the filter: %w", name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// AddTarget takes a process into a Scope that has PIDs.
+func (p *Probe) AddTarget(pid uint32) error {
+	if err := p.objects.Targets.Put(pid, uint8(1)); err != nil {
+		return fmt.Errorf("add process %d to the filter: %w", pid, err)
+	}
+	return nil
+}
+
+func (p *Probe) attachEvents() error {
+	o := &p.objects
+	for _, prog := range []*ebpf.Program{o.ProcessExit, o.ProcessExec, o.ProcessFork, o.TcpDestroy, o.TcpState} {
+		l, err := link.AttachTracing(link.TracingOptions{Program: prog})
+		if err != nil {
+			return fmt.Errorf("attach %s: %w", prog, err)
+		}
+		p.links = append(p.links, l)
+	}
+	return nil
+}
+
+func (p *Probe) attachCalls() error {
+	ids, err := tracepoint.Open()
+	if err != nil {
+		return err
+	}
+	defer ids.Close()
+	for _, h := range hooks() {
+		id, err := ids.ID("syscalls", h.name)
+		if errors.Is(err, os.ErrNotExist) && h.optional {
+			p.missing = append(p.missing, h.name)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		l, err := tracepoint.Attach(id, h.program(&p.objects.bpfPrograms))
+		if err != nil {
+			return fmt.Errorf("attach to syscalls/%s: %w", h.name, err)
+		}
+		p.links = append(p.links, l)
+	}
+	return nil
+}
+
+// Missing names the optional hooks this kernel doesn't have.
+func (p *Probe) Missing() []string { return p.missing }
+
+// Read calls f with every record until the deadline has passed and the ring is
+// empty, or max records were read, or a record asked for attention (a new
+// stack). The bytes are valid during the call.
+func (p *Probe) Read(deadline time.Time, max int, f func(record []byte)) error {
+	p.ring.SetDeadline(deadline)
+	for range max {
+		err := p.ring.ReadInto(&p.record)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read the ring buffer: %w", err)
+		}
+		f(p.record.RawSample)
+	}
+	return nil
+}
+
+// Snapshot calls f with a row for every descriptor of every process that refers
+// to a socket; see Snapshotter.
+func (p *Probe) Snapshot(f func(row []byte)) (start, end uint64, err error) {
+	return p.snap.Snapshot(f)
+}
+
+// Loss returns the kernel side's counters.
+func (p *Probe) Loss() (event.Loss, error) {
+	var loss event.Loss
+	for which, to := range map[bpfCounter]*uint64{
+		bpfCounterCOUNT_RING_FULL:     &loss.RingFull,
+		bpfCounterCOUNT_MAP_FULL:      &loss.MapFull,
+		bpfCounterCOUNT_STACK_MISSING: &loss.StackMissing,
+	} {
+		var perCPU []uint64
+		if err := p.objects.Counters.Lookup(uint32(which), &perCPU); err != nil {
+			return loss, fmt.Errorf("read the loss counters: %w", err)
+		}
+		for _, n := range perCPU {
+			*to += n
+		}
+	}
+	skipped, err := p.skipped()
+	loss.ProbeSkipped = skipped
+	return loss, err
+}
+
+// skipped is how often the kernel did not run a program of ours because another
+// one was running on that CPU (trace_call_bpf, __bpf_prog_enter). Kernels before
+// 5.12 don't count it.
+func (p *Probe) skipped() (uint64, error) {
+	var sum uint64
+	o := &p.objects
+	programs := []*ebpf.Program{o.ProcessExit, o.ProcessExec, o.ProcessFork, o.TcpDestroy, o.TcpState}
+	for _, h := range hooks() {
+		programs = append(programs, h.program(&o.bpfPrograms))
+	}
+	for _, prog := range programs {
+		stats, err := prog.Stats()
+		if errors.Is(err, ebpf.ErrNotSupported) {
+			return 0, nil
+		}
+		if err != nil {
+			return 0, fmt.Errorf("read the counters of %s: %w", prog, err)
+		}
+		sum += stats.RecursionMisses
+	}
+	return sum, nil
+}
+
+// Close detaches everything; the kernel frees the programs and maps.
+func (p *Probe) Close() error {
+	var errs []error
+	for i := len(p.links) - 1; i >= 0; i-- {
+		errs = append(errs, p.links[i].Close())
+	}
+	if p.ring != nil {
+		errs = append(errs, p.ring.Close())
+	}
+	if p.snap != nil {
+		errs = append(errs, p.snap.Close())
+	}
+	errs = append(errs, p.objects.Close())
+	return errors.Join(errs...)
+}
+
+// Now is the clock of the kernel's events: ns of CLOCK_MONOTONIC.
+func Now() uint64 {
+	var ts unix.Timespec
+	// clock_gettime(2) fails only for a clock the kernel doesn't have.
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
+	return uint64(ts.Nano())
+}
+
+// HZ is the number of jiffies in a second: the coarse clocks advance by one tick
+// (hrtimer.c: hrtimer_resolution, posix-timers.c: posix_get_coarse_res).
+func HZ() (uint64, error) {
+	var ts unix.Timespec
+	if err := unix.ClockGetres(unix.CLOCK_MONOTONIC_COARSE, &ts); err != nil {
+		return 0, fmt.Errorf("read the clock tick: %w", err)
+	}
+	if ts.Nano() <= 0 {
+		return 0, errors.New("the clock tick is zero")
+	}
+	return uint64((1_000_000_000 + ts.Nano()/2) / ts.Nano()), nil
+}

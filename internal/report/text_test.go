@@ -1,0 +1,130 @@
+package report
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"sockleak/internal/verdict"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files in testdata")
+
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name+".golden")
+	if *update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s differs (go test -update rewrites it); got:\n%s", path, got)
+	}
+}
+
+func textOf(t *testing.T, r *verdict.Report, o TextOptions) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := Text(&b, r, o); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func TestTextGolden(t *testing.T) {
+	for name, r := range fixtures() {
+		for _, width := range []int{60, 80, 120} {
+			t.Run(fmt.Sprintf("%s-%d", name, width), func(t *testing.T) {
+				golden(t, fmt.Sprintf("%s-%d", name, width), textOf(t, r, TextOptions{Width: width}))
+			})
+		}
+	}
+	t.Run("crawler-all", func(t *testing.T) {
+		golden(t, "crawler-all", textOf(t, crawler(), TextOptions{Width: 100, AllFrames: true, Sockets: 2}))
+	})
+	t.Run("crawler-color", func(t *testing.T) {
+		golden(t, "crawler-color", textOf(t, crawler(), TextOptions{Width: 80, Color: true}))
+	})
+}
+
+func TestTextFitsEveryWidth(t *testing.T) {
+	for name, r := range fixtures() {
+		for width := 40; width <= 200; width += 3 {
+			text := textOf(t, r, TextOptions{Width: width, Sockets: 3})
+			for _, l := range strings.Split(string(text), "\n") {
+				if columns(l) > width {
+					t.Errorf("%s at width %d: a line of %d columns: %q", name, width, columns(l), l)
+				}
+				if strings.TrimRight(l, " ") != l {
+					t.Errorf("%s at width %d: a line ends in a space: %q", name, width, l)
+				}
+			}
+		}
+	}
+}
+
+// Whatever the width, file and line of the culprit can be read.
+func TestTextKeepsTheLine(t *testing.T) {
+	for width := 40; width <= 200; width += 3 {
+		text := string(textOf(t, crawler(), TextOptions{Width: width}))
+		if n := strings.Count(text, "connector.cpp:57\n"); n != 2 {
+			t.Errorf("width %d: connector.cpp:57 is there %d times, want 2", width, n)
+		}
+	}
+}
+
+func TestTextColor(t *testing.T) {
+	r := hunt()
+	colored := textOf(t, r, TextOptions{Width: 80, Color: true})
+	sgr := regexp.MustCompile("\x1b\\[(0|1|2|33|1;31)m")
+	stripped := sgr.ReplaceAll(colored, nil)
+	if want := textOf(t, r, TextOptions{Width: 80}); !bytes.Equal(stripped, want) {
+		t.Errorf("without its colours the text is\n%s\nwant\n%s", stripped, want)
+	}
+	if bytes.ContainsRune(stripped, '\x1b') {
+		t.Error("the name of a process brought an escape sequence into the text")
+	}
+	if bytes.Equal(stripped, colored) {
+		t.Error("no colour although asked for")
+	}
+}
+
+type closedPipe struct{ err error }
+
+func (c closedPipe) Write([]byte) (int, error) { return 0, c.err }
+
+func TestWriteErrorIsReturnedAsItIs(t *testing.T) {
+	broken := errors.New("broken pipe")
+	w := closedPipe{broken}
+	s := NewSnapshot(nil, SnapshotInfo{})
+	for name, err := range map[string]error{
+		"Text":          Text(w, crawler(), TextOptions{}),
+		"JSON":          JSON(w, crawler()),
+		"NDJSON":        NDJSON(w, crawler()),
+		"Snapshot.Text": s.Text(w, TextOptions{}, 0),
+		"Snapshot.JSON": s.JSON(w),
+	} {
+		if err != broken {
+			t.Errorf("%s returned %v, want %v itself", name, err, broken)
+		}
+	}
+}
+
+func TestProgress(t *testing.T) {
+	got := Progress(4031, 4007, 24, 9, 12300*time.Millisecond)
+	if want := "12 s: 4,031 opened, 4,007 closed, 24 live, 9 suspect"; got != want {
+		t.Errorf("Progress = %q, want %q", got, want)
+	}
+}

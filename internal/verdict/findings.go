@@ -1,0 +1,308 @@
+package verdict
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"sockleak/internal/event"
+	"sockleak/internal/lifecycle"
+	"sockleak/internal/stack"
+)
+
+// Names is what a judge can't know by itself.
+type Names interface {
+	// Process describes a process, one that ended too.
+	Process(event.ProcessKey) Process
+	// Origin resolves a stack.
+	Origin(p event.ProcessKey, stack uint64) stack.Origin
+}
+
+// group is the sockets of one finding.
+type group struct {
+	key      groupKey
+	members  []member
+	inferred bool // some have no stack of their own
+	rivals   int  // other origins that could be meant
+}
+
+// Findings returns what the last look found, the gravest first.
+func (j *Judge) Findings(t *lifecycle.Table, names Names) []Finding {
+	groups := j.accused()
+	grown := j.grown(t)
+	for key, members := range grown {
+		if key.stack != 0 {
+			groups[key] = &group{key: key, members: members}
+		}
+	}
+	j.join(groups, grown)
+	j.addEnded(groups)
+
+	findings := []Finding{}
+	for _, g := range groups {
+		findings = append(findings, j.finding(g, names))
+	}
+	slices.SortFunc(findings, gravest)
+	return findings
+}
+
+// accused returns the groups of suspects with one at least that is past the
+// minimal age. The younger ones of the same origin count with it.
+func (j *Judge) accused() map[groupKey]*group {
+	groups := map[groupKey]*group{}
+	for key, members := range j.members {
+		if g := j.accuse(key, members); g != nil {
+			groups[key] = g
+		}
+	}
+	return groups
+}
+
+func (j *Judge) accuse(key groupKey, members []member) *group {
+	if !slices.ContainsFunc(members, func(m member) bool { return m.ripe }) {
+		return nil
+	}
+	g := &group{key: key}
+	for _, m := range members {
+		if m.ripe || j.looked >= m.cond.since+settled {
+			g.members = append(g.members, m)
+		}
+	}
+	return g
+}
+
+// join gives sockets that have no stack the origin of those of the same
+// process, class and purpose that have one, if there is only one such origin.
+func (j *Judge) join(groups map[groupKey]*group, grown map[groupKey][]member) {
+	for _, key := range slices.Collect(maps.Keys(groups)) {
+		if key.stack != 0 {
+			continue
+		}
+		candidates := j.candidates(key, j.members)
+		if len(candidates) != 1 {
+			groups[key].rivals = len(candidates)
+			continue
+		}
+		to := groups[candidates[0]]
+		if to == nil {
+			// Not old enough alone, but with those before it the case is clear.
+			to = &group{key: candidates[0], members: j.members[candidates[0]]}
+			groups[candidates[0]] = to
+		}
+		to.members = append(to.members, groups[key].members...)
+		to.inferred = true
+		delete(groups, key)
+	}
+	for key, members := range grown {
+		if key.stack != 0 {
+			continue
+		}
+		if candidates := j.candidates(key, grown); len(candidates) == 1 {
+			to := groups[candidates[0]]
+			to.members = append(to.members, members...)
+			to.inferred = true
+		}
+	}
+}
+
+// candidates are the groups with a stack that sockets without one may be of.
+func (j *Judge) candidates(key groupKey, among map[groupKey][]member) []groupKey {
+	var found []groupKey
+	for other, members := range among {
+		if other.stack == 0 || other.process != key.process || other.class != key.class {
+			continue
+		}
+		if slices.ContainsFunc(members, func(m member) bool { return key.label.fits(j.labelOf(&m.Socket, key.process)) }) {
+			found = append(found, other)
+		}
+	}
+	return found
+}
+
+// addEnded adds the sockets that were open when their process ended. One left
+// over, and not for long, is no leak: the end of the process was its close.
+func (j *Judge) addEnded(groups map[groupKey]*group) {
+	ended := map[groupKey][]member{}
+	for _, m := range j.ended {
+		key := j.groupOf(&m.Socket, m.holders, m.cond.class)
+		ended[key] = append(ended[key], m)
+	}
+	for key, members := range ended {
+		if len(members) < 2 && !members[0].ripe {
+			continue
+		}
+		if groups[key] == nil {
+			groups[key] = &group{key: key}
+		}
+		groups[key].members = append(groups[key].members, members...)
+	}
+}
+
+// gravest orders findings by confidence, count, and then so that the order is
+// the same every time.
+func gravest(a, b Finding) int {
+	rank := map[Confidence]int{High: 0, Medium: 1, Low: 2}
+	return cmp.Or(
+		cmp.Compare(rank[a.Confidence], rank[b.Confidence]),
+		cmp.Compare(b.Count, a.Count),
+		cmp.Compare(a.Process.PID, b.Process.PID),
+		cmp.Compare(a.Class, b.Class),
+		cmp.Compare(a.Sockets[0].Inode, b.Sockets[0].Inode),
+	)
+}
+
+func (j *Judge) finding(g *group, names Names) Finding {
+	slices.SortFunc(g.members, func(a, b member) int {
+		return cmp.Or(cmp.Compare(a.Birth, b.Birth), cmp.Compare(a.Inode, b.Inode))
+	})
+	class := g.members[0].cond.class
+	f := Finding{
+		Class:   class,
+		Process: names.Process(g.key.process),
+		Count:   len(g.members),
+		Origin:  j.origin(g, names),
+		States:  map[string]int{},
+		Sockets: make([]Socket, 0, len(g.members)),
+		Advice:  advice(class),
+	}
+	if s := j.groups[g.key]; s != nil {
+		f.GrowthPerMin = s.perMinute()
+	}
+	peers := map[string]int{}
+	for i := range g.members {
+		m := &g.members[i]
+		s := j.socket(m, names)
+		f.Sockets = append(f.Sockets, s)
+		f.States[s.State]++
+		if p := peer(&m.Socket); p.IsValid() {
+			peers[p.String()]++
+		}
+	}
+	f.Peers = sortedPeers(peers)
+	f.OldestAge, f.YoungestAge = ages(f.Sockets)
+	f.Evidence = j.evidence(g, names)
+	f.Confidence = confidence(g, class, f.GrowthPerMin)
+	return f
+}
+
+func sortedPeers(counts map[string]int) []Peer {
+	peers := []Peer{}
+	for address, n := range counts {
+		peers = append(peers, Peer{Address: address, Count: n})
+	}
+	slices.SortFunc(peers, func(a, b Peer) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Address, b.Address))
+	})
+	return peers
+}
+
+// ages returns the age of the oldest and the youngest. The oldest is unknown if
+// any is: it was there before.
+func ages(sockets []Socket) (oldest, youngest *float64) {
+	unknown := false
+	for _, s := range sockets {
+		if s.Age == nil {
+			unknown = true
+			continue
+		}
+		if oldest == nil || *s.Age > *oldest {
+			oldest = s.Age
+		}
+		if youngest == nil || *s.Age < *youngest {
+			youngest = s.Age
+		}
+	}
+	if unknown {
+		oldest = nil
+	}
+	return oldest, youngest
+}
+
+func (j *Judge) origin(g *group, names Names) Origin {
+	if g.key.stack == 0 {
+		o := Origin{Quality: stack.None, Frames: []stack.Frame{}, Reason: "the stack could not be taken"}
+		switch m := &g.members[0]; {
+		case m.Arrival == lifecycle.Preexisting:
+			o.Reason = "opened before tracing began: no stack"
+		case m.Arrival == lifecycle.Received:
+			o.Reason = "its creation was not seen (passed by SCM_RIGHTS or pidfd_getfd, made by io_uring, or the event was lost)"
+		}
+		return o
+	}
+	r := names.Origin(g.key.process, g.key.stack)
+	o := Origin{Quality: r.Quality, Reason: r.Reason, Inferred: g.inferred, Frames: r.Frames}
+	if o.Frames == nil {
+		o.Frames = []stack.Frame{}
+	}
+	exe := ""
+	if p := names.Process(g.key.process); p.Exe != nil {
+		exe = *p.Exe
+	}
+	if i := stack.Culprit(o.Frames, exe); i >= 0 {
+		o.Culprit = &i
+	}
+	return o
+}
+
+func (j *Judge) socket(m *member, names Names) Socket {
+	s := Socket{
+		Inode:    m.Inode,
+		Family:   event.FamilyName(m.Sock.Family),
+		Type:     event.TypeName(m.Sock.Type),
+		Protocol: event.ProtocolName(m.Sock.Family, m.Sock.Protocol),
+		State:    event.StateName(m.Sock),
+		Holders:  []Holder{},
+	}
+	now := j.looked
+	if m.ended != 0 {
+		now = m.ended
+	}
+	if m.Birth != 0 {
+		s.Age = seconds(now - min(now, m.Birth))
+	}
+	if m.Sock.Local.IsValid() {
+		s.Local = pointer(m.Sock.Local.String())
+	}
+	if p := peer(&m.Socket); p.IsValid() {
+		s.Remote = pointer(p.String())
+	}
+	if m.ended == 0 && m.Seen != 0 {
+		facts(&s, &m.Facts)
+	}
+	for _, h := range m.holders {
+		s.Holders = append(s.Holders, Holder{PID: h.Process.PID, FD: h.FD, Comm: names.Process(h.Process).Comm})
+	}
+	return s
+}
+
+// facts fills in what the last snapshot knew.
+func facts(s *Socket, f *event.Facts) {
+	if f.NetNS != 0 {
+		s.NetNS = pointer(f.NetNS)
+	}
+	if f.Known&event.KnownQueues != 0 {
+		s.RecvQ, s.SendQ = pointer(f.RecvQ), pointer(f.SendQ)
+	}
+	if f.Known&event.KnownActivity != 0 {
+		s.LastRx, s.LastTx = seconds(f.LastRx), seconds(f.LastTx)
+	}
+	if f.Known&event.KnownBytes != 0 {
+		s.BytesIn, s.BytesOut = pointer(f.BytesIn), pointer(f.BytesOut)
+	}
+	if f.Known&event.KnownKeepAlive != 0 {
+		s.KeepAlive = pointer(f.KeepAlive)
+	}
+	if f.Known&event.KnownDescriptor != 0 {
+		s.CloseOnExec = pointer(f.CloseOnExec)
+	}
+	if f.Known&event.KnownWaiters != 0 {
+		s.WaitedOn = pointer(f.Waiters)
+	}
+}
+
+func pointer[T any](v T) *T { return &v }
+
+// seconds converts ns, rounded to ms: more is noise.
+func seconds(ns uint64) *float64 {
+	return pointer(float64(ns/1e6) / 1e3)
+}

@@ -1,0 +1,346 @@
+package verdict
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"sockleak/internal/event"
+	"sockleak/internal/lifecycle"
+)
+
+// looksNeeded is how many snapshots must have shown a socket in the same
+// condition before it is reported: what is only passing through is gone at the
+// second look.
+const looksNeeded = 2
+
+// settled is how long a socket must have been in its condition to be counted
+// with others of its origin that are already past the minimal age.
+const settled = uint64(500 * time.Millisecond)
+
+// growth needs this many more sockets, over this long, to be called a leak.
+const (
+	growthCount = 3
+	growthSpan  = 20 * time.Second
+)
+
+// Judge watches the table over time. It has no clock: the times are those of
+// the snapshots, in ns of CLOCK_MONOTONIC.
+type Judge struct {
+	minAge uint64
+
+	suspects map[name]*suspect
+	limits   map[event.ProcessKey]*forecast
+	// groups has the members' count at every look, by class and without.
+	groups map[groupKey]*series
+	// opened counts the creations of each origin since tracing began, by
+	// process and stack.
+	opened map[event.ProcessKey]map[uint64]uint64
+
+	// What the last look saw: the suspects in full, of the others only how
+	// many there are.
+	members   map[groupKey][]member
+	others    map[groupKey]tally
+	listening map[port]bool
+	ended     []member
+	looked    uint64 // its time, ns
+}
+
+// tally counts sockets that no rule accuses.
+type tally struct{ live, silent int }
+
+// name is a socket's name, for as long as it lives.
+type name struct{ inode, birth uint64 }
+
+// suspect is a socket in a condition that no program wants.
+type suspect struct {
+	condition
+	looks int
+	last  uint64 // time of the last look
+}
+
+// member is a socket of a group, as it was when it was looked at: the table's
+// own is recycled.
+type member struct {
+	lifecycle.Socket
+	holders []lifecycle.Holder
+	cond    condition
+	ripe    bool   // old enough, and looked at often enough
+	ended   uint64 // when its process ended, ns; zero while it lives
+}
+
+// originKey names the code that creates sockets.
+type originKey struct {
+	process event.ProcessKey
+	stack   uint64
+}
+
+// groupKey names what is reported together. Sockets without a stack are told
+// apart by what they are for.
+type groupKey struct {
+	originKey
+	class Class // empty: in no condition that a rule names
+	label label
+}
+
+// label is what a socket is for, as far as that can be seen from outside.
+type label struct {
+	family, kind, protocol uint16
+	// peer is the address connected to; or for accepted sockets the local
+	// port alone, because every client has an address of its own.
+	peer     netip.AddrPort
+	accepted bool
+}
+
+// fits reports whether a socket with label l may be for what one with the other
+// is. Of one from before, whose connect failed, the kernel has forgotten the
+// peer.
+func (l label) fits(other label) bool {
+	if !l.accepted && !l.peer.IsValid() && !other.accepted {
+		other.peer = l.peer
+	}
+	return l == other
+}
+
+// NewJudge returns a judge with the given grace time.
+func NewJudge(minAge time.Duration) *Judge {
+	return &Judge{
+		minAge:   uint64(minAge),
+		suspects: map[name]*suspect{},
+		limits:   map[event.ProcessKey]*forecast{},
+		groups:   map[groupKey]*series{},
+		opened:   map[event.ProcessKey]map[uint64]uint64{},
+		members:  map[groupKey][]member{},
+		others:   map[groupKey]tally{},
+	}
+}
+
+// Created notes a creation, so that what stays open can be told from what comes
+// and goes.
+func (j *Judge) Created(e *event.Event) {
+	if e.Stack == 0 {
+		return
+	}
+	p := event.ProcessKey{PID: e.PID, Start: e.Start}
+	stacks := j.opened[p]
+	if stacks == nil {
+		stacks = map[uint64]uint64{}
+		j.opened[p] = stacks
+	}
+	stacks[e.Stack]++
+}
+
+// Forget lets go of what is only needed while the process lives.
+func (j *Judge) Forget(p event.ProcessKey) { delete(j.opened, p) }
+
+// Look judges every live socket after a snapshot that ended at now. What it
+// returns is the number of suspects, those too that are not reported yet.
+func (j *Judge) Look(now uint64, t *lifecycle.Table) (suspects int) {
+	j.looked = now
+	j.listening = listeningPorts(t)
+	clear(j.members)
+	clear(j.others)
+	for s, holders := range t.Sockets() {
+		j.look(subject{Socket: s, now: now, minAge: j.minAge, holders: holders})
+	}
+	for n, s := range j.suspects {
+		if s.last != now {
+			delete(j.suspects, n)
+		}
+	}
+	j.sample(now)
+	return len(j.suspects)
+}
+
+func (j *Judge) look(s subject) {
+	c, ok := judge(s)
+	key := j.groupOf(s.Socket, s.holders, c.class)
+	if !ok {
+		n := j.others[key]
+		n.live++
+		if j.silent(s.Socket) {
+			n.silent++
+		}
+		j.others[key] = n
+		return
+	}
+	n := name{s.Inode, s.Birth}
+	u := j.suspects[n]
+	if u == nil || u.class != c.class {
+		u = &suspect{}
+		j.suspects[n] = u
+	}
+	u.condition, u.last = c, s.now
+	u.looks++
+	m := newMember(s.Socket, s.holders, c)
+	m.ripe = u.looks >= looksNeeded && s.now >= c.since+max(j.minAge, c.patience)
+	j.members[key] = append(j.members[key], m)
+}
+
+// sample notes the number of members of each group.
+func (j *Judge) sample(now uint64) {
+	add := func(key groupKey, n int) {
+		if j.groups[key] == nil {
+			j.groups[key] = &series{}
+		}
+		j.groups[key].add(now, n)
+	}
+	for key, members := range j.members {
+		add(key, len(members))
+	}
+	for key, n := range j.others {
+		add(key, n.live)
+	}
+	for key, s := range j.groups {
+		if s.times[len(s.times)-1] == now {
+			continue
+		}
+		if s.add(now, 0); s.over() {
+			delete(j.groups, key)
+		}
+	}
+}
+
+// port is a local port in a process.
+type port struct {
+	process event.ProcessKey
+	number  uint16
+}
+
+// listeningPorts are the ports that are listened on: a connection on one of
+// them was accepted.
+func listeningPorts(t *lifecycle.Table) map[port]bool {
+	ports := map[port]bool{}
+	for s, holders := range t.Sockets() {
+		if s.Sock.State != event.StateListen {
+			continue
+		}
+		for _, h := range holders {
+			ports[port{h.Process, s.Sock.Local.Port()}] = true
+		}
+	}
+	return ports
+}
+
+func (j *Judge) groupOf(s *lifecycle.Socket, holders []lifecycle.Holder, c Class) groupKey {
+	process := owner(s, holders)
+	key := groupKey{originKey: originKey{process: process, stack: s.Stack}, class: c}
+	if s.Stack == 0 {
+		key.label = j.labelOf(s, process)
+	}
+	return key
+}
+
+// owner is the process that a socket is counted for: its creator; if that wasn't
+// seen, the oldest that holds it, because it is handed down, not up.
+func owner(s *lifecycle.Socket, holders []lifecycle.Holder) event.ProcessKey {
+	if s.Creator.PID != 0 || len(holders) == 0 {
+		return s.Creator
+	}
+	oldest := holders[0].Process
+	for _, h := range holders[1:] {
+		if h.Process.Start < oldest.Start {
+			oldest = h.Process
+		}
+	}
+	return oldest
+}
+
+func (j *Judge) labelOf(s *lifecycle.Socket, process event.ProcessKey) label {
+	l := label{family: s.Sock.Family, kind: s.Sock.Type, protocol: s.Sock.Protocol}
+	if s.Kind == lifecycle.ByAccept || j.listening[port{process, s.Sock.Local.Port()}] {
+		l.accepted = true
+		l.peer = netip.AddrPortFrom(netip.Addr{}, s.Sock.Local.Port())
+		return l
+	}
+	l.peer = peer(s)
+	return l
+}
+
+// peer is the address a socket is, was or should have been connected to.
+func peer(s *lifecycle.Socket) netip.AddrPort {
+	if s.Sock.Remote.IsValid() {
+		return s.Sock.Remote
+	}
+	return s.Asked
+}
+
+// End notes that a process ends now with the sockets it has: nothing can be
+// asked about them any more. Only where their process's end is not what was
+// meant to close them, as in a command under test, may it be called.
+func (j *Judge) End(now uint64, p event.ProcessKey, t *lifecycle.Table) {
+	for s, holders := range t.Sockets() {
+		others := slices.ContainsFunc(holders, func(h lifecycle.Holder) bool { return h.Process != p })
+		if others || len(j.ended) >= maxEnded {
+			continue
+		}
+		c, ok := judge(subject{Socket: s, now: now, minAge: j.minAge, holders: holders, ended: true})
+		if !ok {
+			continue
+		}
+		m := newMember(s, holders, c)
+		m.ended, m.ripe = now, now >= c.since+j.minAge
+		j.ended = append(j.ended, m)
+	}
+}
+
+// maxEnded bounds the sockets of ended processes that are remembered.
+const maxEnded = 16384
+
+// growing reports whether an origin's sockets only become more: those that no
+// other rule accuses.
+func (j *Judge) growing(key groupKey) bool {
+	s, n := j.groups[key], j.others[key]
+	if s == nil || s.span() < max(growthSpan, 4*time.Duration(j.minAge)) || !s.rises(growthCount) {
+		return false
+	}
+	// Half of what it opened is still there: they are not replaced, they add up.
+	if key.stack == 0 || uint64(n.live) < (j.opened[key.process][key.stack]+1)/2 {
+		return false
+	}
+	// The old ones are not in use: a busy server takes on more work.
+	return 2*n.silent >= n.live && n.silent >= growthCount
+}
+
+// silent: no data came or went for the grace time. Where the kernel can't tell,
+// as for datagrams, it counts as silent: then the number alone speaks.
+func (j *Judge) silent(s *lifecycle.Socket) bool {
+	if s.Facts.Known&event.KnownActivity == 0 {
+		return s.Birth+j.minAge <= j.looked
+	}
+	return min(s.Facts.LastRx, s.Facts.LastTx) >= j.minAge
+}
+
+// grown returns the members of the groups that grow. With them come the silent
+// sockets of the same processes that were there before tracing began: they may
+// be of the same origin.
+func (j *Judge) grown(t *lifecycle.Table) map[groupKey][]member {
+	found := map[groupKey][]member{}
+	processes := map[event.ProcessKey]bool{}
+	for key := range j.others {
+		if j.growing(key) {
+			found[key] = nil
+			processes[key.process] = true
+		}
+	}
+	if len(found) == 0 {
+		return nil
+	}
+	for s, holders := range t.Sockets() {
+		key := j.groupOf(s, holders, "")
+		_, member := found[key]
+		before := processes[key.process] && key.stack == 0 && j.silent(s) && s.Sock.State != event.StateListen
+		if !member && !before {
+			continue
+		}
+		if _, accused := judge(subject{Socket: s, now: j.looked, minAge: j.minAge, holders: holders}); !accused {
+			found[key] = append(found[key], newMember(s, holders, condition{class: Growing, since: s.Birth}))
+		}
+	}
+	return found
+}
+
+// newMember copies what the table will recycle.
+func newMember(s *lifecycle.Socket, holders []lifecycle.Holder, c condition) member {
+	return member{Socket: *s, holders: slices.Clone(holders), cond: c}
+}

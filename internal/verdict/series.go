@@ -1,0 +1,92 @@
+package verdict
+
+import (
+	"slices"
+	"time"
+)
+
+// maxSamples bounds a series. When it is full every second sample goes, so that
+// it always spans the whole time.
+const maxSamples = 128
+
+// series is a count over time.
+type series struct {
+	times  []uint64 // ns, rising
+	counts []int
+}
+
+func (s *series) add(time uint64, count int) {
+	if len(s.times) == maxSamples {
+		half := 0
+		for i := 0; i < len(s.times); i += 2 {
+			s.times[half], s.counts[half] = s.times[i], s.counts[i]
+			half++
+		}
+		s.times, s.counts = s.times[:half], s.counts[:half]
+	}
+	s.times = append(s.times, time)
+	s.counts = append(s.counts, count)
+}
+
+// span is the time from the first sample to the last.
+func (s *series) span() time.Duration {
+	if len(s.times) == 0 {
+		return 0
+	}
+	return time.Duration(s.times[len(s.times)-1] - s.times[0])
+}
+
+// forgotten is after how many samples of nothing a group is forgotten.
+const forgotten = 8
+
+// over reports whether there has been nothing for a while.
+func (s *series) over() bool {
+	tail := s.counts[max(0, len(s.counts)-forgotten):]
+	return len(tail) == forgotten && !slices.ContainsFunc(tail, func(n int) bool { return n != 0 })
+}
+
+// minSpan is how long a count must have been watched for its growth to mean
+// anything.
+const minSpan = 5 * time.Second
+
+// perMinute is the growth: the median of the slopes between all pairs of
+// samples (the Theil-Sen estimator), which a single burst or dip does not move.
+// Nil when it was watched for too short.
+func (s *series) perMinute() *float64 {
+	if s.span() < minSpan || len(s.times) < 3 {
+		return nil
+	}
+	var slopes []float64
+	for i := range s.times {
+		for j := i + 1; j < len(s.times); j++ {
+			minutes := time.Duration(s.times[j] - s.times[i]).Minutes()
+			slopes = append(slopes, float64(s.counts[j]-s.counts[i])/minutes)
+		}
+	}
+	slices.Sort(slopes)
+	m := slopes[len(slopes)/2]
+	if len(slopes)%2 == 0 {
+		m = (m + slopes[len(slopes)/2-1]) / 2
+	}
+	return &m
+}
+
+// rises reports whether the count rose all the time: the least of each quarter
+// is above that of the quarter before, by growth in all. A sawtooth falls back,
+// a pool stops growing.
+func (s *series) rises(growth int) bool {
+	n := len(s.counts)
+	if n < 8 {
+		return false
+	}
+	var least [4]int
+	for q := range least {
+		least[q] = slices.Min(s.counts[q*n/4 : (q+1)*n/4])
+	}
+	for q := 1; q < len(least); q++ {
+		if least[q] <= least[q-1] {
+			return false
+		}
+	}
+	return least[3]-least[0] >= growth
+}

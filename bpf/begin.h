@@ -8,7 +8,6 @@
 /* Fills everything that says who did it, and zeroes the rest. */
 static __always_inline void begin_event(struct event *e, enum record_kind kind)
 {
-	struct task_struct *task = current_task();
 	__u64 id = bpf_get_current_pid_tgid();
 
 	__builtin_memset(e, 0, sizeof(*e));
@@ -16,9 +15,17 @@ static __always_inline void begin_event(struct event *e, enum record_kind kind)
 	e->time = bpf_ktime_get_ns();
 	e->pid = id >> 32;
 	e->tid = id;
-	e->start = BPF_CORE_READ(task, group_leader, start_boottime);
+	e->start = current_start();
 	e->table = current_table();
-	BPF_CORE_READ_INTO(&e->comm, task, group_leader, comm);
+}
+
+/* Adds the process's name, which is not a thread's. */
+static __always_inline void name_event(struct event *e)
+{
+	if (e->pid == e->tid)
+		bpf_get_current_comm(e->comm, sizeof(e->comm));
+	else
+		BPF_CORE_READ_INTO(&e->comm, current_task(), group_leader, comm);
 }
 
 #endif

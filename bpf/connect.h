@@ -64,7 +64,7 @@ static __always_inline int on_connect_return(struct sys_exit_ctx *ctx)
 		return 0;
 	begin_event(e, REC_CONNECT);
 	sk = sock_of(file);
-	describe(&e->sock, sk);
+	describe(&e->sock, sk, false);
 	if (is_inet(&e->sock))
 		asked_address(&e->sock);
 	if (is_tcp(&e->sock))

@@ -35,7 +35,7 @@ struct sock_desc {
 	__u8 pad;
 	__u16 local_port;  /* host order */
 	__u16 remote_port; /* host order */
-	__u32 netns;
+	__u8 pad2[4];
 	__u8 local[16];
 	__u8 remote[16];
 };
@@ -43,6 +43,7 @@ _Static_assert(sizeof(struct sock_desc) == 48, "sock_desc is part of the ABI");
 
 enum event_flag {
 	FLAG_CLOEXEC = 1,
+	FLAG_ALONE = 2,
 };
 
 /* One lifecycle event; internal/event documents which kind sets what. */
@@ -144,10 +145,12 @@ struct row {
 	__s32 err;
 	__u16 flags;
 	__u16 known;
+	__u32 netns;
+	__u32 pad;
 	struct sock_desc sock;
 	char comm[16];
 };
-_Static_assert(sizeof(struct row) == 152, "row is part of the ABI");
+_Static_assert(sizeof(struct row) == 160, "row is part of the ABI");
 
 enum counter {
 	COUNT_RING_FULL,

@@ -11,23 +11,22 @@
 /* Sends the birth of the socket behind fd, if it is one. */
 static __always_inline void born(void *ctx, enum record_kind kind, __s32 fd, __s32 fd2)
 {
-	struct task_struct *task = current_task();
 	struct file *file = file_of(fd);
 	__u64 inode = socket_inode(file);
-	__u64 start, stack;
+	__u64 stack;
 	struct event *e;
 	struct sock *sk;
 
 	if (!inode)
 		return;
-	start = BPF_CORE_READ(task, group_leader, start_boottime);
-	stack = take_stack(ctx, task, start);
+	stack = take_stack(ctx, current_start());
 	e = reserve(sizeof(*e));
 	if (!e)
 		return;
 	begin_event(e, kind);
+	name_event(e);
 	sk = sock_of(file);
-	describe(&e->sock, sk);
+	describe(&e->sock, sk, false);
 	if (is_tcp(&e->sock))
 		follow_tcp(sk, inode);
 	e->fd = fd;
@@ -36,8 +35,6 @@ static __always_inline void born(void *ctx, enum record_kind kind, __s32 fd, __s
 	if (fd2 >= 0)
 		e->inode2 = socket_inode(file_of(fd2));
 	e->stack = stack;
-	if (cloexec_of(BPF_CORE_READ(task, files), fd))
-		e->flags = FLAG_CLOEXEC;
 	submit(e);
 }
 

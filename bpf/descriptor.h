@@ -75,8 +75,6 @@ static __always_inline void duplicated(__s32 fd, __u64 replaced)
 	e->fd = fd;
 	e->inode = inode;
 	e->inode2 = replaced;
-	if (cloexec_of(BPF_CORE_READ(current_task(), files), fd))
-		e->flags = FLAG_CLOEXEC;
 	submit(e);
 }
 
@@ -122,6 +120,13 @@ static __always_inline int on_dup_onto_return(struct sys_exit_ctx *ctx)
 	return 0;
 }
 
+/* Whether no thread is left of the process that could use the table that this
+ * one has just left: another process may (CLONE_FILES). */
+static __always_inline __u8 left_alone(void)
+{
+	return BPF_CORE_READ(current_task(), signal, nr_threads) == 1 ? FLAG_ALONE : 0;
+}
+
 static __always_inline int on_close_range(struct sys_enter_ctx *ctx)
 {
 	/* Backwards, it fails. */
@@ -149,8 +154,9 @@ static __always_inline int on_close_range_return(struct sys_exit_ctx *ctx)
 	e->fd2 = last > 0x7fffffff ? 0x7fffffff : last;
 	e->table2 = call.table;
 	e->begin = call.begin;
+	e->flags = left_alone();
 	if (call_arg(regs, 2) & CLOSE_RANGE_CLOEXEC)
-		e->flags = FLAG_CLOEXEC;
+		e->flags |= FLAG_CLOEXEC;
 	submit(e);
 	return 0;
 }
@@ -173,6 +179,7 @@ static __always_inline int on_unshare_return(struct sys_exit_ctx *ctx)
 	if (!e)
 		return 0;
 	begin_event(e, REC_UNSHARE);
+	e->flags = left_alone();
 	e->table2 = call.table;
 	submit(e);
 	return 0;

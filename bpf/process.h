@@ -33,6 +33,7 @@ static __always_inline int on_fork(struct task_struct *child)
 		e->table = table;
 	} else {
 		begin_event(e, REC_FORK);
+		name_event(e);
 		e->table2 = table;
 		e->child_pid = tgid;
 		e->child_start = BPF_CORE_READ(child, start_boottime);
@@ -58,6 +59,7 @@ static __always_inline int on_exec(struct task_struct *task)
 	if (!e)
 		return 0;
 	begin_event(e, REC_EXEC);
+	name_event(e);
 	submit(e);
 
 	fdt = BPF_CORE_READ(task, files, fdt);
@@ -75,7 +77,7 @@ static __always_inline int on_exec(struct task_struct *task)
 		x->kind = REC_EXEC_FDS;
 		x->pid = bpf_get_current_pid_tgid() >> 32;
 		x->time = bpf_ktime_get_ns();
-		x->start = BPF_CORE_READ(task, group_leader, start_boottime);
+		x->start = current_start();
 		x->table = current_table();
 		x->first = first;
 		x->count = left < EXEC_FDS_WORDS * 64 ? left : EXEC_FDS_WORDS * 64;
@@ -110,6 +112,7 @@ static __always_inline int on_exit(struct task_struct *task)
 	if (!e)
 		return 0;
 	begin_event(e, last ? REC_EXIT : REC_TABLE_EXIT);
+	name_event(e);
 	submit(e);
 	return 0;
 }

@@ -11,6 +11,14 @@
 #define SEND_SHUTDOWN 2
 #define TCP_LISTEN 10
 
+static __always_inline bool cloexec_of(struct files_struct *files, __u32 fd)
+{
+	unsigned long word = 0, *words = BPF_CORE_READ(files, fdt, close_on_exec);
+
+	bpf_probe_read_kernel(&word, sizeof(word), words + fd / 64);
+	return word >> (fd % 64) & 1;
+}
+
 static __always_inline void tcp_facts(struct row *r, struct sock *sk)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
@@ -117,7 +125,8 @@ static __always_inline int on_task_file(struct bpf_iter__task_file *ctx)
 	r.table = table_id(files);
 	r.fd = ctx->fd;
 	BPF_CORE_READ_INTO(&r.comm, task, group_leader, comm);
-	describe(&r.sock, sk);
+	describe(&r.sock, sk, false);
+	r.netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 	sock_facts(&r, sk);
 	if (cloexec_of(files, ctx->fd))
 		r.flags |= ROW_CLOEXEC;

@@ -32,32 +32,43 @@ static __always_inline bool is_tcp(const struct sock_desc *d)
 	       (d->protocol == IPPROTO_TCP || d->protocol == IPPROTO_MPTCP);
 }
 
-/* Fills a zeroed description. */
-static __always_inline void describe(struct sock_desc *d, struct sock *sk)
+/* Fills a zeroed description. typed: sk came from the kernel as a typed pointer,
+ * which can be loaded from directly. */
+static __always_inline void describe(struct sock_desc *d, struct sock *sk, bool typed)
 {
-	d->family = BPF_CORE_READ(sk, __sk_common.skc_family);
-	d->type = BPF_CORE_READ(sk, sk_type);
-	d->protocol = BPF_CORE_READ(sk, sk_protocol);
-	d->state = BPF_CORE_READ(sk, __sk_common.skc_state);
-	d->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+#define FIELD(field) (typed ? sk->field : BPF_CORE_READ(sk, field))
+	__u64 addresses;
+	__u32 ports;
+
+	d->family = FIELD(__sk_common.skc_family);
+	d->type = FIELD(sk_type);
+	d->protocol = FIELD(sk_protocol);
+	d->state = FIELD(__sk_common.skc_state);
 	if (!is_inet(d))
 		return;
-	d->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
-	d->remote_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	ports = FIELD(__sk_common.skc_portpair);
+	d->remote_port = bpf_ntohs((__u16)ports);
+	d->local_port = ports >> 16;
+	if (!ports)
+		return; /* no address without a port */
 	if (d->family == AF_INET) {
-		BPF_CORE_READ_INTO((__be32 *)d->local, sk, __sk_common.skc_rcv_saddr);
-		BPF_CORE_READ_INTO((__be32 *)d->remote, sk, __sk_common.skc_daddr);
+		addresses = FIELD(__sk_common.skc_addrpair);
+		*(__u32 *)d->remote = addresses;
+		*(__u32 *)d->local = addresses >> 32;
 	} else {
 		BPF_CORE_READ_INTO(&d->local, sk, __sk_common.skc_v6_rcv_saddr);
 		BPF_CORE_READ_INTO(&d->remote, sk, __sk_common.skc_v6_daddr);
 	}
+#undef FIELD
 }
 
 /* Lets the socket's later TCP states find it. */
 static __always_inline void follow_tcp(struct sock *sk, __u64 inode)
 {
-	__u64 key = (__u64)sk;
+	__u64 key = (__u64)sk, *known = bpf_map_lookup_elem(&tcp_socks, &key);
 
+	if (known && *known == inode)
+		return;
 	if (bpf_map_update_elem(&tcp_socks, &key, &inode, BPF_ANY))
 		count(COUNT_MAP_FULL);
 }

@@ -16,8 +16,9 @@ static __always_inline __u64 mix(__u64 hash, __u64 word)
 /* Sends the stack unless it was sent before, and returns its id, 0 when there is
  * none. The id covers the process and the program it runs, because the same
  * addresses mean something else in another. */
-static __always_inline __u64 take_stack(void *ctx, struct task_struct *task, __u64 start)
+static __always_inline __u64 take_stack(void *ctx, __u64 start)
 {
+	struct task_struct *task = current_task();
 	__u32 zero = 0;
 	__u64 hash;
 	__u8 yes = 1;

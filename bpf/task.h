@@ -105,25 +105,50 @@ static __always_inline unsigned long current_arg(int n)
 	return call_arg(user_regs(current_task()), n);
 }
 
+/* Where the acting task's descriptors are. */
+struct descriptors {
+	__u32 max;
+	struct file **fd;
+};
+
+/* Through a typed pointer the verifier lets us load as C does, ten times faster
+ * than by bpf_probe_read_kernel. */
+static __always_inline struct descriptors current_descriptors(void)
+{
+	struct descriptors d;
+
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_current_task_btf)) {
+		struct task_struct *task = (struct task_struct *)bpf_get_current_task_btf();
+		struct fdtable *fdt = task->files->fdt;
+
+		d.max = fdt->max_fds;
+		d.fd = fdt->fd;
+	} else {
+		struct fdtable *fdt = BPF_CORE_READ(current_task(), files, fdt);
+
+		d.max = BPF_CORE_READ(fdt, max_fds);
+		d.fd = BPF_CORE_READ(fdt, fd);
+	}
+	return d;
+}
+
 /* The file behind a descriptor of the acting task, or NULL. */
 static __always_inline struct file *file_of(__u32 fd)
 {
-	struct fdtable *fdt = BPF_CORE_READ(current_task(), files, fdt);
-	struct file **slot, *file = NULL;
+	struct descriptors d = current_descriptors();
+	struct file *file = NULL;
 
-	if (fd >= BPF_CORE_READ(fdt, max_fds))
-		return NULL;
-	slot = BPF_CORE_READ(fdt, fd);
-	bpf_probe_read_kernel(&file, sizeof(file), slot + fd);
+	if (fd < d.max)
+		bpf_probe_read_kernel(&file, sizeof(file), d.fd + fd);
 	return file;
 }
 
-static __always_inline bool cloexec_of(struct files_struct *files, __u32 fd)
+/* When the acting process started. */
+static __always_inline __u64 current_start(void)
 {
-	unsigned long word = 0, *words = BPF_CORE_READ(files, fdt, close_on_exec);
-
-	bpf_probe_read_kernel(&word, sizeof(word), words + fd / 64);
-	return word >> (fd % 64) & 1;
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_current_task_btf))
+		return ((struct task_struct *)bpf_get_current_task_btf())->group_leader->start_boottime;
+	return BPF_CORE_READ(current_task(), group_leader, start_boottime);
 }
 
 /* The inode number of a socket's file, 0 for any other file. */

@@ -29,10 +29,10 @@ static __always_inline int on_tcp_state(struct sock *sk, int old_state, int new_
 	e = tcp_event(REC_TCP_STATE, *inode);
 	if (!e)
 		return 0;
-	describe(&e->sock, sk);
+	describe(&e->sock, sk, true);
 	e->sock.state = new_state;
 	e->old_state = old_state;
-	e->err = BPF_CORE_READ(sk, sk_err);
+	e->err = sk->sk_err;
 	submit(e);
 	return 0;
 }

@@ -49,8 +49,9 @@ enum {
 	BPF_RB_FORCE_WAKEUP = 2,
 };
 
-/* Only asked whether it exists: bpf_task_pt_regs came with 5.15. */
+/* Only asked whether they exist: in 5.11 and 5.15. */
 enum bpf_func_id {
+	BPF_FUNC_get_current_task_btf = 158,
 	BPF_FUNC_task_pt_regs = 175,
 };
 
@@ -93,6 +94,7 @@ struct files_struct {
 
 struct signal_struct {
 	atomic_t live;
+	int nr_threads;
 };
 
 struct task_struct {
@@ -147,10 +149,8 @@ struct in6_addr {
 };
 
 struct sock_common {
-	__be32 skc_daddr;
-	__be32 skc_rcv_saddr;
-	__be16 skc_dport;
-	__u16 skc_num;
+	__u64 skc_addrpair; /* skc_daddr, then skc_rcv_saddr */
+	__u32 skc_portpair; /* skc_dport in network order, then skc_num */
 	unsigned short skc_family;
 	volatile unsigned char skc_state;
 	possible_net_t skc_net;

@@ -42,6 +42,11 @@ func usage(format string, args ...any) error {
 	return &fault{status: exitUsage, err: fmt.Errorf(format, args...), hint: "see sockleak --help"}
 }
 
+// usageHint is usage with something better to say than where to read.
+func usageHint(hint, format string, args ...any) error {
+	return &fault{status: exitUsage, err: fmt.Errorf(format, args...), hint: hint}
+}
+
 func cannot(err error, hint string) error {
 	return &fault{status: exitCannot, err: err, hint: hint}
 }

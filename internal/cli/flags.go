@@ -1,11 +1,13 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"sockleak/internal/hunt"
 	"sockleak/internal/probe"
@@ -20,10 +22,12 @@ type traceFlags struct {
 	children                   bool
 	ringSize, maxSockets       int
 	out                        outputFlags
+	set                        *pflag.FlagSet
 }
 
 func (f *traceFlags) add(cmd *cobra.Command, duration time.Duration) {
 	fs := cmd.Flags()
+	f.set = fs
 	fs.DurationVar(&f.duration, "for", duration, "how long to trace; 0 until Ctrl-C")
 	fs.DurationVar(&f.interval, "interval", 2*time.Second, "how often to compare with the kernel's tables")
 	fs.DurationVar(&f.minAge, "min-age", verdict.DefaultMinAge, "how long a socket must be in its condition to be reported")
@@ -49,13 +53,12 @@ func (f *traceFlags) config() (hunt.Config, error) {
 	case f.maxSockets < 1 || f.maxSockets > 16<<20:
 		return hunt.Config{}, usage("--max-sockets %d: want between 1 and %d", f.maxSockets, 16<<20)
 	}
-	if err := f.out.check(); err != nil {
-		return hunt.Config{}, err
+	if f.record != "" && f.record == f.out.file {
+		return hunt.Config{}, usage("--record and --report both name %s: want two files", f.record)
 	}
-	for _, name := range append(append([]string{}, f.comms...), f.exclude...) {
-		if name == "" || len(name) > 15 {
-			return hunt.Config{}, usage("process name %q: want 1 to 15 characters, as in ps -o comm", name)
-		}
+	err := errors.Join(f.out.check(), checkNames(f.set, "comm", f.comms), checkNames(f.set, "exclude", f.exclude))
+	if err != nil {
+		return hunt.Config{}, err
 	}
 	return hunt.Config{
 		Probe: probe.Config{
@@ -66,6 +69,20 @@ func (f *traceFlags) config() (hunt.Config, error) {
 		Judgement: hunt.Judgement{MinAge: f.minAge, Top: f.out.top},
 		Version:   Version(),
 	}, nil
+}
+
+// checkNames checks the names of processes given with a flag. An empty value
+// makes an empty list, which would mean every process.
+func checkNames(set *pflag.FlagSet, flag string, names []string) error {
+	if set.Changed(flag) && len(names) == 0 {
+		names = []string{""}
+	}
+	for _, name := range names {
+		if name == "" || len(name) > 15 {
+			return usage("--%s %q: want a process name of 1 to 15 characters, as in ps -o comm", flag, name)
+		}
+	}
+	return nil
 }
 
 // openRecord creates the recording's file; nil without --record.

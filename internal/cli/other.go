@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
@@ -20,7 +21,12 @@ func newReplay(s Streams) *cobra.Command {
 		Use:   "replay FILE",
 		Short: "make the report of a recording again",
 		Long:  "replay reads a file made with --record and makes its report again. It needs no root and no eBPF.",
-		Args:  cobra.ExactArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return fmt.Errorf("name the one recording to replay, instead of %d", len(args))
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := out.check(); err != nil {
 				return err
@@ -35,7 +41,7 @@ func newReplay(s Streams) *cobra.Command {
 			}
 			r, err := hunt.Replay(args[0], top, p)
 			if err != nil {
-				return errors.Join(err, p.close())
+				return errors.Join(replayFault(err), p.close())
 			}
 			if err := errors.Join(p.final(r), p.close()); err != nil {
 				return fmt.Errorf("write the report: %w", err)
@@ -48,6 +54,17 @@ func newReplay(s Streams) *cobra.Command {
 	}
 	out.add(cmd)
 	return cmd
+}
+
+// replayFault knows that permission is the file's matter here, not root's.
+func replayFault(err error) error {
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return cannot(err, "attach, hunt and run make a recording with --record FILE")
+	case errors.Is(err, os.ErrPermission):
+		return cannot(err, "a recording belongs to the user who made it, often root: copy it, or change its owner")
+	}
+	return err
 }
 
 func newDoctor(s Streams) *cobra.Command {
@@ -120,9 +137,12 @@ func newSnapshot(s Streams) *cobra.Command {
 		Long: `snapshot reads the kernel's tables once and shows the open sockets of all
 processes, or of some, grouped: those too that ss(8) doesn't list, because they
 were only created, or their connection is gone.`,
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if out.format != "text" && out.format != "json" {
 				return usage("--output %s: want text or json", out.format)
+			}
+			if err := errors.Join(out.check(), checkNames(cmd.Flags(), "comm", comms)); err != nil {
+				return err
 			}
 			var pids []uint32
 			if len(args) > 0 {
@@ -131,8 +151,8 @@ were only created, or their connection is gone.`,
 					return err
 				}
 			}
-			if err := preflight.Fatal(preflight.Run()); err != nil {
-				return cannot(err, hintFor(err))
+			if err := checkMachine(); err != nil {
+				return err
 			}
 			snap, err := hunt.Snapshot(pids, comms, Version())
 			if err != nil {

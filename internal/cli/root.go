@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -49,7 +50,7 @@ func NewRoot(s Streams) *cobra.Command {
 		Long:          description,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
+		Args:          unknownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return cmd.Help()
 		},
@@ -57,15 +58,41 @@ func NewRoot(s Streams) *cobra.Command {
 	root.SetIn(s.In)
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%w", err) })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageHint("see "+cmd.CommandPath()+" --help", "%w", err)
+	})
 	root.AddCommand(
 		newAttach(s), newHunt(s), newRun(s), newSnapshot(s), newReplay(s), newDoctor(s), newVersion(s), newStarter(),
 	)
-	wrapArgs(root)
 	for _, cmd := range root.Commands() {
 		wrapArgs(cmd)
 	}
 	return root
+}
+
+// unknownCommand says what may have been meant by a first argument that is no
+// command: one that is spelt alike, or the process with that id.
+func unknownCommand(root *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	hint := "see sockleak --help"
+	if _, err := strconv.ParseUint(args[0], 10, 32); err == nil {
+		hint = "sockleak attach " + args[0] + " traces that process"
+	} else if like := root.SuggestionsFor(args[0]); len(like) > 0 {
+		hint = "did you mean " + strings.Join(like, " or ") + "?"
+	}
+	return usageHint(hint, "there is no command %q", args[0])
+}
+
+// needArgs wants at least one argument; what says which.
+func needArgs(what string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return errors.New(what)
+		}
+		return nil
+	}
 }
 
 // wrapArgs makes what cobra says of wrong arguments a usage error.
@@ -80,7 +107,7 @@ func wrapArgs(cmd *cobra.Command) {
 		if err == nil || errors.As(err, &f) {
 			return err
 		}
-		return usage("%s: %w", cmd.CommandPath(), err)
+		return usageHint("usage: "+cmd.UseLine(), "%w", err)
 	}
 }
 

@@ -37,7 +37,8 @@ func newStarter() *cobra.Command {
 				return status(exitCannot)
 			}
 			err := syscall.Exec(args[0], args[1:], os.Environ())
-			return &fault{status: exitNotExecutable, err: fmt.Errorf("execute %s: %w", args[0], err)}
+			return &fault{exitNotExecutable, fmt.Errorf("execute %s: %w", args[0], err),
+				"a script needs a first line that names its interpreter, and that interpreter"}
 		},
 	}
 }
@@ -52,11 +53,7 @@ type child struct {
 func startChild(argv []string, s Streams) (*child, error) {
 	path, err := exec.LookPath(argv[0])
 	if err != nil && !errors.Is(err, exec.ErrDot) {
-		code := exitNotFound
-		if errors.Is(err, os.ErrPermission) {
-			code = exitNotExecutable
-		}
-		return nil, &fault{status: code, err: fmt.Errorf("find %s: %w", argv[0], errors.Unwrap(err))}
+		return nil, cannotFind(argv[0], err)
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -74,6 +71,22 @@ func startChild(argv []string, s Streams) (*child, error) {
 		return nil, errors.Join(fmt.Errorf("start %s: %w", argv[0], err), w.Close())
 	}
 	return &child{cmd: cmd, tell: w}, nil
+}
+
+// cannotFind says why there is no such command. exec.LookPath's error names the
+// file too, so only its cause is kept.
+func cannotFind(name string, err error) error {
+	var cause error = exec.ErrNotFound
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		cause = errno
+	}
+	if errors.Is(err, os.ErrPermission) || errors.Is(err, syscall.EISDIR) {
+		return &fault{exitNotExecutable, fmt.Errorf("execute %s: %w", name, cause),
+			"run wants a program that can be executed, with its arguments: see sockleak run --help"}
+	}
+	return &fault{exitNotFound, fmt.Errorf("find the command %s: %w", name, cause),
+		"give its path, or the name of a program in $PATH; a line for the shell needs sh -c"}
 }
 
 // begin lets the command run.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -14,8 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"sockleak/internal/hunt"
-	"sockleak/internal/preflight"
-	"sockleak/internal/procfs"
 	"sockleak/internal/verdict"
 )
 
@@ -28,7 +25,7 @@ func newAttach(s Streams) *cobra.Command {
 those from before the attach included. The processes are neither stopped nor
 changed. Ctrl-C ends early and still prints the report.`,
 		Example: "  sudo sockleak attach 4242\n  sudo sockleak attach --for 2m --output json $(pidof crawler)",
-		Args:    cobra.MinimumNArgs(1),
+		Args:    needArgs("name the process to trace by its id"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, err := f.config()
 			if err != nil {
@@ -54,7 +51,13 @@ func newHunt(s Streams) *cobra.Command {
 		Short:   "trace the whole system and report who leaks sockets",
 		Long:    "hunt traces every process, in every container, and reports the sockets they leak.",
 		Example: "  sudo sockleak hunt\n  sudo sockleak hunt --exclude sshd --for 10m",
-		Args:    cobra.NoArgs,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageHint("sockleak attach "+args[0]+" traces one process",
+					"hunt traces the whole system and takes no arguments, but got %q", args[0])
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := f.config()
 			if err != nil {
@@ -80,7 +83,7 @@ standard output is the command's; --report sends it to a file.
 It exits with the command's own status, 128 plus the signal that ended it, or
 100 when it leaked. 127: no such command; 126: it can't be executed.`,
 		Example: "  sudo sockleak run -- ./integration-test\n  sudo sockleak run --report leaks.json -o json -- make test",
-		Args:    cobra.MinimumNArgs(1),
+		Args:    needArgs("name the command to run"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, err := f.config()
 			if err != nil {
@@ -98,8 +101,8 @@ It exits with the command's own status, 128 plus the signal that ended it, or
 
 // trace does what attach and hunt have in common.
 func trace(ctx context.Context, f *traceFlags, cfg hunt.Config, s Streams) error {
-	if err := preflight.Fatal(preflight.Run()); err != nil {
-		return cannot(err, hintFor(err))
+	if err := checkMachine(); err != nil {
+		return err
 	}
 	p, err := f.out.printer(s.Out, s.Err)
 	if err != nil {
@@ -138,8 +141,8 @@ func record(ctx context.Context, f *traceFlags, cfg hunt.Config, p *printer) (*v
 }
 
 func runCommand(ctx context.Context, f *traceFlags, cfg hunt.Config, argv []string, s Streams) error {
-	if err := preflight.Fatal(preflight.Run()); err != nil {
-		return cannot(err, hintFor(err))
+	if err := checkMachine(); err != nil {
+		return err
 	}
 	p, err := f.out.printer(s.Err, nil)
 	if err != nil {
@@ -147,7 +150,7 @@ func runCommand(ctx context.Context, f *traceFlags, cfg hunt.Config, argv []stri
 	}
 	c, err := startChild(argv, s)
 	if err != nil {
-		return err
+		return errors.Join(err, p.close())
 	}
 	ended := make(chan int, 1)
 	ctx, cancel := context.WithCancel(ctx)
@@ -216,33 +219,4 @@ func interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
 		cancel()
 		signal.Stop(pipes)
 	}
-}
-
-// findProcesses turns arguments into ids of processes that can be traced.
-func findProcesses(args []string) ([]uint32, error) {
-	fs := procfs.New("/proc")
-	if initial, err := fs.InInitialPIDNS(); err == nil && !initial {
-		return nil, cannot(errors.New("sockleak runs in a pid namespace of its own, where process ids are not those the kernel reports"),
-			"run it on the host, or in a container with the host's pid namespace (--pid=host); hunt works here too")
-	}
-	var pids []uint32
-	for _, arg := range args {
-		n, err := strconv.ParseUint(arg, 10, 31)
-		if err != nil || n == 0 {
-			return nil, usage("%q is not a process id", arg)
-		}
-		info, err := fs.Process(uint32(n))
-		switch {
-		case errors.Is(err, procfs.ErrNoProcess):
-			return nil, cannot(fmt.Errorf("there is no process %d", n), hintFor(procfs.ErrNoProcess))
-		case err != nil:
-			return nil, fmt.Errorf("look at process %d: %w", n, err)
-		case info.Zombie():
-			return nil, cannot(fmt.Errorf("process %d (%s) has ended; its parent has not waited for it", n, info.Comm), "a zombie holds no descriptors")
-		case n == uint64(os.Getpid()):
-			return nil, usage("process %d is sockleak itself", n)
-		}
-		pids = append(pids, info.TGID)
-	}
-	return pids, nil
 }

@@ -65,6 +65,8 @@ type fdTable struct {
 	// born is when an event defined it; rows from before speak of another
 	// table with the same id. Zero if it was there before us.
 	born uint64
+	// swept is when descriptors were last closed without naming them.
+	swept uint64
 	// doubtful is when it was last changed in a way the events leave open.
 	doubtful uint64
 	shown    uint64 // time of the last row of it

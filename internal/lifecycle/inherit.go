@@ -111,7 +111,7 @@ func (t *Table) exec(e *event.Event) {
 	if e.Table2 != e.Table {
 		t.copyTable(e.Table, t.fds[e.Table2], key, e.Time, nothing)
 	}
-	t.unshown(e)
+	t.sweep(e)
 	p := t.processes[key]
 	if p == nil {
 		return
@@ -206,7 +206,7 @@ func (t *Table) closeRange(e *event.Event) {
 	if e.CloseOnExec {
 		return
 	}
-	t.unshown(e)
+	t.sweep(e)
 	f := t.fds[e.Table]
 	if f == nil {
 		return
@@ -223,12 +223,15 @@ func (t *Table) closeRange(e *event.Event) {
 	})
 }
 
-// unshown is called when many descriptors of a table are closed at once. Until
-// the first snapshot is merged, some of them aren't known, and older rows must
-// not bring them back: no row from before is believed.
-func (t *Table) unshown(e *event.Event) {
-	if !t.snap.merged {
-		f, _ := t.enter(e)
-		f.born = max(f.born, e.Time)
+// sweep notes that many descriptors of a table are closed at once, some of
+// which may not be known: an older row must not bring them back.
+func (t *Table) sweep(e *event.Event) {
+	f := t.fds[e.Table]
+	if f == nil {
+		if t.snap.merged {
+			return // it has no sockets
+		}
+		f, _ = t.enter(e)
 	}
+	f.swept = e.Time
 }

@@ -16,9 +16,10 @@ type process struct {
 	execed uint64 // time of its last exec
 }
 
-// name learns the name of a process from one of its threads.
+// name learns the name of a process from one of its threads. Not every event
+// carries one.
 func (p *process) name(comm *[16]byte, main bool) {
-	if main || !p.named {
+	if comm[0] != 0 && (main || !p.named) {
 		p.comm, p.named = *comm, main
 	}
 }

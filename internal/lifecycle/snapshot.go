@@ -90,6 +90,9 @@ func (t *Table) show(f *fdTable, r *event.Row, s *Socket) *Socket {
 		return s
 	}
 	if s == nil || sl.sock != s {
+		if r.Time <= f.swept {
+			return s // it may have been closed since
+		}
 		if sl.sock == nil && sl.gone == uint32(r.Inode) && r.Time-sl.asOf < closing {
 			return s // its close was announced and is about to take effect
 		}

@@ -30,6 +30,7 @@ type fake struct {
 	attachErr   error
 	byType      map[string]error // by hook
 	releaseErr  error
+	btfErr      error
 	openedIDs   int
 	attachedIDs []uint64
 }
@@ -60,6 +61,9 @@ func (f *fake) ReadFile(path string) ([]byte, error) {
 }
 
 func (f *fake) Stat(path string) error {
+	if f.btfErr != nil && path == "/sys/kernel/btf/vmlinux" {
+		return f.btfErr
+	}
 	_, err := f.ReadFile(path)
 	return err
 }

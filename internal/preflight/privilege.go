@@ -116,7 +116,7 @@ func checkOtherProcesses(sys system) Check {
 	case err != nil:
 		return needProcesses.unknown(err.Error())
 	case s.has(capSysPtrace):
-		return needProcesses.ok("CAP_SYS_PTRACE, to read their /proc/PID/maps and exe")
+		return needProcesses.ok("their maps and exe are readable")
 	}
 	return needProcesses.without(
 		"no CAP_SYS_PTRACE: /proc/PID/maps and exe of other users' processes cannot be read",

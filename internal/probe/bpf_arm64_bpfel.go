@@ -65,6 +65,7 @@ type bpfEventFlag uint32
 
 const (
 	bpfEventFlagFLAG_CLOEXEC bpfEventFlag = 1
+	bpfEventFlagFLAG_ALONE   bpfEventFlag = 2
 )
 
 type bpfExecFds struct {
@@ -118,6 +119,8 @@ type bpfRow struct {
 	Err       int32
 	Flags     uint16
 	Known     uint16
+	Netns     uint32
+	Pad       uint32
 	Sock      bpfSockDesc
 	Comm      [16]int8
 }
@@ -166,7 +169,7 @@ type bpfSockDesc struct {
 	Pad        uint8
 	LocalPort  uint16
 	RemotePort uint16
-	Netns      uint32
+	Pad2       [4]uint8
 	Local      [16]uint8
 	Remote     [16]uint8
 }

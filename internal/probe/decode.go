@@ -173,7 +173,7 @@ func DecodeRow(record []byte, hz uint64, row *event.Row) error {
 		Facts: event.Facts{
 			// The two sets have the same bits; TestFactSets holds them together.
 			Known: event.FactSet(r.Known),
-			NetNS: r.Sock.Netns, PeerInode: r.PeerInode, Err: r.Err, RecvQ: r.RecvQ, SendQ: r.SendQ,
+			NetNS: r.Netns, PeerInode: r.PeerInode, Err: r.Err, RecvQ: r.RecvQ, SendQ: r.SendQ,
 			LastRx: jiffies(r.LastRx, hz), LastTx: jiffies(r.LastTx, hz),
 			BytesIn: r.BytesIn, BytesOut: r.BytesOut,
 			Begun: has(bpfRowFlagROW_BEGUN), WasEstablished: has(bpfRowFlagROW_WAS_ESTABLISHED),

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -307,10 +308,13 @@ func (p *Probe) skipped() (uint64, error) {
 
 // Close detaches everything; the kernel frees the programs and maps.
 func (p *Probe) Close() error {
-	var errs []error
-	for i := len(p.links) - 1; i >= 0; i-- {
-		errs = append(errs, p.links[i].Close())
+	errs := make([]error, len(p.links), len(p.links)+3)
+	var all sync.WaitGroup
+	// Each waits for an RCU grace period, some 50 ms: together they wait once.
+	for i, l := range p.links {
+		all.Go(func() { errs[i] = l.Close() })
 	}
+	all.Wait()
 	if p.ring != nil {
 		errs = append(errs, p.ring.Close())
 	}

@@ -163,7 +163,7 @@ func hunt() *verdict.Report {
 	r.Reasons = []string{"300 sockets that nothing will close, from 3 origins", "5 sockets of gateway are still winding down in the kernel; those are closed, and not the program's"}
 	r.Totals = verdict.Totals{Opened: 2213400, Closed: 2213100, Live: 300}
 	r.Limits = []verdict.Limit{
-		{PID: 17, Comm: "healthy", NoFile: 1024, Used: 12, GrowthPerMin: ptr(0.0)},
+		{PID: 17, Comm: "healthy", NoFile: 1024, Used: 12, GrowthPerMin: ptr(0.04), ExhaustedIn: ptr(1.5e6)},
 		{PID: 900, Comm: "gateway", NoFile: 1 << 20, Used: 400, GrowthPerMin: ptr(2.0)},
 		{PID: 901, Comm: "full", NoFile: 1024, Used: 1024},
 		{PID: 70, Comm: "python3", NoFile: ^uint64(0), Used: 211, GrowthPerMin: ptr(-3.0)},

@@ -111,6 +111,10 @@ func leakWords(r *verdict.Report) string {
 	return fmt.Sprintf("%s in %s: %s", leaks, where, open)
 }
 
+// soon is how near the end of its descriptors a process must be to be warned of,
+// in seconds: a week.
+const soon = 7 * 24 * 3600
+
 // limits shows the processes that run out of descriptors, that leak, or that
 // are the only one: a report on the whole system has a limit for each process.
 func (t *text) limits(r *verdict.Report) {
@@ -119,12 +123,13 @@ func (t *text) limits(r *verdict.Report) {
 		leaking[f.Process.PID] = true
 	}
 	for _, l := range r.Limits {
-		if len(r.Limits) > 1 && l.ExhaustedIn == nil && !leaking[l.PID] && l.Used < l.NoFile/2 {
+		warn := l.Used >= l.NoFile || l.ExhaustedIn != nil && *l.ExhaustedIn < soon
+		if len(r.Limits) > 1 && !warn && !leaking[l.PID] && l.Used < l.NoFile/2 {
 			continue
 		}
 		name := processName(verdict.Process{PID: l.PID, Comm: l.Comm})
 		st := plain
-		if l.ExhaustedIn != nil || l.Used >= l.NoFile {
+		if warn {
 			st = yellow
 		}
 		t.prose(st, name+": ", st, limitWords(l))
@@ -142,7 +147,7 @@ func limitWords(l verdict.Limit) string {
 	switch {
 	case l.Used >= l.NoFile:
 		s += ": none left"
-	case l.ExhaustedIn != nil:
+	case l.ExhaustedIn != nil && *l.ExhaustedIn < soon:
 		s += ": none left in " + duration(*l.ExhaustedIn)
 	}
 	return s

@@ -319,13 +319,13 @@ func (d *dwarfInfo) holds(e *dwarf.Entry, addr uint64) (bool, error) {
 }
 
 // name returns the name of a function from the entry it is an instance of. The
-// linker's name, where there is one, has the scope; the plain one doesn't.
+// linker's name has the scope, which the plain one hasn't, unless it is C.
 func (d *dwarfInfo) name(e *dwarf.Entry) string {
 	plain := ""
 	r := d.data.Reader()
 	for range maxOrigins {
 		for _, attr := range []dwarf.Attr{dwarf.AttrLinkageName, attrLinkage} {
-			if s, ok := e.Val(attr).(string); ok && s != "" {
+			if s, ok := e.Val(attr).(string); ok && mangled(s) {
 				return readable(s)
 			}
 		}

@@ -168,7 +168,9 @@ func (m *image) frames(addr, at uint64) ([]stack.Frame, error) {
 		if len(frames) > 0 {
 			// Units with line tables only, and code without any unit, leave
 			// the outermost function to the symbols.
-			if last := &frames[len(frames)-1]; last.Function == "" {
+			// So does C that is known outside by a better name than inside:
+			// glibc calls its socket __socket.
+			if last := &frames[len(frames)-1]; last.Function == "" || last.Function[0] == '_' {
 				m.name(last, addr)
 			}
 			return frames, m.told()
@@ -189,7 +191,8 @@ func (m *image) name(f *stack.Frame, addr uint64) {
 			return
 		}
 	}
-	if name, _, ok := m.syms.lookup(addr, m.section); ok {
+	name, _, ok := m.syms.lookup(addr, m.section)
+	if ok && (f.Function == "" || nameRank(name, false) < nameRank(f.Function, false)) {
 		f.Function = readable(name)
 	}
 }

@@ -17,7 +17,7 @@ func readable(name string) string {
 	if i := strings.IndexByte(name, '@'); i > 0 { // symbol version: read@@GLIBC_2.2.5
 		name = name[:i]
 	}
-	if len(name) > maxMangled || !strings.HasPrefix(name, "_") {
+	if len(name) > maxMangled || !mangled(name) {
 		return stripClone(name)
 	}
 	out, err := demangle.ToString(name, demangle.NoParams, demangle.NoEnclosingParams, demangle.NoClones,
@@ -26,6 +26,11 @@ func readable(name string) string {
 		return stripClone(name)
 	}
 	return out
+}
+
+// mangled says whether a linker's name has a scope in it, of C++ or Rust.
+func mangled(name string) bool {
+	return strings.HasPrefix(name, "_Z") || strings.HasPrefix(name, "_R")
 }
 
 // stripClone removes what GCC appends to the copies it makes of C functions.

@@ -1,0 +1,302 @@
+package hunt
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sockleak/internal/event"
+	"sockleak/internal/lifecycle"
+	"sockleak/internal/probe"
+	"sockleak/internal/stack"
+	"sockleak/internal/verdict"
+	"sockleak/internal/workload"
+)
+
+// traced is an engine that follows one process group of the running kernel as
+// Trace does, but takes a snapshot only when it is told to: between two of
+// them it knows nothing but the events.
+type traced struct {
+	t      *testing.T
+	pgid   int
+	probe  *probe.Probe
+	engine *engine
+	hz     uint64
+	rows   []byte
+	events []event.Event // all that were applied, if keep
+	keep   bool
+}
+
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		return
+	}
+	if os.Getenv("CI") != "" {
+		t.Fatal("not root: in CI the tests that trace must run")
+	}
+	t.Skip("not root: tracing needs CAP_BPF and CAP_PERFMON")
+}
+
+// follow attaches to the process group that a process leads, and takes the
+// first snapshot.
+func follow(t *testing.T, pgid int, ring int, stacks bool) *traced {
+	t.Helper()
+	scope := probe.Scope{Children: true}
+	for _, pid := range group(t, pgid) {
+		scope.PIDs = append(scope.PIDs, uint32(pid))
+	}
+	p, err := probe.Open(probe.Config{Scope: scope, RingSize: ring, Stacks: stacks})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	hz, err := probe.HZ()
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := options{Scope: scope, Self: uint32(os.Getpid())}
+	k := &traced{t: t, pgid: pgid, probe: p, hz: hz}
+	k.engine = newEngine(o, hz, probe.Now(), replayedOrigins{}, verdict.Report{})
+	k.snapshot()
+	return k
+}
+
+// drain applies the events there are.
+func (k *traced) drain() {
+	k.t.Helper()
+	var ev event.Event
+	var raw stack.Raw
+	// The deadline has passed: what is in the ring is read, and no more.
+	err := k.probe.Read(time.Now(), batch, func(record []byte) {
+		k.engine.event(record)
+		if !k.keep {
+			return
+		}
+		isStack, err := probe.Decode(record, &ev, &raw)
+		if err != nil {
+			k.t.Fatalf("decode % x: %v", record, err)
+		}
+		if !isStack {
+			k.events = append(k.events, ev)
+			ev.OpenFDs = nil // belongs to the one that was kept
+		}
+	})
+	if err != nil {
+		k.t.Fatal(err)
+	}
+}
+
+// snapshot merges the kernel's tables, after the events that were made while
+// they were read, and returns what had to be repaired.
+func (k *traced) snapshot() lifecycle.Repair {
+	k.t.Helper()
+	k.rows = k.rows[:0]
+	start, end, err := k.probe.Snapshot(func(row []byte) { k.rows = append(k.rows, row...) })
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	k.drain()
+	k.engine.begin(start)
+	for rows := k.rows; len(rows) >= probe.RowSize; rows = rows[probe.RowSize:] {
+		k.engine.rowRecord(rows[:probe.RowSize])
+	}
+	k.engine.reconciles++
+	return k.engine.table.EndSnapshot(end)
+}
+
+// lossless fails the test if anything went unseen: then it proved nothing.
+func (k *traced) lossless() {
+	k.t.Helper()
+	loss, err := k.probe.Loss()
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	loss.DecodeError, loss.TableFull = k.engine.decode, k.engine.table.Totals().Full
+	if loss != (event.Loss{}) {
+		k.t.Fatalf("lost %+v", loss)
+	}
+}
+
+// socket is what is compared of one: the descriptors that refer to it in all
+// descriptor tables, and who has them. A thread with a table of its own has
+// other descriptors than its process.
+type socket struct {
+	descriptors int
+	holders     []holder
+}
+
+type holder struct{ pid, fd int }
+
+func (h holder) String() string { return fmt.Sprintf("%d/%d", h.pid, h.fd) }
+
+// table returns the sockets as the events told them, by inode number.
+func (k *traced) table() map[uint64]socket {
+	all := map[uint64]socket{}
+	for s, holders := range k.engine.table.Sockets() {
+		found := socket{descriptors: s.Descriptors()}
+		for _, h := range holders {
+			found.holders = append(found.holders, holder{int(h.Process.PID), int(h.FD)})
+		}
+		all[s.Inode] = found
+	}
+	return all
+}
+
+// kernel returns the sockets as /proc has them, by inode number.
+func (k *traced) kernel() map[uint64]socket {
+	k.t.Helper()
+	type files struct {
+		tid       int // of a thread that uses the table
+		processes map[int]bool
+		sockets   map[int]uint64
+	}
+	var tables []*files
+	for _, pid := range group(k.t, k.pgid) {
+		for _, tid := range threads(k.t, pid) {
+			open, err := workload.ThreadSockets(pid, tid)
+			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+				continue // it ended meanwhile
+			}
+			if err != nil {
+				k.t.Fatal(err)
+			}
+			if len(open) == 0 {
+				continue
+			}
+			i := slices.IndexFunc(tables, func(f *files) bool {
+				return maps.Equal(f.sockets, open) && sameFiles(k.t, f.tid, tid)
+			})
+			if i < 0 {
+				i = len(tables)
+				tables = append(tables, &files{tid, map[int]bool{}, open})
+			}
+			tables[i].processes[pid] = true
+		}
+	}
+	all := map[uint64]socket{}
+	for _, f := range tables {
+		for fd, inode := range f.sockets {
+			s := all[inode]
+			s.descriptors++
+			for pid := range f.processes {
+				s.holders = append(s.holders, holder{pid, fd})
+			}
+			all[inode] = s
+		}
+	}
+	return all
+}
+
+// sameFiles reports whether two tasks share a descriptor table.
+func sameFiles(t *testing.T, a, b int) bool {
+	t.Helper()
+	const kcmpFiles = 2 // KCMP_FILES of include/uapi/linux/kcmp.h
+	r, _, errno := unix.Syscall6(unix.SYS_KCMP, uintptr(a), uintptr(b), kcmpFiles, 0, 0, 0)
+	if errno == unix.ESRCH {
+		return false // one ended meanwhile
+	}
+	if errno != 0 {
+		t.Fatalf("kcmp %d and %d: %v", a, b, errno)
+	}
+	return r == 0
+}
+
+// group returns the living processes of a process group.
+func group(t *testing.T, pgid int) []int {
+	t.Helper()
+	var pids []int
+	for _, path := range glob(t, "/proc/[0-9]*/stat") {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue // a stranger that ended meanwhile
+		}
+		_, rest, _ := strings.Cut(string(text), ") ")
+		if f := strings.Fields(rest); len(f) > 2 && f[0] != "Z" && f[2] == strconv.Itoa(pgid) {
+			pids = append(pids, number(t, filepath.Base(filepath.Dir(path))))
+		}
+	}
+	return pids
+}
+
+func threads(t *testing.T, pid int) []int {
+	t.Helper()
+	var tids []int
+	for _, path := range glob(t, fmt.Sprintf("/proc/%d/task/*", pid)) {
+		tids = append(tids, number(t, filepath.Base(path)))
+	}
+	return tids
+}
+
+func glob(t *testing.T, pattern string) []string {
+	t.Helper()
+	paths, err := filepath.Glob(pattern)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return paths
+}
+
+func number(t *testing.T, text string) int {
+	t.Helper()
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// settle is how long the kernel may take to let go of a thread or process
+// after those who waited for it were told.
+const settle = 2 * time.Second
+
+// exact fails the test unless the table is what /proc shows. What the kernel
+// still does when the program has been answered, ending a thread, is waited
+// for; a wrong table stays wrong.
+func (k *traced) exact(when string) {
+	k.t.Helper()
+	var diff []string
+	for deadline := time.Now().Add(settle); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		k.drain()
+		if diff = difference(k.table(), k.kernel()); diff == nil {
+			return
+		}
+	}
+	k.t.Fatalf("after %s the table is not as /proc has it:\n%s", when, strings.Join(diff, "\n"))
+}
+
+// difference returns a line for each socket that isn't the same in both.
+func difference(table, kernel map[uint64]socket) []string {
+	var lines []string
+	inodes := maps.Clone(table)
+	maps.Copy(inodes, kernel)
+	for _, inode := range slices.Sorted(maps.Keys(inodes)) {
+		a, b := table[inode].text(), kernel[inode].text()
+		if a != b {
+			lines = append(lines, fmt.Sprintf("socket %d: table has %s; kernel has %s", inode, a, b))
+		}
+	}
+	return lines
+}
+
+func (s socket) text() string {
+	if s.descriptors == 0 {
+		return "nothing"
+	}
+	slices.SortFunc(s.holders, func(a, b holder) int { return (a.pid-b.pid)<<20 + a.fd - b.fd })
+	return fmt.Sprintf("%d descriptors %v", s.descriptors, s.holders)
+}

@@ -1,0 +1,201 @@
+package hunt_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"sockleak/internal/hunt"
+	"sockleak/internal/probe"
+	"sockleak/internal/verdict"
+	"sockleak/internal/workload"
+)
+
+// quiet is an observer that only keeps the trace going.
+type quiet struct{}
+
+func (quiet) Progress(hunt.Progress)        {}
+func (quiet) Interim(*verdict.Report) error { return nil }
+
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		return
+	}
+	if os.Getenv("CI") != "" {
+		t.Fatal("not root: in CI the tests that trace must run")
+	}
+	t.Skip("not root: tracing needs CAP_BPF and CAP_PERFMON")
+}
+
+// config is what the command line's defaults are, for the duration given.
+func config(d time.Duration) hunt.Config {
+	return hunt.Config{
+		Probe:     probe.Config{RingSize: 8 << 20, MaxSockets: 131072, Stacks: true},
+		Judgement: hunt.Judgement{MinAge: verdict.DefaultMinAge},
+		For:       d,
+		Interval:  2 * time.Second,
+		Version:   "test",
+	}
+}
+
+func trace(t *testing.T, ctx context.Context, cfg hunt.Config) *verdict.Report {
+	t.Helper()
+	r, err := hunt.Trace(ctx, cfg, quiet{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// found is what must be right about a finding: whose, what, where.
+type found struct {
+	comm   string
+	class  verdict.Class
+	origin string // function file:line of the culprit
+}
+
+func summary(f verdict.Finding) found {
+	s := found{comm: f.Process.Comm, class: f.Class, origin: "none"}
+	if f.Origin.Culprit != nil {
+		c := f.Origin.Frames[*f.Origin.Culprit]
+		s.origin = fmt.Sprintf("%s %s:%d", c.Function, filepath.Base(c.File), c.Line)
+	}
+	return s
+}
+
+func leaker(t *testing.T, name string, class verdict.Class) (string, found) {
+	short := strings.TrimPrefix(name, "leak_")
+	return name, found{
+		comm: name, class: class,
+		origin: fmt.Sprintf("leak_here_%s %s.c:%d", short, name, workload.LeakLine(t, name)),
+	}
+}
+
+// TestHunt: three programs leak, each in its way, beside five that use sockets
+// well; the hunt over the whole system finds the three and no more.
+func TestHunt(t *testing.T) {
+	needRoot(t)
+	if testing.Short() {
+		t.Skip("takes a minute")
+	}
+	var want []found
+	for name, class := range map[string]verdict.Class{
+		"leak_never": verdict.NeverUsed, "leak_refused": verdict.ConnectFailed, "leak_closewait": verdict.PeerClosed,
+	} {
+		program, finding := leaker(t, name, class)
+		workload.Start(t, workload.Build(t, program)).Ready()
+		want = append(want, finding)
+	}
+	for _, name := range []string{"ok_keepalive", "ok_pool", "ok_longpoll", "ok_listener", "ok_churn"} {
+		workload.Start(t, workload.Build(t, name)).Ready()
+	}
+	r := trace(t, t.Context(), config(60*time.Second))
+	var got []found
+	for _, f := range r.Findings {
+		got = append(got, summary(f))
+		if f.Count < 100 {
+			t.Errorf("%s: %d sockets after a minute of two a second", f.Process.Comm, f.Count)
+		}
+	}
+	compareFound(t, got, want)
+	if r.Verdict != verdict.Leak {
+		t.Errorf("verdict %q", r.Verdict)
+	}
+	// Two thousand connections a second, two sockets each.
+	if r.Totals.Opened < 60*2*1000 {
+		t.Errorf("only %d sockets opened: the churn was not seen", r.Totals.Opened)
+	}
+	if lost := r.Loss.Events(); lost != 0 {
+		t.Errorf("%d events lost with the default ring: %+v", lost, r.Loss)
+	}
+	t.Logf("%+v %+v", r.Totals, r.Loss)
+}
+
+func compareFound(t *testing.T, got, want []found) {
+	t.Helper()
+	order := func(a, b found) int { return strings.Compare(a.comm, b.comm) }
+	slices.SortFunc(got, order)
+	slices.SortFunc(want, order)
+	if !slices.Equal(got, want) {
+		t.Errorf("findings\n got %v\nwant %v", got, want)
+	}
+}
+
+// TestPreexisting: a thousand sockets leaked before the attach are all reported,
+// without a stack; one more, and all have an origin.
+func TestPreexisting(t *testing.T) {
+	needRoot(t)
+	const before = 1000
+	for name, class := range map[string]verdict.Class{
+		"leak_never": verdict.NeverUsed, "leak_refused": verdict.ConnectFailed, "leak_closewait": verdict.PeerClosed,
+	} {
+		t.Run(name, func(t *testing.T) {
+			program, want := leaker(t, name, class)
+			p := workload.Start(t, workload.Build(t, program), "--pre", fmt.Sprint(before), "--then-on-command")
+			p.Ready()
+			cfg := config(3 * time.Second)
+			cfg.Judgement.MinAge, cfg.Interval = time.Second, 500*time.Millisecond
+			cfg.Probe.Scope.PIDs = []uint32{uint32(p.PID)}
+
+			r := trace(t, t.Context(), cfg)
+			if len(r.Findings) != 1 || r.Findings[0].Count != before || r.Findings[0].Class != class {
+				t.Fatalf("before: %v", r.Findings)
+			}
+			f := r.Findings[0]
+			if f.Origin.Quality != "none" || f.OldestAge != nil || f.Origin.Inferred {
+				t.Errorf("before: origin %+v, oldest age %v", f.Origin, f.OldestAge)
+			}
+
+			cfg.Ready = func() error { p.Do("one"); return nil }
+			r = trace(t, t.Context(), cfg)
+			if len(r.Findings) != 1 || r.Findings[0].Count != before+1 {
+				t.Fatalf("one more: %v", r.Findings)
+			}
+			f = r.Findings[0]
+			if got := summary(f); got != want || !f.Origin.Inferred {
+				t.Errorf("one more: got %v, inferred %v, want %v", got, f.Origin.Inferred, want)
+			}
+			if f.YoungestAge == nil || f.OldestAge != nil {
+				t.Errorf("ages: youngest %v, oldest %v", f.YoungestAge, f.OldestAge)
+			}
+		})
+	}
+}
+
+// TestLoss: with a ring of one page, a churn overruns it. The losses are counted,
+// the table is repaired, and nothing is accused that is not leaked.
+func TestLoss(t *testing.T) {
+	needRoot(t)
+	workload.Start(t, workload.Build(t, "ok_churn")).Ready()
+	program, want := leaker(t, "leak_never", verdict.NeverUsed)
+	p := workload.Start(t, workload.Build(t, program))
+	p.Ready()
+	cfg := config(8 * time.Second)
+	cfg.Probe.RingSize = 1
+	cfg.Probe.Scope.Comms = []string{"ok_churn", "leak_never"}
+	cfg.Judgement.MinAge, cfg.Interval = time.Second, 500*time.Millisecond
+	r := trace(t, t.Context(), cfg)
+	if r.Loss.RingFull == 0 || r.Loss.Reconciles < 3 || r.Loss.Repaired == 0 {
+		t.Errorf("loss %+v", r.Loss)
+	}
+	if len(r.Findings) != 1 || r.Findings[0].Process.Comm != want.comm || r.Findings[0].Class != want.class {
+		for _, f := range r.Findings {
+			t.Errorf("finding %v: %d, %v", summary(f), f.Count, f.Evidence)
+		}
+	}
+	// One every half second since it was started.
+	sockets, err := workload.Sockets(p.PID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := r.Findings[0].Count; n < len(sockets)/2 || n > len(sockets) {
+		t.Errorf("%d sockets reported, %d are open", n, len(sockets))
+	}
+	t.Logf("%+v", r.Loss)
+}

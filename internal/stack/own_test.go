@@ -1,0 +1,97 @@
+package stack
+
+import (
+	"slices"
+	"testing"
+)
+
+const libcFile = "/lib/x86_64-linux-gnu/libc.so.6"
+
+func native(function, module string) Frame {
+	return Frame{Function: function, Module: module, Kind: Native}
+}
+
+func inGo(functions ...string) []Frame {
+	var frames []Frame
+	for _, fn := range functions {
+		frames = append(frames, Frame{Function: fn, Module: "/app", Kind: Go})
+	}
+	return frames
+}
+
+func TestCulprit(t *testing.T) {
+	start := native("__libc_start_call_main", libcFile)
+	tests := []struct {
+		name   string
+		exe    string
+		frames []Frame
+		want   int
+	}{
+		{"no frames", "/app", nil, -1},
+		{"C", "/app", []Frame{native("socket", libcFile), native("dial", "/app"), native("main", "/app"), start}, 1},
+		{"C in a library of its own", "/app", []Frame{native("socket", libcFile), native("dial", "/opt/libdial.so.3"), native("main", "/app")}, 1},
+		{"old libc", "/app", []Frame{native("socket", "/lib/libc-2.31.so"), native("main", "/app")}, 1},
+		{"deleted libc", "/app", []Frame{native("socket", libcFile+" (deleted)"), native("main", "/app")}, 1},
+		{"static C", "/app", []Frame{native("__socket", "/app"), native("dial", "/app"), native("main", "/app")}, 1},
+		{"only libc", "/app", []Frame{native("socket", libcFile), native("start_thread", libcFile), native("clone3", libcFile)}, -1},
+		{"stripped", "/app", []Frame{native("socket", libcFile), native("", "/app"), native("", "/app"), start}, 1},
+		{"stripped, name further up", "/app", []Frame{native("socket", libcFile), native("", "/app"), native("main", "/app")}, 2},
+		{"C++ through asio", "/app", []Frame{native("socket", libcFile), native("boost::asio::detail::socket_ops::socket", "/app"),
+			native("Crawler::fetch", "/app"), native("main", "/app")}, 2},
+		{"libuv", "/app", []Frame{native("socket", libcFile), native("uv__socket", "/usr/lib/libuv.so.1"), native("connect_all", "/app")}, 2},
+		{"Rust", "/app", []Frame{native("socket", libcFile), native("std::sys::net::connection::socket::Socket::new", "/app"),
+			native("<std::net::tcp::TcpStream>::connect", "/app"), native("crawler::fetch", "/app"),
+			native("std::rt::lang_start::{{closure}}", "/app"), native("main", "/app")}, 3},
+		{"Rust, inlined from a crate", "/app", []Frame{native("socket", libcFile), {Function: "pool::Pool::grow", Module: "/app",
+			File: "/root/.cargo/registry/src/index/r2d2/src/lib.rs", Kind: Native}, native("crawler::fetch", "/app")}, 2},
+		{"Go", "/app", inGo("internal/runtime/syscall.Syscall6", "syscall.RawSyscall6", "syscall.socket", "net.sysSocket",
+			"net.(*Dialer).DialContext", "net/http.(*Transport).dialConn", "main.fetch", "runtime.main", "runtime.goexit"), 6},
+		{"Go, own module without a dot", "/app", inGo("net.(*Dialer).Dial", "myapp/pool.(*Pool).grow", "main.main"), 1},
+		{"Go, a module of others", "/app", inGo("net.(*Dialer).Dial", "golang.org/x/net/proxy.dialContext", "github.com/lib/pq.(*conn).open"), 2},
+		{"Go, a generic function", "/app", inGo("net.(*Dialer).Dial", "sync.OnceValue[...].func1", "myapp.Open[go.shape.string]"), 2},
+		{"Go, only the library", "/app", inGo("net.(*Dialer).Dial", "net/http.(*Transport).dialConnFor", "runtime.goexit"), 0},
+		{"Python", "/usr/bin/python3.11", []Frame{native("socket", libcFile), native("sock_initobj", "/usr/lib/python3.11/lib-dynload/_socket.cpython-311-x86_64-linux-gnu.so"),
+			native("_PyEval_EvalFrameDefault", "/usr/bin/python3.11"),
+			{Function: "__init__", File: "/usr/lib/python3.11/socket.py", Line: 232, Kind: Python},
+			{Function: "poll", File: "/srv/poll.py", Line: 9, Kind: Python}}, 4},
+		{"Python, a package", "/usr/bin/python3.11", []Frame{
+			{Function: "connect", File: "/usr/lib/python3.11/http/client.py", Kind: Python},
+			{Function: "request", File: "/venv/lib/python3.11/site-packages/acme/api.py", Kind: Python}}, 1},
+		{"Python, walked as native", "/usr/bin/python3.11", []Frame{native("socket", libcFile), native("PyEval_EvalCode", "/usr/bin/python3.11")}, -1},
+		{"Node", "/usr/bin/node", []Frame{native("uv_tcp_init", "/usr/bin/node"), {Function: "connect", File: "node:net", Line: 1, Kind: Node},
+			{Function: "check", File: "/srv/app.js", Line: 12, Kind: Node}}, 2},
+		{"Java", "/usr/bin/java", []Frame{native("Java_sun_nio_ch_Net_socket0", "/jdk/lib/libnet.so"), {Function: "sun.nio.ch.Net.socket", Kind: Java},
+			{Function: "com.example.Pool.open", Kind: Java}}, 2},
+		{"Ruby", "/usr/bin/ruby3.1", []Frame{{Function: "initialize", File: "/usr/lib/ruby/3.1.0/net/http.rb", Kind: Ruby},
+			{Function: "poll", File: "/srv/poll.rb", Kind: Ruby}}, 1},
+		{"vdso and nothing", "/app", []Frame{native("__kernel_vsyscall", "[vdso]"), native("", "")}, -1},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if got := Culprit(test.frames, test.exe); got != test.want {
+				t.Errorf("got %d, want %d", got, test.want)
+			}
+		})
+	}
+}
+
+func TestFolded(t *testing.T) {
+	tests := []struct {
+		name   string
+		frames []Frame
+		want   []bool
+	}{
+		{"C", []Frame{native("socket", libcFile), native("dial", "/app"), native("g_main_loop_run", "/usr/lib/libglib-2.0.so.0"),
+			native("main", "/app"), native("__libc_start_call_main", libcFile), native("_start", "/app")},
+			[]bool{true, false, false, false, true, true}},
+		{"thread", []Frame{native("work", "/app"), native("start_thread", libcFile), native("clone3", libcFile)}, []bool{false, true, true}},
+		{"Go", inGo("internal/runtime/syscall.Syscall6", "syscall.socket", "net.sysSocket", "main.fetch", "main.main", "runtime.main", "runtime.goexit"),
+			[]bool{true, true, false, false, false, true, true}},
+		{"no code", []Frame{native("", "[vdso]"), native("", "")}, []bool{true, false}},
+	}
+	for _, test := range tests {
+		if got := Folded(test.frames, "/app"); !slices.Equal(got, test.want) {
+			t.Errorf("%s: got %v, want %v", test.name, got, test.want)
+		}
+	}
+}

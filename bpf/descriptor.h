@@ -5,6 +5,7 @@
 #define DESCRIPTOR_H
 
 #include "begin.h"
+#include "call.h"
 
 #define F_DUPFD 0
 #define F_DUPFD_CLOEXEC 1030
@@ -32,33 +33,6 @@ static __always_inline int on_close(struct sys_enter_ctx *ctx)
 	e->inode = inode;
 	submit(e);
 	return 0;
-}
-
-/* Remembers how things were when a call was entered. */
-static __always_inline void enter_call(__u64 inode)
-{
-	__u32 tid = bpf_get_current_pid_tgid();
-	struct call call = {
-		.begin = bpf_ktime_get_ns(),
-		.table = current_table(),
-		.inode = inode,
-	};
-
-	if (bpf_map_update_elem(&calls, &tid, &call, BPF_ANY))
-		count(COUNT_MAP_FULL);
-}
-
-/* Takes back what enter_call remembered; false when it wasn't called. */
-static __always_inline bool leave_call(struct call *call)
-{
-	__u32 tid = bpf_get_current_pid_tgid();
-	struct call *found = bpf_map_lookup_elem(&calls, &tid);
-
-	if (!found)
-		return false;
-	*call = *found;
-	bpf_map_delete_elem(&calls, &tid);
-	return true;
 }
 
 static __always_inline void duplicated(__s32 fd, __u64 replaced)

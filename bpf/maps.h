@@ -68,8 +68,8 @@ struct call {
 };
 
 /* Thread id -> the call it is in, of those whose entry must be remembered.
- * inserted in: descriptor.h at entry. deleted in: descriptor.h at return,
- * process.h when the thread exits in mid-call. read in: descriptor.h. */
+ * inserted in: call.h at entry. deleted in: call.h at return, process.h when the
+ * thread exits in mid-call. read in: descriptor.h, process.h. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 16384);

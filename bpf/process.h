@@ -5,6 +5,7 @@
 #define PROCESS_H
 
 #include "begin.h"
+#include "call.h"
 
 /* In the parent; the child has its table but has not run. */
 static __always_inline int on_fork(struct task_struct *child)
@@ -42,13 +43,32 @@ static __always_inline int on_fork(struct task_struct *child)
 	return 0;
 }
 
+static __always_inline int on_exec_entry(void)
+{
+	if (current_in_scope())
+		enter_call(0);
+	return 0;
+}
+
+/* It failed: on_exec takes back what a successful one remembered. */
+static __always_inline int on_exec_return(void)
+{
+	struct call call;
+
+	leave_call(&call);
+	return 0;
+}
+
 /* The most parts an exec's descriptors are sent in: 65,536 of them. */
 #define EXEC_PARTS 16
 
 /* After close-on-exec was carried out. No other thread is left, so the table
- * stands still; sending what is open is exact, whatever was missed before. */
-static __always_inline int on_exec(struct task_struct *task)
+ * stands still; sending what is open is exact, whatever was missed before. A
+ * thread that calls exec takes over the id of the first: old_tid was its own. */
+static __always_inline int on_exec(struct task_struct *task, __u32 old_tid)
 {
+	struct call call;
+	bool known = leave_call_of(old_tid, &call);
 	struct fdtable *fdt;
 	struct event *e;
 	__u32 max;
@@ -60,6 +80,7 @@ static __always_inline int on_exec(struct task_struct *task)
 		return 0;
 	begin_event(e, REC_EXEC);
 	name_event(e);
+	e->table2 = known ? call.table : e->table;
 	submit(e);
 
 	fdt = BPF_CORE_READ(task, files, fdt);

@@ -59,6 +59,21 @@ ON_RETURN(close_range, on_close_range_return)
 ON_ENTRY(unshare, on_unshare)
 ON_RETURN(unshare, on_unshare_return)
 
+#define ON_EXEC(name)                                                                              \
+	SEC("tracepoint/syscalls/sys_enter_" #name)                                                \
+	int enter_##name(void *ctx __attribute__((unused)))                                        \
+	{                                                                                          \
+		return on_exec_entry();                                                            \
+	}                                                                                          \
+	SEC("tracepoint/syscalls/sys_exit_" #name)                                                 \
+	int exit_##name(void *ctx __attribute__((unused)))                                         \
+	{                                                                                          \
+		return on_exec_return();                                                           \
+	}
+
+ON_EXEC(execve)
+ON_EXEC(execveat)
+
 #define ON_EVENT(name, tracepoint, call)                                                            \
 	SEC("tp_btf/" #tracepoint)                                                                 \
 	int name(__u64 *arg)                                                                       \
@@ -69,7 +84,7 @@ ON_RETURN(unshare, on_unshare_return)
 ON_EVENT(tcp_state, inet_sock_set_state, on_tcp_state((struct sock *)arg[0], arg[1], arg[2]))
 ON_EVENT(tcp_destroy, tcp_destroy_sock, on_tcp_destroy((struct sock *)arg[0]))
 ON_EVENT(process_fork, sched_process_fork, on_fork((struct task_struct *)arg[1]))
-ON_EVENT(process_exec, sched_process_exec, on_exec((struct task_struct *)arg[0]))
+ON_EVENT(process_exec, sched_process_exec, on_exec((struct task_struct *)arg[0], arg[1]))
 ON_EVENT(process_exit, sched_process_exit, on_exit((struct task_struct *)arg[0]))
 
 SEC("iter/task_file")

@@ -39,10 +39,10 @@ func (f *fault) Error() string { return f.err.Error() }
 func (f *fault) Unwrap() error { return f.err }
 
 func usage(format string, args ...any) error {
-	return &fault{status: exitUsage, err: fmt.Errorf(format, args...), hint: "see sockleak --help"}
+	return &fault{status: exitUsage, err: fmt.Errorf(format, args...)}
 }
 
-// usageHint is usage with something better to say than where to read.
+// usageHint is usage with something better to say than where the help is.
 func usageHint(hint, format string, args ...any) error {
 	return &fault{status: exitUsage, err: fmt.Errorf(format, args...), hint: hint}
 }
@@ -57,8 +57,9 @@ type status int
 
 func (s status) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
 
-// finish writes what a person has to know about err and returns the exit status.
-func finish(stderr io.Writer, err error) int {
+// finish writes what a person has to know about err, which command returned, and
+// returns the exit status.
+func finish(stderr io.Writer, command string, err error) int {
 	var s status
 	var f *fault
 	switch {
@@ -73,8 +74,12 @@ func finish(stderr io.Writer, err error) int {
 		f = &fault{status: exitCannot, err: err, hint: hintFor(err)}
 	}
 	fmt.Fprintf(stderr, "sockleak: error: %s\n", strings.TrimRight(f.err.Error(), "\n"))
-	if f.hint != "" {
-		fmt.Fprintf(stderr, "sockleak: hint: %s\n", f.hint)
+	hint := f.hint
+	if hint == "" && f.status == exitUsage {
+		hint = "see " + command + " --help"
+	}
+	if hint != "" {
+		fmt.Fprintf(stderr, "sockleak: hint: %s\n", hint)
 	}
 	return f.status
 }

@@ -39,7 +39,8 @@ Exit status:
 func Main(ctx context.Context, args []string, s Streams) int {
 	root := NewRoot(s)
 	root.SetArgs(args)
-	return finish(s.Err, root.ExecuteContext(ctx))
+	cmd, err := root.ExecuteContextC(ctx)
+	return finish(s.Err, cmd.CommandPath(), err)
 }
 
 // NewRoot builds the tree of commands.
@@ -58,14 +59,17 @@ func NewRoot(s Streams) *cobra.Command {
 	root.SetIn(s.In)
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usageHint("see "+cmd.CommandPath()+" --help", "%w", err)
-	})
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%w", err) })
 	root.AddCommand(
 		newAttach(s), newHunt(s), newRun(s), newSnapshot(s), newReplay(s), newDoctor(s), newVersion(s), newStarter(),
 	)
+	root.InitDefaultCompletionCmd()
 	for _, cmd := range root.Commands() {
 		wrapArgs(cmd)
+		if cmd.Name() == "completion" {
+			// It would print its help, which a shell would then run.
+			cmd.RunE = func(*cobra.Command, []string) error { return usage("name one of the shells") }
+		}
 	}
 	return root
 }
@@ -76,7 +80,7 @@ func unknownCommand(root *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	hint := "see sockleak --help"
+	hint := ""
 	if _, err := strconv.ParseUint(args[0], 10, 32); err == nil {
 		hint = "sockleak attach " + args[0] + " traces that process"
 	} else if like := root.SuggestionsFor(args[0]); len(like) > 0 {

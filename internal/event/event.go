@@ -132,6 +132,7 @@ type Event struct {
 	OldState, NewState uint8
 	Errno              int32
 	CloseOnExec        bool
+	Alone              bool   // the acting thread is the only one of PID; Unshare and CloseRange
 	OpenFDs            []byte // bitmap, bit 0 of byte 0 is FD; valid until the next event
 	Comm               [16]byte
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -48,6 +49,17 @@ func needRoot(t *testing.T) {
 	t.Skip("not root: tracing needs CAP_BPF and CAP_PERFMON")
 }
 
+// start starts a program with nothing but its standard descriptors, whatever
+// the test itself inherited: what the scripts expect depends on it.
+func start(t *testing.T, path string, args ...string) *workload.Proc {
+	t.Helper()
+	needRoot(t)
+	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		t.Fatalf("mark inherited descriptors: %v", err)
+	}
+	return workload.Start(t, path, args...)
+}
+
 // follow attaches to the process group that a process leads, and takes the
 // first snapshot.
 func follow(t *testing.T, pgid int, ring int, stacks bool) *traced {
@@ -82,7 +94,7 @@ func (k *traced) drain() {
 	var ev event.Event
 	var raw stack.Raw
 	// The deadline has passed: what is in the ring is read, and no more.
-	err := k.probe.Read(time.Now(), batch, func(record []byte) {
+	err := k.probe.Read(time.Now(), math.MaxInt, func(record []byte) {
 		k.engine.event(record)
 		if !k.keep {
 			return

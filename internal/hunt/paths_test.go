@@ -300,7 +300,7 @@ func TestPaths(t *testing.T) {
 	for _, path := range paths {
 		t.Run(path.name, func(t *testing.T) {
 			t.Parallel()
-			p := workload.Start(t, program)
+			p := start(t, program)
 			p.Ready()
 			run(t, p, path.script)
 		})

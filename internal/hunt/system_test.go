@@ -172,13 +172,14 @@ func TestPreexisting(t *testing.T) {
 // the table is repaired, and nothing is accused that is not leaked.
 func TestLoss(t *testing.T) {
 	needRoot(t)
-	workload.Start(t, workload.Build(t, "ok_churn")).Ready()
+	churn := workload.Start(t, workload.Build(t, "ok_churn"))
+	churn.Ready()
 	program, want := leaker(t, "leak_never", verdict.NeverUsed)
 	p := workload.Start(t, workload.Build(t, program))
 	p.Ready()
 	cfg := config(8 * time.Second)
 	cfg.Probe.RingSize = 1
-	cfg.Probe.Scope.Comms = []string{"ok_churn", "leak_never"}
+	cfg.Probe.Scope.PIDs = []uint32{uint32(churn.PID), uint32(p.PID)}
 	cfg.Judgement.MinAge, cfg.Interval = time.Second, 500*time.Millisecond
 	r := trace(t, t.Context(), cfg)
 	if r.Loss.RingFull == 0 || r.Loss.Reconciles < 3 || r.Loss.Repaired == 0 {

@@ -37,12 +37,25 @@ func (t *Table) fork(e *event.Event) {
 	})
 }
 
-// unshare applies unshare(CLONE_FILES). The process keeps the old table as
-// well: its other threads may use it, and TableExit or a snapshot tells if
-// not.
+// unshare applies unshare(CLONE_FILES). A process with several threads keeps
+// the old table as well: the others may use it, and TableExit or a snapshot
+// tells if not.
 func (t *Table) unshare(e *event.Event) {
 	key := event.ProcessKey{PID: e.PID, Start: e.Start}
 	t.copyTable(e.Table, t.fds[e.Table2], key, e.Time, nothing)
+	t.part(e)
+}
+
+// part makes a process that has only one thread leave the table which that
+// thread left.
+func (t *Table) part(e *event.Event) {
+	p, old := t.processes[event.ProcessKey{PID: e.PID, Start: e.Start}], t.fds[e.Table2]
+	if !e.Alone || p == nil || old == nil {
+		return
+	}
+	if l := old.linked(p); l != nil && l.seen <= e.Time {
+		t.leave(old, p, e.Time)
+	}
 }
 
 // span is a range of descriptor numbers, both ends inclusive.
@@ -201,6 +214,7 @@ func (t *Table) closeRange(e *event.Event) {
 				return true
 			})
 		}
+		t.part(e)
 		return
 	}
 	if e.CloseOnExec {

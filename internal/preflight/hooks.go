@@ -37,6 +37,12 @@ func syscallHooks(arch string) []string {
 // closeRangeHooks come with the call itself, in Linux 5.9.
 var closeRangeHooks = [...]string{"sys_enter_close_range", "sys_exit_close_range"}
 
+// Hooks returns the names of the tracepoints of group syscalls that are checked,
+// on the architecture given as GOARCH names it.
+func Hooks(arch string) []string {
+	return append(syscallHooks(arch), closeRangeHooks[:]...)
+}
+
 // rareHook is what a program is attached to for a moment, to see whether it
 // may: a call that hardly anybody makes.
 const rareHook = "sys_enter_unshare"

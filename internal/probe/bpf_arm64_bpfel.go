@@ -203,6 +203,8 @@ const (
 	bpfProgEnterCloseRange = "enter_close_range"
 	bpfProgEnterDup2       = "enter_dup2"
 	bpfProgEnterDup3       = "enter_dup3"
+	bpfProgEnterExecve     = "enter_execve"
+	bpfProgEnterExecveat   = "enter_execveat"
 	bpfProgEnterUnshare    = "enter_unshare"
 	bpfProgExitAccept      = "exit_accept"
 	bpfProgExitAccept4     = "exit_accept4"
@@ -211,6 +213,8 @@ const (
 	bpfProgExitDup         = "exit_dup"
 	bpfProgExitDup2        = "exit_dup2"
 	bpfProgExitDup3        = "exit_dup3"
+	bpfProgExitExecve      = "exit_execve"
+	bpfProgExitExecveat    = "exit_execveat"
 	bpfProgExitFcntl       = "exit_fcntl"
 	bpfProgExitSocket      = "exit_socket"
 	bpfProgExitSocketpair  = "exit_socketpair"
@@ -285,6 +289,8 @@ type bpfProgramSpecs struct {
 	EnterCloseRange *ebpf.ProgramSpec `ebpf:"enter_close_range"`
 	EnterDup2       *ebpf.ProgramSpec `ebpf:"enter_dup2"`
 	EnterDup3       *ebpf.ProgramSpec `ebpf:"enter_dup3"`
+	EnterExecve     *ebpf.ProgramSpec `ebpf:"enter_execve"`
+	EnterExecveat   *ebpf.ProgramSpec `ebpf:"enter_execveat"`
 	EnterUnshare    *ebpf.ProgramSpec `ebpf:"enter_unshare"`
 	ExitAccept      *ebpf.ProgramSpec `ebpf:"exit_accept"`
 	ExitAccept4     *ebpf.ProgramSpec `ebpf:"exit_accept4"`
@@ -293,6 +299,8 @@ type bpfProgramSpecs struct {
 	ExitDup         *ebpf.ProgramSpec `ebpf:"exit_dup"`
 	ExitDup2        *ebpf.ProgramSpec `ebpf:"exit_dup2"`
 	ExitDup3        *ebpf.ProgramSpec `ebpf:"exit_dup3"`
+	ExitExecve      *ebpf.ProgramSpec `ebpf:"exit_execve"`
+	ExitExecveat    *ebpf.ProgramSpec `ebpf:"exit_execveat"`
 	ExitFcntl       *ebpf.ProgramSpec `ebpf:"exit_fcntl"`
 	ExitSocket      *ebpf.ProgramSpec `ebpf:"exit_socket"`
 	ExitSocketpair  *ebpf.ProgramSpec `ebpf:"exit_socketpair"`
@@ -414,6 +422,8 @@ type bpfPrograms struct {
 	EnterCloseRange *ebpf.Program `ebpf:"enter_close_range"`
 	EnterDup2       *ebpf.Program `ebpf:"enter_dup2"`
 	EnterDup3       *ebpf.Program `ebpf:"enter_dup3"`
+	EnterExecve     *ebpf.Program `ebpf:"enter_execve"`
+	EnterExecveat   *ebpf.Program `ebpf:"enter_execveat"`
 	EnterUnshare    *ebpf.Program `ebpf:"enter_unshare"`
 	ExitAccept      *ebpf.Program `ebpf:"exit_accept"`
 	ExitAccept4     *ebpf.Program `ebpf:"exit_accept4"`
@@ -422,6 +432,8 @@ type bpfPrograms struct {
 	ExitDup         *ebpf.Program `ebpf:"exit_dup"`
 	ExitDup2        *ebpf.Program `ebpf:"exit_dup2"`
 	ExitDup3        *ebpf.Program `ebpf:"exit_dup3"`
+	ExitExecve      *ebpf.Program `ebpf:"exit_execve"`
+	ExitExecveat    *ebpf.Program `ebpf:"exit_execveat"`
 	ExitFcntl       *ebpf.Program `ebpf:"exit_fcntl"`
 	ExitSocket      *ebpf.Program `ebpf:"exit_socket"`
 	ExitSocketpair  *ebpf.Program `ebpf:"exit_socketpair"`
@@ -440,6 +452,8 @@ func (p *bpfPrograms) Close() error {
 		p.EnterCloseRange,
 		p.EnterDup2,
 		p.EnterDup3,
+		p.EnterExecve,
+		p.EnterExecveat,
 		p.EnterUnshare,
 		p.ExitAccept,
 		p.ExitAccept4,
@@ -448,6 +462,8 @@ func (p *bpfPrograms) Close() error {
 		p.ExitDup,
 		p.ExitDup2,
 		p.ExitDup3,
+		p.ExitExecve,
+		p.ExitExecveat,
 		p.ExitFcntl,
 		p.ExitSocket,
 		p.ExitSocketpair,

@@ -108,6 +108,7 @@ func decodeEvent(record []byte, kind event.Kind, ev *event.Event) error {
 		ChildPID: e.ChildPid, ChildStart: e.ChildStart,
 		OldState: e.OldState, NewState: e.Sock.State, Errno: e.Err,
 		CloseOnExec: e.Flags&uint8(bpfEventFlagFLAG_CLOEXEC) != 0,
+		Alone:       e.Flags&uint8(bpfEventFlagFLAG_ALONE) != 0,
 		Comm:        comm(&e.Comm),
 	}
 	if e.Sock.Family != 0 {

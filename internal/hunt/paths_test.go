@@ -1,6 +1,7 @@
 package hunt
 
 import (
+	"iter"
 	"strings"
 	"testing"
 
@@ -307,40 +308,52 @@ func TestPaths(t *testing.T) {
 	}
 }
 
+// run carries out a script and compares after each of its steps.
 func run(t *testing.T, p *workload.Proc, script string) {
 	t.Helper()
+	before, after, _ := strings.Cut(script, "attach\n")
 	names := map[string]string{}
-	var k *traced
-	for line := range strings.Lines(script) {
-		line = strings.TrimSpace(line)
-		command, want, _ := strings.Cut(line, " -> ")
-		switch {
-		case line == "":
-			continue
-		case line == "attach":
-			k = follow(t, p.PID, 1<<20, false)
-		default:
-			obey(t, p, command, want, names)
-		}
-		if k != nil {
-			k.exact(line)
-		}
+	for step := range steps(before) {
+		obey(t, p, step, names)
 	}
+	k := follow(t, p.PID, 1<<20, false)
+	k.exact("the first snapshot")
+	k.steps(p, after, names)
 	if got := k.snapshot(); got != (lifecycle.Repair{}) {
 		t.Errorf("at the end a snapshot had to repair %+v", got)
 	}
 	k.lossless()
 }
 
+// steps yields the lines of a script.
+func steps(script string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for line := range strings.Lines(script) {
+			if line = strings.TrimSpace(line); line != "" && !yield(line) {
+				return
+			}
+		}
+	}
+}
+
+// steps carries out the lines of a script and compares after each.
+func (k *traced) steps(p *workload.Proc, script string, names map[string]string) {
+	k.t.Helper()
+	for step := range steps(script) {
+		obey(k.t, p, step, names)
+		k.exact(step)
+	}
+}
+
 // obey sends a command and checks the answer.
-func obey(t *testing.T, p *workload.Proc, command, want string, names map[string]string) {
+func obey(t *testing.T, p *workload.Proc, step string, names map[string]string) {
 	t.Helper()
+	command, want, _ := strings.Cut(step, " -> ")
 	for name, value := range names {
 		command = strings.ReplaceAll(command, "$"+name, value)
 	}
 	answer := p.Send(command)
-	got := strings.Fields(answer)
-	expected := strings.Fields(want)
+	got, expected := strings.Fields(answer), strings.Fields(want)
 	if len(got) != len(expected) {
 		t.Fatalf("%s: answered %q, want %q", command, answer, want)
 	}

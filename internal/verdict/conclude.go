@@ -7,8 +7,9 @@ import (
 )
 
 // Conclude sets the verdict of a report whose other fields are filled in, and
-// the reasons for it. suspects is what the last look returned.
-func Conclude(r *Report, suspects int) {
+// the reasons for it. suspects is what the last look returned. ended: every
+// process in scope has ended, so that there is nothing left to wait for.
+func Conclude(r *Report, suspects int, ended bool) {
 	r.Reasons = []string{}
 	add := func(format string, args ...any) { r.Reasons = append(r.Reasons, fmt.Sprintf(format, args...)) }
 	watched := time.Duration(r.Duration * float64(time.Second))
@@ -29,7 +30,7 @@ func Conclude(r *Report, suspects int) {
 	case suspects > 0 && watched < 2*minAge:
 		r.Verdict = Inconclusive
 		add("%s in a condition that leaks have, but not yet for %s: trace longer, or lower --min-age", plural(suspects, "socket"), human(minAge))
-	case watched < minAge:
+	case watched < minAge && !ended:
 		r.Verdict = Inconclusive
 		add("watched for %s only, less than the grace time of %s", human(watched), human(minAge))
 	default:

@@ -24,6 +24,7 @@ const maxStacks = 1 << 18
 // Resolver is a stack.Resolver. It belongs to one goroutine.
 type Resolver struct {
 	symbols *symbol.Symbolizer
+	recall  func(event.ProcessKey) []symbol.Mapping
 	max     int
 	stacks  map[stackKey]*trace
 	procs   map[event.ProcessKey]*process
@@ -71,10 +72,12 @@ type ended struct {
 	ids     []uint64
 }
 
-// New returns a Resolver that names code with s.
-func New(s *symbol.Symbolizer) *Resolver {
+// New returns a Resolver that names code with s. recall is asked for the mappings
+// of a process that was gone before they could be read; it may return nil.
+func New(s *symbol.Symbolizer, recall func(event.ProcessKey) []symbol.Mapping) *Resolver {
 	return &Resolver{
 		symbols: s,
+		recall:  recall,
 		max:     maxStacks,
 		stacks:  map[stackKey]*trace{},
 		procs:   map[event.ProcessKey]*process{},
@@ -120,13 +123,33 @@ func (r *Resolver) process(key event.ProcessKey) *process {
 	}
 	if p.maps == nil {
 		p.maps, p.err = r.symbols.Capture(key)
+		if errors.Is(p.err, symbol.ErrGone) {
+			if p.maps = r.recalled(key); p.maps != nil {
+				p.err = nil
+			}
+		}
 	}
 	return p
+}
+
+// recalled returns the mappings of a process that is gone, nil if nobody knows.
+func (r *Resolver) recalled(key event.ProcessKey) *symbol.Process {
+	maps := r.recall(key)
+	if len(maps) == 0 {
+		return nil
+	}
+	return r.symbols.Recall(key, maps)
 }
 
 // reread reads the mappings again and says whether there is something new.
 func (r *Resolver) reread(key event.ProcessKey, p *process) bool {
 	now, err := r.symbols.Capture(key)
+	if errors.Is(err, symbol.ErrGone) {
+		// It may have been on its way out when they were read.
+		if now = r.recalled(key); now != nil {
+			err = nil
+		}
+	}
 	if err != nil {
 		return false // the old ones still hold
 	}

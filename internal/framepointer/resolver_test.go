@@ -102,7 +102,7 @@ func (w *walked) at(t testing.TB, function string) stack.Frame {
 }
 
 func newResolver(t testing.TB) *Resolver {
-	return New(newSymbolizer(t))
+	return New(newSymbolizer(t), nothing)
 }
 
 func newSymbolizer(t testing.TB) *symbol.Symbolizer {
@@ -150,7 +150,7 @@ func TestCaller(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w := walk(t, test.flags...)
-			r := New(symbols)
+			r := New(symbols, nothing)
 			r.Capture(w.raw)
 			first := libc
 			if slices.Contains(test.flags, "-static") {
@@ -193,7 +193,7 @@ func TestResolve(t *testing.T) {
 			raw := w.raw
 			raw.Addresses = slices.Clone(raw.Addresses)
 			test.change(&raw)
-			r := New(symbols)
+			r := New(symbols, nothing)
 			r.Capture(raw)
 			for range 2 {
 				check(t, r.Resolve(raw.Process, raw.ID), test.want)
@@ -276,3 +276,6 @@ func BenchmarkResolve(b *testing.B) {
 		}
 	}
 }
+
+// nothing is known of processes that are gone.
+func nothing(event.ProcessKey) []symbol.Mapping { return nil }

@@ -11,6 +11,7 @@ import (
 
 	"sockleak/internal/event"
 	"sockleak/internal/framepointer"
+	"sockleak/internal/mapfollow"
 	"sockleak/internal/probe"
 	"sockleak/internal/procfs"
 	"sockleak/internal/recording"
@@ -44,7 +45,9 @@ type live struct {
 	fs      procfs.FS
 	obs     Observer
 	rec     *recorder
-	rows    []byte // of the snapshot being taken
+	maps    *mapfollow.Follower // nil if it can't be had
+	rows    []byte              // of the snapshot being taken
+	notes   []string            // known before it began
 	loss    event.Loss
 	started time.Time
 }
@@ -61,6 +64,11 @@ func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, erro
 	if err != nil {
 		return nil, err
 	}
+	if l.maps, err = mapfollow.Open(); err != nil {
+		l.notes = append(l.notes, fmt.Sprintf("the code of processes that end within milliseconds can't be named: %v", err))
+	} else {
+		defer l.maps.Close()
+	}
 	if l.probe, err = probe.Open(cfg.Probe); err != nil {
 		return nil, err
 	}
@@ -69,9 +77,10 @@ func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, erro
 	clock := probe.Now()
 	base := verdict.Report{
 		Started: l.started.Round(0), Scope: l.opts.scopeText(), Version: cfg.Version, Kernel: kernelRelease(),
-		Notes: l.missingHooks(),
+		Notes: append(l.notes, l.missingHooks()...),
 	}
-	l.engine = newEngine(l.opts, hz, clock, framepointer.New(symbol.New(symbol.Options{})), base)
+	origins := framepointer.New(symbol.New(symbol.Options{}), l.recall)
+	l.engine = newEngine(l.opts, hz, clock, origins, base)
 	if l.rec, err = newRecorder(cfg.Record, l.opts, hz, clock, base); err != nil {
 		return nil, err
 	}
@@ -124,7 +133,8 @@ func (l *live) loop(ctx context.Context) error {
 	if l.cfg.For > 0 {
 		end = l.started.Add(l.cfg.For)
 	}
-	nextLook, nextWatch := time.Now(), time.Now().Add(watch)
+	// Both at once: the first progress shows that tracing has begun.
+	nextLook, nextWatch := time.Now(), time.Now()
 	for ctx.Err() == nil && !l.engine.ended() && (end.IsZero() || time.Now().Before(end)) {
 		if err := l.drain(time.Now().Add(flush)); err != nil {
 			return err
@@ -176,14 +186,39 @@ func (l *live) watch() (lost bool, err error) {
 // lost or came before the attach.
 func (l *live) dropEnded() {
 	for pid := range l.engine.alive {
-		if err := unix.Kill(int(pid), 0); errors.Is(err, unix.ESRCH) {
+		if ended(int(pid)) {
 			delete(l.engine.alive, pid)
 		}
 	}
 }
 
+// ended reports whether all threads of a process have ended. A zombie has, though
+// it can still be signalled; one whose first thread alone has ended looks like a
+// zombie in /proc, and has not.
+func ended(pid int) bool {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return errors.Is(err, unix.ESRCH)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	n, err := unix.Poll(poll, 0)
+	return err == nil && n > 0
+}
+
+// recall returns the mappings of a process that is gone.
+func (l *live) recall(p event.ProcessKey) []symbol.Mapping {
+	if l.maps == nil {
+		return nil
+	}
+	return l.maps.Maps(p)
+}
+
 // drain applies the events there are, and those that come until the deadline.
 func (l *live) drain(deadline time.Time) error {
+	if l.maps != nil {
+		l.maps.Drain()
+	}
 	return l.probe.Read(deadline, batch, func(record []byte) {
 		l.rec.frame(recording.KindEvent, record)
 		if raw := l.engine.event(record); raw != nil {

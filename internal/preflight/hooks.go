@@ -27,6 +27,7 @@ func syscallHooks(arch string) []string {
 		"sys_exit_socket", "sys_exit_socketpair", "sys_exit_accept", "sys_exit_accept4", "sys_exit_connect",
 		"sys_enter_close", "sys_exit_dup", "sys_enter_dup3", "sys_exit_dup3", "sys_exit_fcntl",
 		"sys_enter_unshare", "sys_exit_unshare",
+		"sys_enter_execve", "sys_exit_execve", "sys_enter_execveat", "sys_exit_execveat",
 	}
 	if arch == "amd64" {
 		names = append(names, "sys_enter_dup2", "sys_exit_dup2")

@@ -3,13 +3,13 @@ package report
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"sockleak/internal/verdict"
+	"sockleak/internal/words"
 )
 
 // nbsp holds a number and its unit together when lines are wrapped; page turns
@@ -57,61 +57,21 @@ func confidenceWords(c verdict.Confidence) string {
 	return string(c)
 }
 
-type integer interface {
-	~int | ~int32 | ~uint32 | ~uint64
+func thousands[N words.Integer](n N) string { return words.Thousands(n) }
+
+// counted writes "1 socket" and "20 sockets", the number held to its noun.
+func counted[N words.Integer](n N, one, many string) string {
+	return strings.Replace(words.Counted(n, one, many), " ", nbsp, 1)
 }
 
-// thousands writes 12345 as 12,345.
-func thousands[N integer](n N) string {
-	s := fmt.Sprint(n)
-	sign := ""
-	if s[0] == '-' {
-		sign, s = "-", s[1:]
-	}
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return sign + s
-}
-
-// counted writes "1 socket" and "20 sockets".
-func counted[N integer](n N, one, many string) string {
-	if n == 1 {
-		return "1" + nbsp + one
-	}
-	return thousands(n) + nbsp + many
-}
-
-// duration writes seconds in the two largest units that matter: "0.4 s",
-// "12 s", "3 min 20 s", "1 h 45 min", "3 d 4 h".
+// duration writes seconds as words.Seconds does, in one piece.
 func duration(seconds float64) string {
-	if seconds < 9.95 {
-		return decimal(seconds) + nbsp + "s"
-	}
-	s := int64(math.Round(seconds))
-	if s >= 3600 { // rounded again, so that the smaller unit isn't cut
-		s = (s + 30) / 60 * 60
-	}
-	if s >= 86400 {
-		s = (s + 1800) / 3600 * 3600
-	}
-	units := []struct {
-		name    string
-		seconds int64
-	}{{"d", 86400}, {"h", 3600}, {"min", 60}, {"s", 1}}
-	var parts []string
-	for _, u := range units {
-		if n := s / u.seconds; n > 0 {
-			parts = append(parts, thousands(int(n))+nbsp+u.name)
-			s -= n * u.seconds
-		}
-	}
-	return strings.Join(parts, nbsp)
+	return strings.ReplaceAll(words.Seconds(seconds), " ", nbsp)
 }
 
 // rate writes a growth per minute: "+31/min", "+0.4/min", "not growing".
 func rate(perMin float64) string {
-	s := decimal(perMin)
+	s := words.Decimal(perMin)
 	if s == "0" || s == "-0" {
 		return "not growing"
 	}
@@ -119,14 +79,6 @@ func rate(perMin float64) string {
 		s = "+" + s
 	}
 	return s + "/min"
-}
-
-// decimal keeps one decimal of numbers below ten and none of larger ones.
-func decimal(f float64) string {
-	if math.Abs(f) >= 9.95 {
-		return thousands(int(math.Round(f)))
-	}
-	return strings.TrimSuffix(strconv.FormatFloat(f, 'f', 1, 64), ".0")
 }
 
 // ranges writes sorted numbers as ss(8) and taskset(1) do, "7-14,20", at most

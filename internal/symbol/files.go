@@ -89,6 +89,10 @@ func openMapped(pid uint32, m *mapping) (*os.File, identity, error) {
 		return nil, identity{}, err
 	}
 	f, id, err = openIn(fmt.Sprintf("/proc/%d/root", pid), m.path)
+	if errors.Is(err, os.ErrNotExist) {
+		// The process is gone: most share our mount namespace.
+		f, id, err = openIn("/", m.path)
+	}
 	if err != nil {
 		return nil, identity{}, err
 	}

@@ -101,6 +101,28 @@ func (s *Symbolizer) Capture(p event.ProcessKey) (*Process, error) {
 	return proc, nil
 }
 
+// Mapping is an executable mapping that was seen to be made.
+type Mapping struct {
+	Start, End uint64 // [Start, End)
+	Offset     uint64 // in the file, bytes
+	Dev        uint64 // major<<32 | minor
+	Inode      uint64 // 0 for anonymous memory
+	Path       string // as the process saw it
+}
+
+// Recall makes a Process of mappings that somebody else followed, sorted by
+// address and apart from each other, for one that is gone. The files are opened
+// by their paths: those of another mount namespace are not found.
+func (s *Symbolizer) Recall(p event.ProcessKey, maps []Mapping) *Process {
+	proc := &Process{key: p}
+	for _, m := range maps {
+		path := s.intern([]byte(m.Path))
+		proc.maps = append(proc.maps, mapping{start: m.Start, end: m.End, offset: m.Offset, dev: m.Dev, inode: m.Inode, path: path})
+		proc.modules = append(proc.modules, s.module(proc, &proc.maps[len(proc.maps)-1]))
+	}
+	return proc
+}
+
 // readProc reads a file of /proc whole into s.buf.
 func (s *Symbolizer) readProc(path string) error {
 	f, err := os.Open(path)

@@ -2,8 +2,9 @@ package verdict
 
 import (
 	"fmt"
-	"strconv"
 	"time"
+
+	"sockleak/internal/words"
 )
 
 // Conclude sets the verdict of a report whose other fields are filled in, and
@@ -14,7 +15,6 @@ func Conclude(r *Report, suspects int, ended bool) {
 	add := func(format string, args ...any) { r.Reasons = append(r.Reasons, fmt.Sprintf(format, args...)) }
 	watched := time.Duration(r.Duration * float64(time.Second))
 	minAge := time.Duration(r.MinAge * float64(time.Second))
-	t := &r.Totals
 
 	switch {
 	case len(r.Findings) > 0:
@@ -23,54 +23,59 @@ func Conclude(r *Report, suspects int, ended bool) {
 		for _, f := range r.Findings {
 			n += f.Count
 		}
-		add("%s sockets that nothing will close, from %s", group3(n), plural(len(r.Findings), "origin"))
+		add("%s left open, from %s", words.Counted(n, "socket", "sockets"), words.Counted(len(r.Findings), "origin", "origins"))
 	case r.Loss.TableFull > 0:
 		r.Verdict = Inconclusive
-		add("%s sockets are more than --max-sockets allows and were not followed", group3(int(r.Loss.TableFull)))
+		add("%s more than --max-sockets allows and %s not followed",
+			words.Counted(r.Loss.TableFull, "socket is", "sockets are"), either(int(r.Loss.TableFull), "was", "were"))
 	case suspects > 0 && watched < 2*minAge:
 		r.Verdict = Inconclusive
-		add("%s in a condition that leaks have, but not yet for %s: trace longer, or lower --min-age", plural(suspects, "socket"), human(minAge))
+		add("%s in a condition that leaks have, but not yet for %s: trace longer, or lower --min-age",
+			words.Counted(suspects, "socket is", "sockets are"), words.Duration(minAge))
 	case watched < minAge && !ended:
 		r.Verdict = Inconclusive
-		add("watched for %s only, less than the grace time of %s", human(watched), human(minAge))
+		add("watched for %s only, less than the grace time of %s", words.Duration(watched), words.Duration(minAge))
 	default:
 		r.Verdict = NoLeak
-		noLeak(r, add)
+		noLeak(r, suspects, ended, add)
 	}
-	if r.Verdict != Leak && t.Winding > 0 {
-		add("the kernel still holds %s whose descriptors are all closed (FIN-WAIT, LAST-ACK): it is winding them down, the program has done its part", plural(int(t.Winding), "socket"))
+	if r.Verdict == Leak {
+		return
 	}
-	if r.Verdict != Leak && t.TimeWait != nil && *t.TimeWait > 0 {
-		add("%s in TIME-WAIT belong to the kernel, not to the program, and go by themselves after a minute", plural(int(*t.TimeWait), "socket"))
+	if n := r.Totals.Winding; n > 0 {
+		add("the kernel still holds %s all closed (FIN-WAIT, LAST-ACK): it is winding %s down, the program has done its part",
+			words.Counted(n, "socket whose descriptors are", "sockets whose descriptors are"), either(int(n), "it", "them"))
+	}
+	if n := r.Totals.TimeWait; n != nil && *n > 0 {
+		add("%s to the kernel, not to the program, and %s after a minute",
+			words.Counted(*n, "socket in TIME-WAIT belongs", "sockets in TIME-WAIT belong"), either(int(*n), "goes by itself", "go by themselves"))
 	}
 }
 
-func noLeak(r *Report, add func(string, ...any)) {
+func noLeak(r *Report, suspects int, ended bool, add func(string, ...any)) {
 	t := &r.Totals
 	if t.Opened == 0 && t.Live == 0 {
 		add("no socket was open, and none was opened")
 		return
 	}
-	add("%s opened, %s closed, %s live: none of them in a condition that a leak has, and no origin's sockets only become more",
-		group3(int(t.Opened)), group3(int(t.Closed)), group3(int(t.Live)))
+	minAge := time.Duration(r.MinAge * float64(time.Second))
+	counts := fmt.Sprintf("%s opened, %s closed, %s live", words.Thousands(t.Opened), words.Thousands(t.Closed), words.Thousands(t.Live))
+	condition := "none of them in a condition that a leak has"
+	if suspects > 0 {
+		condition = "none of them for long enough in a condition that a leak has"
+	}
+	switch long := time.Duration(r.Duration*float64(time.Second)) >= growthTime(minAge); {
+	case long:
+		add("%s: %s, and no origin's sockets only become more", counts, condition)
+	case ended:
+		add("%s: %s", counts, condition)
+	default:
+		add("%s: %s", counts, condition)
+		add("whether an origin's sockets only become more takes %s to tell", words.Duration(growthTime(minAge)))
+	}
 	add("if memory grows, look at the heap")
 	if lost := r.Loss.Events(); lost > 0 {
-		add("%s events were lost; what is open was taken from the kernel's own tables, so the verdict stands for what is open, not for growth", group3(int(lost)))
+		add("%s lost; what is open was taken from the kernel's own tables, so the verdict stands for what is open, not for growth",
+			words.Counted(lost, "event was", "events were"))
 	}
-}
-
-func plural(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return group3(n) + " " + what + "s"
-}
-
-// group3 writes a number with commas between groups of three digits.
-func group3(n int) string {
-	s := strconv.Itoa(n)
-	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
 }

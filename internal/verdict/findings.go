@@ -63,12 +63,18 @@ func (j *Judge) accuse(key groupKey, members []member) *group {
 		return nil
 	}
 	g := &group{key: key}
+	g.members = j.settled(members)
+	return g
+}
+
+func (j *Judge) settled(members []member) []member {
+	var all []member
 	for _, m := range members {
-		if m.ripe || j.looked >= m.cond.since+settled {
-			g.members = append(g.members, m)
+		if m.settled(j.looked) {
+			all = append(all, m)
 		}
 	}
-	return g
+	return all
 }
 
 // join gives sockets that have no stack the origin of those of the same
@@ -78,7 +84,9 @@ func (j *Judge) join(groups map[groupKey]*group, grown map[groupKey][]member) {
 		if key.stack != 0 {
 			continue
 		}
-		candidates := j.candidates(key, j.members)
+		candidates := j.candidates(key, j.members, func(m *member) bool {
+			return m.looks >= looksNeeded && m.settled(j.looked) // not one that is passing through
+		})
 		if len(candidates) != 1 {
 			groups[key].rivals = len(candidates)
 			continue
@@ -86,7 +94,7 @@ func (j *Judge) join(groups map[groupKey]*group, grown map[groupKey][]member) {
 		to := groups[candidates[0]]
 		if to == nil {
 			// Not old enough alone, but with those before it the case is clear.
-			to = &group{key: candidates[0], members: j.members[candidates[0]]}
+			to = &group{key: candidates[0], members: j.settled(j.members[candidates[0]])}
 			groups[candidates[0]] = to
 		}
 		to.members = append(to.members, groups[key].members...)
@@ -97,7 +105,7 @@ func (j *Judge) join(groups map[groupKey]*group, grown map[groupKey][]member) {
 		if key.stack != 0 {
 			continue
 		}
-		if candidates := j.candidates(key, grown); len(candidates) == 1 {
+		if candidates := j.candidates(key, grown, func(*member) bool { return true }); len(candidates) == 1 {
 			to := groups[candidates[0]]
 			to.members = append(to.members, members...)
 			to.inferred = true
@@ -105,37 +113,21 @@ func (j *Judge) join(groups map[groupKey]*group, grown map[groupKey][]member) {
 	}
 }
 
-// candidates are the groups with a stack that sockets without one may be of.
-func (j *Judge) candidates(key groupKey, among map[groupKey][]member) []groupKey {
+// candidates are the groups with a stack that sockets without one may be of, by
+// those of their members that count.
+func (j *Judge) candidates(key groupKey, among map[groupKey][]member, counts func(*member) bool) []groupKey {
 	var found []groupKey
 	for other, members := range among {
 		if other.stack == 0 || other.process != key.process || other.class != key.class {
 			continue
 		}
-		if slices.ContainsFunc(members, func(m member) bool { return key.label.fits(j.labelOf(&m.Socket, key.process)) }) {
+		if slices.ContainsFunc(members, func(m member) bool {
+			return counts(&m) && key.label.fits(j.labelOf(&m.Socket, key.process))
+		}) {
 			found = append(found, other)
 		}
 	}
 	return found
-}
-
-// addEnded adds the sockets that were open when their process ended. One left
-// over, and not for long, is no leak: the end of the process was its close.
-func (j *Judge) addEnded(groups map[groupKey]*group) {
-	ended := map[groupKey][]member{}
-	for _, m := range j.ended {
-		key := j.groupOf(&m.Socket, m.holders, m.cond.class)
-		ended[key] = append(ended[key], m)
-	}
-	for key, members := range ended {
-		if len(members) < 2 && !members[0].ripe {
-			continue
-		}
-		if groups[key] == nil {
-			groups[key] = &group{key: key}
-		}
-		groups[key].members = append(groups[key].members, members...)
-	}
 }
 
 // gravest orders findings by confidence, count, and then so that the order is

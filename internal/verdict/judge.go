@@ -24,6 +24,9 @@ const (
 	growthSpan  = 20 * time.Second
 )
 
+// growthTime is how long an origin must be watched for its growth to be judged.
+func growthTime(minAge time.Duration) time.Duration { return max(growthSpan, 4*minAge) }
+
 // Judge watches the table over time. It has no clock: the times are those of
 // the snapshots, in ns of CLOCK_MONOTONIC.
 type Judge struct {
@@ -55,8 +58,10 @@ type name struct{ inode, birth uint64 }
 // suspect is a socket in a condition that no program wants.
 type suspect struct {
 	condition
-	looks int
-	last  uint64 // time of the last look
+	looks    int
+	from     uint64 // where the condition's own time is vague: of the first look, ns
+	last     uint64 // time of the last look, ns
+	attempts uint16 // of connect
 }
 
 // member is a socket of a group, as it was when it was looked at: the table's
@@ -66,7 +71,15 @@ type member struct {
 	holders []lifecycle.Holder
 	cond    condition
 	ripe    bool   // old enough, and looked at often enough
+	looks   int    // that saw it in its condition
 	ended   uint64 // when its process ended, ns; zero while it lives
+}
+
+// settled reports whether the condition has lasted so long at the time given
+// that the member may count with others that are ripe. A connect that may still
+// succeed never does.
+func (m *member) settled(now uint64) bool {
+	return m.ripe || m.cond.patience == 0 && now >= m.cond.since+settled
 }
 
 // originKey names the code that creates sockets.
@@ -164,17 +177,28 @@ func (j *Judge) look(s subject) {
 		j.others[key] = n
 		return
 	}
+	u := j.suspect(s, c)
+	m := newMember(s.Socket, s.holders, u.condition)
+	m.looks = u.looks
+	m.ripe = u.looks >= looksNeeded && s.now >= u.since+max(j.minAge, c.patience)
+	j.members[key] = append(j.members[key], m)
+}
+
+// suspect notes one more look at a socket in the condition c. Another connect on
+// the same socket, or data on one that was handed down, begins a new account.
+func (j *Judge) suspect(s subject, c condition) *suspect {
 	n := name{s.Inode, s.Birth}
 	u := j.suspects[n]
-	if u == nil || u.class != c.class {
-		u = &suspect{}
+	if u == nil || u.class != c.class || u.attempts != s.Attempts || c.class == Inherited && moved(s, u.from) {
+		u = &suspect{from: s.now, attempts: s.Attempts}
 		j.suspects[n] = u
+	}
+	if c.vague {
+		c.since = max(c.since, u.from)
 	}
 	u.condition, u.last = c, s.now
 	u.looks++
-	m := newMember(s.Socket, s.holders, c)
-	m.ripe = u.looks >= looksNeeded && s.now >= c.since+max(j.minAge, c.patience)
-	j.members[key] = append(j.members[key], m)
+	return u
 }
 
 // sample notes the number of members of each group.
@@ -265,33 +289,11 @@ func peer(s *lifecycle.Socket) netip.AddrPort {
 	return s.Asked
 }
 
-// End notes that a process ends now with the sockets it has: nothing can be
-// asked about them any more. Only where their process's end is not what was
-// meant to close them, as in a command under test, may it be called.
-func (j *Judge) End(now uint64, p event.ProcessKey, t *lifecycle.Table) {
-	for s, holders := range t.Sockets() {
-		others := slices.ContainsFunc(holders, func(h lifecycle.Holder) bool { return h.Process != p })
-		if others || len(j.ended) >= maxEnded {
-			continue
-		}
-		c, ok := judge(subject{Socket: s, now: now, minAge: j.minAge, holders: holders, ended: true})
-		if !ok {
-			continue
-		}
-		m := newMember(s, holders, c)
-		m.ended, m.ripe = now, now >= c.since+j.minAge
-		j.ended = append(j.ended, m)
-	}
-}
-
-// maxEnded bounds the sockets of ended processes that are remembered.
-const maxEnded = 16384
-
 // growing reports whether an origin's sockets only become more: those that no
 // other rule accuses.
 func (j *Judge) growing(key groupKey) bool {
 	s, n := j.groups[key], j.others[key]
-	if s == nil || s.span() < max(growthSpan, 4*time.Duration(j.minAge)) || !s.rises(growthCount) {
+	if s == nil || s.span() < growthTime(time.Duration(j.minAge)) || !s.rises(growthCount) {
 		return false
 	}
 	// Half of what it opened is still there: they are not replaced, they add up.

@@ -29,8 +29,12 @@ const (
 type condition struct {
 	class Class
 	since uint64
-	// patience is how long it must last beyond the minimal age, in ns.
+	// patience is how long it must last at least, in ns, whatever the minimal
+	// age.
 	patience uint64
+	// vague: since is only known not to be later. It counts from the look that
+	// first saw it.
+	vague bool
 }
 
 // subject is a socket as the rules see it.
@@ -69,10 +73,7 @@ func judge(s subject) (condition, bool) {
 // exempt: sockets that are complete without a connection. They can leak too, but
 // only their number tells.
 func exempt(s subject) bool {
-	if s.Sock.IsTCP() {
-		return s.Sock.State == event.StateListen
-	}
-	return s.Sock.Family != afUnix || (s.Sock.Type != sockStream && s.Sock.Type != sockSeqpacket)
+	return !s.Sock.IsTCP() && (s.Sock.Family != afUnix || s.Sock.Type != sockStream && s.Sock.Type != sockSeqpacket)
 }
 
 // begun: a connection was asked for at some time.
@@ -81,8 +82,12 @@ func begun(s subject) bool {
 }
 
 // established: there was a connection at some time. The kernel's memory counts
-// more than ours: an interrupted connect can look like success.
+// more than ours, where it is not older than the state: it begins anew with each
+// connect, and an interrupted one can look like success.
 func established(s subject) bool {
+	if s.Sock.IsTCP() && s.knows(event.KnownHistory) && s.Seen >= s.StateSince {
+		return s.Facts.WasEstablished
+	}
 	return s.Established || s.knows(event.KnownHistory) && s.Facts.WasEstablished
 }
 
@@ -112,19 +117,20 @@ func connectPending(s subject) (condition, bool) {
 		return condition{}, false
 	}
 	c := condition{class: ConnectPending, since: s.InState()}
-	if !s.knows(event.KnownWaiters) || s.Facts.Waiters {
+	if !s.knows(event.KnownWaiters) || s.Facts.Waiters || s.Seen < s.StateSince {
 		c.patience = connectPatience
 	}
 	return c, c.since != 0
 }
 
 // connectFailed: the connect was refused, timed out or was given up, and the
-// descriptor is still open.
+// descriptor is still open. An AF_UNIX socket doesn't leave CLOSE for that, so
+// its state doesn't tell when.
 func connectFailed(s subject) (condition, bool) {
-	if !s.Sock.IsTCP() || s.Sock.State != event.StateClose || !begun(s) || established(s) {
+	if s.Sock.State != event.StateClose || !begun(s) || established(s) {
 		return condition{}, false
 	}
-	return condition{class: ConnectFailed, since: s.InState()}, s.InState() != 0
+	return condition{class: ConnectFailed, since: s.InState(), vague: !s.Sock.IsTCP()}, s.InState() != 0
 }
 
 // dead: the connection was there and is gone, by reset, time-out, or because
@@ -155,9 +161,13 @@ func stillSending(s subject) bool {
 
 // inherited: who created it has let go of it, and what holds it is another
 // program that got it by fork and kept it across exec. A server's forked worker
-// has not exec'd; what inetd starts gets it as descriptor 0 to 2.
+// has not exec'd; what inetd starts gets it as descriptor 0 to 2; half of a pair
+// is made to be handed to a child. When the creator let go isn't known.
 func inherited(s subject) (condition, bool) {
-	if s.Birth == 0 || len(s.holders) == 0 || s.Facts.Waiters || !s.knows(event.KnownWaiters) {
+	if s.Birth == 0 || s.Kind == lifecycle.ByPair || len(s.holders) == 0 {
+		return condition{}, false
+	}
+	if s.Facts.Waiters || !s.knows(event.KnownWaiters) {
 		return condition{}, false
 	}
 	since := uint64(0)
@@ -167,8 +177,10 @@ func inherited(s subject) (condition, bool) {
 		}
 		since = max(since, h.Since)
 	}
-	if s.knows(event.KnownActivity) && min(s.Facts.LastRx, s.Facts.LastTx) < s.now-min(s.now, since) {
-		return condition{}, false // in use by the new program
-	}
-	return condition{class: Inherited, since: since}, since != 0
+	return condition{class: Inherited, since: since, vague: true}, since != 0
+}
+
+// moved reports whether data came or went since the time given, in ns.
+func moved(s subject, since uint64) bool {
+	return s.knows(event.KnownActivity) && min(s.Facts.LastRx, s.Facts.LastTx) < s.now-min(s.now, since)
 }

@@ -1,21 +1,32 @@
 package verdict
 
 import (
+	"math"
 	"slices"
 	"time"
 )
 
-// maxSamples bounds a series. When it is full every second sample goes, so that
-// it always spans the whole time.
+// maxSamples bounds a series. When it is full every second sample goes, and half
+// as many are kept from then on: it always spans the whole time, and is as dense
+// at its beginning as at its end.
 const maxSamples = 128
 
 // series is a count over time.
 type series struct {
 	times  []uint64 // ns, rising
 	counts []int
+	// added is how many there were; of each 1<<sparse one is kept, and the
+	// newest for as long as it is that.
+	added, sparse int
 }
 
 func (s *series) add(time uint64, count int) {
+	passing := (s.added-1)&(1<<s.sparse-1) != 0
+	s.added++
+	if last := len(s.times) - 1; last > 0 && passing {
+		s.times[last], s.counts[last] = time, count
+		return
+	}
 	if len(s.times) == maxSamples {
 		half := 0
 		for i := 0; i < len(s.times); i += 2 {
@@ -23,6 +34,7 @@ func (s *series) add(time uint64, count int) {
 			half++
 		}
 		s.times, s.counts = s.times[:half], s.counts[:half]
+		s.sparse++
 	}
 	s.times = append(s.times, time)
 	s.counts = append(s.counts, count)
@@ -51,7 +63,7 @@ const minSpan = 5 * time.Second
 
 // perMinute is the growth: the median of the slopes between all pairs of
 // samples (the Theil-Sen estimator), which a single burst or dip does not move.
-// Nil when it was watched for too short.
+// Rounded to three decimals; nil when it was watched for too short.
 func (s *series) perMinute() *float64 {
 	if s.span() < minSpan || len(s.times) < 3 {
 		return nil
@@ -68,23 +80,28 @@ func (s *series) perMinute() *float64 {
 	if len(slopes)%2 == 0 {
 		m = (m + slopes[len(slopes)/2-1]) / 2
 	}
-	return &m
+	return pointer(math.Round(m*1e3) / 1e3)
 }
 
 // rises reports whether the count rose all the time: the least of each quarter
-// is above that of the quarter before, by growth in all. A sawtooth falls back,
-// a pool stops growing.
+// of the time is above that of the quarter before, by growth in all. A sawtooth
+// falls back, a pool stops growing.
 func (s *series) rises(growth int) bool {
-	n := len(s.counts)
-	if n < 8 {
+	if len(s.counts) < 8 {
 		return false
 	}
-	var least [4]int
-	for q := range least {
-		least[q] = slices.Min(s.counts[q*n/4 : (q+1)*n/4])
+	var least, samples [4]int
+	for i, count := range s.counts {
+		q := 3
+		if span := uint64(s.span()); s.times[i]-s.times[0] < span {
+			q = int((s.times[i] - s.times[0]) * 4 / span)
+		}
+		if samples[q]++; samples[q] == 1 || count < least[q] {
+			least[q] = count
+		}
 	}
-	for q := 1; q < len(least); q++ {
-		if least[q] <= least[q-1] {
+	for q := range least {
+		if samples[q] == 0 || q > 0 && least[q] <= least[q-1] {
 			return false
 		}
 	}

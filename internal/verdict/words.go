@@ -10,6 +10,7 @@ import (
 
 	"sockleak/internal/event"
 	"sockleak/internal/lifecycle"
+	"sockleak/internal/words"
 )
 
 // advice is the one line that says what to do.
@@ -35,6 +36,9 @@ func advice(c Class) string {
 
 // confidence weighs a finding.
 func confidence(g *group, c Class, growth *float64) Confidence {
+	if blind(g, c) {
+		return Low
+	}
 	grows := growth != nil && *growth > 0
 	switch c {
 	case NeverUsed, ConnectFailed, Dead:
@@ -53,71 +57,128 @@ func confidence(g *group, c Class, growth *float64) Confidence {
 	return Medium
 }
 
+// blind reports whether what would acquit the sockets can't be known of any.
+func blind(g *group, c Class) bool {
+	return count(g, func(m *member) bool { return !unknowable(m, c) }) == 0
+}
+
+func unknowable(m *member, c Class) bool {
+	known := m.Facts.Known
+	switch c {
+	case NeverUsed: // bind makes no event
+		return known&event.KnownBound == 0
+	case PeerClosed: // data that still goes out
+		return m.ended == 0 && known&event.KnownActivity == 0
+	case Inherited: // use by the new program; a listener is used by waiting
+		return known&event.KnownActivity == 0 && m.Sock.State != event.StateListen
+	}
+	return false
+}
+
+// lines collects sentences.
+type lines []string
+
+func (l *lines) add(format string, args ...any) { *l = append(*l, fmt.Sprintf(format, args...)) }
+
 // evidence says in words why the sockets of a group were found leaked.
 func (j *Judge) evidence(g *group, names Names) []string {
+	var l lines
 	n := len(g.members)
-	var lines []string
-	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
-
-	switch g.members[0].cond.class {
+	switch class := g.members[0].cond.class; class {
 	case NeverUsed:
-		add("neither connect, bind nor listen was called on %s", these(n))
+		if blind(g, class) {
+			l.add("neither connect nor listen was called on %s; whether bind was is not known", these(n))
+		} else {
+			l.add("neither connect, bind nor listen was called on %s", these(n))
+		}
 	case ConnectPending:
-		add("SYN sent and not answered for %s", j.lasted(g))
+		l.add("SYN sent and not answered for %s", j.lasted(g))
 	case ConnectFailed:
-		add("connect failed (%s) and nothing was tried on %s since", reasons(g), these(n))
+		l.add("connect failed (%s) and nothing was tried on %s since", reasons(g), these(n))
 	case PeerClosed:
-		lines = append(lines, recvQ(g)...)
+		l = recvQ(g)
+		if blind(g, class) {
+			l.add("whether data still goes out can't be known")
+		}
 	case Dead:
-		add("the connection is gone (%s)", reasons(g))
-		if unread := count(g, func(m *member) bool { return m.Facts.Known&event.KnownQueues != 0 && m.Facts.RecvQ > 1 }); unread > 0 {
-			add("%d of %d have data that was never read", unread, n)
+		l.add("%s gone (%s)", either(n, "the connection is", "the connections are"), reasons(g))
+		unread := count(g, func(m *member) bool { return m.Facts.Known&event.KnownQueues != 0 && m.Facts.RecvQ > 1 })
+		if unread > 0 {
+			l.add("%s data that was never read", share(unread, n, "has", "have"))
 		}
 	case Inherited:
-		add("created by %s, which has closed its own", names.Process(g.key.process).Comm)
-		add("held only by programs that got the descriptor by fork and kept it across exec: it is not close-on-exec")
+		l.add("created by %s, which holds %s no more", names.Process(g.key.process).Comm, either(n, "it", "them"))
+		l.add("held only by programs that got the descriptor by fork and kept it across exec: %s not close-on-exec", either(n, "it is", "they are"))
 	case Growing:
-		s := j.groups[g.key]
-		add("rose from %d to %d in %s and never fell back", s.counts[0], s.counts[len(s.counts)-1], human(s.span()))
-		add("%d opened here since tracing began, %d still open", j.opened[g.key.process][g.key.stack], count(g, func(m *member) bool { return m.Stack != 0 }))
-		add("%d of %d moved no data for %s or more", count(g, func(m *member) bool { return j.silent(&m.Socket) }), n, human(time.Duration(j.minAge)))
+		j.rose(&l, g)
 	}
-	return append(lines, j.circumstances(g)...)
+	j.circumstances(&l, g)
+	return l
+}
+
+// rose is the evidence of growth.
+func (j *Judge) rose(l *lines, g *group) {
+	s, n := j.groups[g.key], len(g.members)
+	l.add("rose from %s to %s in %s: in each quarter of that time the least number open was above that of the quarter before",
+		words.Thousands(s.counts[0]), words.Thousands(s.counts[len(s.counts)-1]), words.Duration(s.span()))
+	l.add("%s opened here since tracing began, %s still open", words.Thousands(j.opened[g.key.process][g.key.stack]),
+		words.Thousands(count(g, func(m *member) bool { return m.Stack == g.key.stack })))
+	moves := func(m *member) bool { return m.Facts.Known&event.KnownActivity != 0 }
+	if k := count(g, func(m *member) bool { return moves(m) && j.silent(&m.Socket) }); k > 0 {
+		l.add("%s moved no data for %s or more", share(k, n, "has", "have"), words.Duration(time.Duration(j.minAge)))
+	}
+	if k := n - count(g, moves); k > 0 {
+		l.add("whether %s in use the kernel doesn't tell: their number speaks", share(k, n, "is", "are"))
+	}
 }
 
 // circumstances is the evidence that any class can have.
-func (j *Judge) circumstances(g *group) []string {
+func (j *Judge) circumstances(l *lines, g *group) {
 	n := len(g.members)
-	var lines []string
-	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
 	if c := g.members[0].cond.class; c != ConnectPending && c != Growing && c != NeverUsed {
-		add("in that condition for %s", j.lasted(g))
+		l.add("in that condition for %s", j.lasted(g))
 	}
-	if known := count(g, knowsWaiters); known > 0 {
-		if alone := count(g, func(m *member) bool { return knowsWaiters(m) && !m.Facts.Waiters }); alone > 0 {
-			add("nothing waits on %d of %d: no blocked thread, no poll or epoll", alone, known)
+	if alone := count(g, func(m *member) bool { return knowsWaiters(m) && !m.Facts.Waiters }); alone > 0 {
+		on := some(alone, count(g, knowsWaiters))
+		if alone == n && n > 1 {
+			on = "any of them"
 		}
+		l.add("nothing waits on %s: no blocked thread, no poll or epoll", on)
 	}
-	if before := count(g, func(m *member) bool { return m.Arrival == lifecycle.Preexisting }); before > 0 {
-		switch {
-		case g.inferred:
-			add("%d of %d were opened before tracing began and have no stack; the origin is that of later ones of the same class and peer", before, n)
-		case g.rivals > 1:
-			add("opened before tracing began; %d origins create such sockets, so none is named", g.rivals)
-		default:
-			add("opened before tracing began; the origin will be named when one more is leaked while tracing")
-		}
-	}
+	before(l, g)
 	if received := count(g, func(m *member) bool { return m.Arrival == lifecycle.Received }); received > 0 {
-		add("%d of %d came without a system call that was seen", received, n)
+		l.add("%s without a system call that was seen", share(received, n, "came", "came"))
 	}
 	if ended := count(g, func(m *member) bool { return m.ended != 0 }); ended > 0 {
-		add("%d of %d were open when the process ended, which closed them", ended, n)
+		l.add("%s open when the process ended, which closed %s", share(ended, n, "was", "were"), either(ended, "it", "them"))
 	}
-	if live := n - count(g, func(m *member) bool { return m.ended != 0 }); live > 0 {
-		add("the kernel's tables showed %d open at the end of this report, twice in a row", live)
+	if shown := count(g, func(m *member) bool { return m.ended == 0 && m.Seen != 0 }); shown > 0 {
+		l.add("the kernel's own tables showed %s open at the last look", some(shown, n))
 	}
-	return lines
+}
+
+// before says what is known of the sockets without a stack.
+func before(l *lines, g *group) {
+	n := len(g.members)
+	before := count(g, func(m *member) bool { return m.Arrival == lifecycle.Preexisting })
+	if g.inferred {
+		bare := count(g, func(m *member) bool { return m.Stack == 0 })
+		opened := either(bare, "was", "were") + " opened before tracing began and "
+		if before < bare {
+			opened = ""
+		}
+		l.add("%s %s%s no stack; the origin is that of later ones of the same class and peer",
+			some(bare, n), opened, either(bare, "has", "have"))
+		return
+	}
+	if before == 0 {
+		return
+	}
+	then := "the origin will be named when one more is leaked while tracing"
+	if g.rivals > 1 {
+		then = fmt.Sprintf("%d origins create such sockets, so none is named", g.rivals)
+	}
+	l.add("%s opened before tracing began; %s", share(before, n, "was", "were"), then)
 }
 
 func knowsWaiters(m *member) bool {
@@ -134,11 +195,31 @@ func count(g *group, is func(*member) bool) int {
 	return n
 }
 
-func these(n int) string {
+func these(n int) string { return either(n, "it", "these") }
+
+func either(n int, one, many string) string {
 	if n == 1 {
-		return "it"
+		return one
 	}
-	return "these"
+	return many
+}
+
+// some writes which of n are meant: "it", "both", "all 20", "3 of 20".
+func some(k, n int) string {
+	switch {
+	case n == 1:
+		return "it"
+	case k == n && n == 2:
+		return "both"
+	case k == n:
+		return "all " + words.Thousands(n)
+	}
+	return words.Thousands(k) + " of " + words.Thousands(n)
+}
+
+// share is some with a verb for one and for many.
+func share(k, n int, one, many string) string {
+	return some(k, n) + " " + either(k, one, many)
 }
 
 // lasted says for how long the members have been in their condition.
@@ -151,7 +232,7 @@ func (j *Judge) lasted(g *group) string {
 		}
 		times = append(times, time.Duration(now-min(now, m.cond.since)))
 	}
-	least, most := human(slices.Min(times)), human(slices.Max(times))
+	least, most := words.Duration(slices.Min(times)), words.Duration(slices.Max(times))
 	if least == most {
 		return least
 	}
@@ -169,33 +250,36 @@ func reasons(g *group) string {
 		if len(counts) == 1 {
 			return p.Address
 		}
-		parts = append(parts, fmt.Sprintf("%d × %s", p.Count, p.Address))
+		parts = append(parts, words.Thousands(p.Count)+" × "+p.Address)
 	}
 	return strings.Join(parts, ", ")
 }
 
 func reason(m *member) string {
 	errno := unix.Errno(m.Errno)
-	if errno == 0 && !m.Established {
+	failed := m.cond.class == ConnectFailed
+	if errno == 0 && failed {
 		errno = unix.Errno(m.ConnectErrno)
 	}
 	switch {
 	case errno != 0 && errno != unix.EINPROGRESS:
 		return fmt.Sprintf("%s: %s", unix.ErrnoName(errno), errno.Error())
-	case m.Established:
-		return "both sides finished, or the error was read"
+	case failed:
+		return "the error was read by the program, or is not known"
 	}
-	return "the error was read by the program, or is not known"
+	return "both sides finished, or the error was read"
 }
 
-// recvQ tells from the receive queue how far the program looked.
-func recvQ(g *group) []string {
-	known := func(m *member) bool { return m.Facts.Known&event.KnownQueues != 0 && m.ended == 0 }
+// recvQ tells from the receive queue how far the program looked. That of MPTCP,
+// whose history isn't known, doesn't count the FIN.
+func recvQ(g *group) lines {
+	const facts = event.KnownQueues | event.KnownHistory
+	known := func(m *member) bool { return m.Facts.Known&facts == facts && m.ended == 0 }
 	n := count(g, known)
 	if n == 0 {
-		return []string{"the peer sent its FIN and the descriptor is still open"}
+		return lines{"the peer sent its FIN and the descriptor is still open"}
 	}
-	var lines []string
+	var l lines
 	for _, c := range []struct {
 		is   func(q uint32) bool
 		text string
@@ -205,21 +289,8 @@ func recvQ(g *group) []string {
 		{func(q uint32) bool { return q > 1 }, "Recv-Q is above 1: data and the FIN are unread"},
 	} {
 		if k := count(g, func(m *member) bool { return known(m) && c.is(m.Facts.RecvQ) }); k > 0 {
-			lines = append(lines, fmt.Sprintf("%d of %d: %s", k, n, c.text))
+			l.add("%s%s", either(n, "", some(k, n)+": "), c.text)
 		}
 	}
-	return lines
-}
-
-// human rounds a duration for reading.
-func human(d time.Duration) string {
-	switch {
-	case d < 10*time.Second:
-		return fmt.Sprintf("%.1f s", d.Seconds())
-	case d < 2*time.Minute:
-		return fmt.Sprintf("%.0f s", d.Seconds())
-	case d < 2*time.Hour:
-		return fmt.Sprintf("%.0f min", d.Minutes())
-	}
-	return fmt.Sprintf("%.0f h", d.Hours())
+	return l
 }

@@ -1,0 +1,170 @@
+package verdict
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"sockleak/internal/event"
+)
+
+var update = flag.Bool("update", false, "write what the findings are now into testdata")
+
+// TestFindings compares whole findings, one file for each class.
+func TestFindings(t *testing.T) {
+	for name, do := range map[string]func(w *world){
+		"never-used": func(w *world) {
+			w.socket(7)
+			w.sleep(second)
+			w.create(event.Socket, app, 7, unixStream())
+			w.watch(10 * second)
+		},
+		"never-used-ended": func(w *world) {
+			w.socket(7)
+			w.socket(7)
+			w.exit(app)
+			w.watch(2 * second)
+		},
+		"connect-pending": func(w *world) {
+			w.dial(w.socket(7), server)
+			w.watch(10 * second)
+		},
+		"connect-failed": func(w *world) {
+			w.refuse(w.socket(7), server)
+			w.refuse(w.socket(7), other)
+			s := w.socket(7)
+			w.dial(s, server)
+			w.state(s, event.StateClose, etimedout)
+			w.connected(w.create(event.Socket, app, 7, unixStream()), netip.AddrPort{}, 2)
+			w.watch(10 * second)
+		},
+		"peer-closed-inferred": func(w *world) {
+			w.beforeAt(event.StateCloseWait, server).facts.RecvQ = 1
+			w.beforeAt(event.StateCloseWait, server).facts.Waiters = true
+			w.look()
+			s := w.connect(w.socket(7), server)
+			s.facts.BytesIn, s.facts.KeepAlive, s.facts.CloseOnExec, s.facts.NetNS = 100, true, true, 4026531840
+			w.send(s)
+			w.sleep(second)
+			w.fin(s, 100)
+			w.watch(10 * second)
+		},
+		"peer-closed-rivals": func(w *world) {
+			w.beforeAt(event.StateCloseWait, server)
+			w.look()
+			for stack := range uint64(2) {
+				w.fin(w.connect(w.socket(7+stack), server), 0)
+			}
+			w.watch(10 * second)
+		},
+		"dead": func(w *world) {
+			s := w.connect(w.socket(7), server)
+			s.facts.RecvQ = 500
+			w.reset(s)
+			s = w.accept(7, other)
+			w.state(s, event.StateClose, 0)
+			w.watch(10 * second)
+		},
+		"growing": func(w *world) {
+			w.watch(24*second, func(int) { w.connect(w.socket(7), server) })
+		},
+		"inherited": func(w *world) {
+			w.connect(w.socket(7), server)
+			w.fork(app, 2)
+			w.fork(app, 3)
+			w.exec(2)
+			w.exec(3)
+			w.closeIn(app, w.socks[0])
+			w.watch(10 * second)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			do(w)
+			got, err := json.MarshalIndent(w.findings(), "", "  ")
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, '\n')
+			path := filepath.Join("testdata", name+".json")
+			if *update {
+				if err := os.WriteFile(path, got, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(got, want) {
+				t.Errorf("not as in %s (-update writes it):\n%s", path, got)
+			}
+		})
+	}
+}
+
+// TestOrder: the findings come in the same order whatever the maps do.
+func TestOrder(t *testing.T) {
+	w := newWorld(t)
+	w.look()
+	for stack := range uint64(9) {
+		w.socket(7 + stack)
+	}
+	for range 2 {
+		w.reset(w.connect(w.socket(20), server))
+	}
+	w.reset(w.connect(w.socket(21), server))
+	w.create(event.Socket, 2, 22, tcp())
+	w.watch(8 * second)
+	var order []string
+	for _, f := range w.findings() {
+		order = append(order, f.Origin.Frames[0].Function)
+	}
+	want := []string{"at_20", "at_21", "at_7", "at_8", "at_9", "at_10", "at_11", "at_12", "at_13", "at_14", "at_15", "at_22"}
+	for i := range want {
+		if len(order) != len(want) || order[i] != want[i] {
+			t.Fatalf("got %v, want %v", order, want)
+		}
+	}
+}
+
+func TestEvidenceWords(t *testing.T) {
+	for _, test := range []struct {
+		k, n int
+		want string
+	}{{1, 1, "it has"}, {1, 2, "1 of 2 has"}, {2, 2, "both have"}, {2, 3, "2 of 3 have"}, {3, 3, "all 3 have"}, {1000, 2000, "1,000 of 2,000 have"}} {
+		if got := share(test.k, test.n, "has", "have"); got != test.want {
+			t.Errorf("%d of %d: %q, want %q", test.k, test.n, got, test.want)
+		}
+	}
+}
+
+func TestEveryClassHasAdvice(t *testing.T) {
+	for _, c := range []Class{NeverUsed, ConnectPending, ConnectFailed, PeerClosed, Dead, Growing, Inherited} {
+		if advice(c) == "" {
+			t.Errorf("%s has no advice", c)
+		}
+	}
+}
+
+func TestMinAge(t *testing.T) {
+	for _, minAge := range []time.Duration{0, second, 20 * second} {
+		w := newWorld(t)
+		w.judge = NewJudge(minAge)
+		w.socket(7)
+		w.socket(7)
+		for i := range 20 {
+			w.sleep(2 * second)
+			w.look()
+			age := time.Duration(2*(i+1)) * second
+			if got, want := len(w.findings()) == 1, i > 0 && age >= minAge; got != want {
+				t.Errorf("grace time %v: found at %v: %v", minAge, age, got)
+			}
+		}
+	}
+}

@@ -22,19 +22,21 @@ enum {
 };
 #define BPF_F_CURRENT_CPU 0xffffffffULL
 
-/* Set before load, frozen then. */
-const volatile __u32 cfg_self;	   /* our own process: has no stacks */
-const volatile bool cfg_scoped;	   /* only processes in scope */
-const volatile bool cfg_children;  /* and what they fork from now on */
-const volatile __u64 cfg_fresh_ns; /* how long a stack counts as known */
+/* Set before load, frozen then. Not in .rodata: the profiler has a map of that
+ * name, and maps are bound to it by name. */
+#define CONFIG(type) const volatile type __attribute__((section(".rodata.deep")))
+
+CONFIG(__u32) cfg_self;	   /* our own process: has no stacks */
+CONFIG(bool) cfg_scoped;	   /* only processes in scope */
+CONFIG(bool) cfg_children;  /* and what they fork from now on */
+CONFIG(__u64) cfg_fresh_ns; /* how long a stack counts as known */
 
 /* Where things are in the profiler's per-CPU record, read at load from the BTF of
  * its object. */
-const volatile __u32 cfg_record_length; /* u16: words in the frame data */
-const volatile __u32 cfg_record_kernel; /* u16: of them, kernel addresses in front */
-const volatile __u32 cfg_record_value;	/* u64: ours to set, comes with the trace */
-const volatile __u32 cfg_record_frames; /* u64[]: the frame data */
-const volatile __u32 cfg_record_error;	/* u32: why the unwinding was aborted */
+CONFIG(__u32) cfg_record_length; /* u16: words in the frame data; kernel addresses come first */
+CONFIG(__u32) cfg_record_value;	/* u64: ours to set, comes with the trace */
+CONFIG(__u32) cfg_record_frames; /* u64[]: the frame data */
+CONFIG(__u32) cfg_record_error;	/* u32: why the unwinding was aborted */
 
 /* What became of the stack of one socket, or of the two of a socketpair. */
 enum deep_outcome {
@@ -88,7 +90,7 @@ struct {
 } deep_counters SEC(".maps");
 
 /* Process id -> in scope.
- * inserted in: Go before attach, on_fork. deleted in: on_exit. read in: here. */
+ * inserted in: Go before attach, on_fork. deleted in: on_free. read in: here. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 32768);
@@ -269,15 +271,13 @@ static __always_inline __u64 stack_id(void *record, const struct call *call)
 {
 	__u64 *frame = record + cfg_record_frames;
 	__u32 words = *(__u16 *)(record + cfg_record_length);
-	__u32 kernel = *(__u16 *)(record + cfg_record_kernel);
 	__u64 hash = mix(call->start, bpf_get_current_pid_tgid() >> 32);
 
 	hash = mix(hash, *(__u32 *)(record + cfg_record_error));
 	for (__u32 i = 0; i < MAX_WORDS; i++) {
 		if (i >= words)
 			break;
-		if (i >= kernel)
-			hash = mix(hash, frame[i]);
+		hash = mix(hash, frame[i]);
 	}
 	return hash ? hash : 1;
 }
@@ -411,14 +411,18 @@ int on_fork(__u64 *arg)
 	return 0;
 }
 
-SEC("tp_btf/sched_process_exit")
-int on_exit(__u64 *arg)
+/* When there is nothing left of a process in /proc: the profiler looks, and lets
+ * go of it. */
+SEC("tp_btf/sched_process_free")
+int on_free(__u64 *arg)
 {
 	struct task_struct *task = (struct task_struct *)arg[0];
 	__u32 tgid = BPF_CORE_READ(task, tgid);
 
-	if (BPF_CORE_READ(task, signal, live.counter) == 0)
-		bpf_map_delete_elem(&scope, &tgid);
+	if (BPF_CORE_READ(task, pid) != (int)tgid || !in_scope(tgid))
+		return 0;
+	bpf_map_delete_elem(&scope, &tgid);
+	learn(arg, tgid);
 	return 0;
 }
 

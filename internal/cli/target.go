@@ -55,7 +55,8 @@ func findProcesses(args []string) ([]uint32, error) {
 			return nil, cannot(fmt.Errorf("there is no process %d", n), hintFor(procfs.ErrNoProcess))
 		case err != nil:
 			return nil, fmt.Errorf("look at process %d: %w", n, err)
-		case info.Zombie():
+		case info.Zombie() && info.Threads < 2:
+			// Else its first thread alone has ended, and the others have its sockets.
 			return nil, cannot(fmt.Errorf("process %d (%s) has ended", n, info.Comm),
 				"it is a zombie, which holds no descriptors: its parent has not waited for it")
 		case kernelThread(info):

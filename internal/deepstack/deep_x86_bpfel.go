@@ -79,13 +79,12 @@ const (
 	deepProgExitMmap       = "exit_mmap"
 	deepProgLearnNow       = "learn_now"
 	deepProgOnExec         = "on_exec"
-	deepProgOnExit         = "on_exit"
 	deepProgOnFork         = "on_fork"
+	deepProgOnFree         = "on_free"
 	deepVarCfgChildren     = "cfg_children"
 	deepVarCfgFreshNs      = "cfg_fresh_ns"
 	deepVarCfgRecordError  = "cfg_record_error"
 	deepVarCfgRecordFrames = "cfg_record_frames"
-	deepVarCfgRecordKernel = "cfg_record_kernel"
 	deepVarCfgRecordLength = "cfg_record_length"
 	deepVarCfgRecordValue  = "cfg_record_value"
 	deepVarCfgScoped       = "cfg_scoped"
@@ -147,8 +146,8 @@ type deepProgramSpecs struct {
 	ExitMmap       *ebpf.ProgramSpec `ebpf:"exit_mmap"`
 	LearnNow       *ebpf.ProgramSpec `ebpf:"learn_now"`
 	OnExec         *ebpf.ProgramSpec `ebpf:"on_exec"`
-	OnExit         *ebpf.ProgramSpec `ebpf:"on_exit"`
 	OnFork         *ebpf.ProgramSpec `ebpf:"on_fork"`
+	OnFree         *ebpf.ProgramSpec `ebpf:"on_free"`
 }
 
 // deepMapSpecs contains maps before they are loaded into the kernel.
@@ -176,7 +175,6 @@ type deepVariableSpecs struct {
 	CfgFreshNs      *ebpf.VariableSpec `ebpf:"cfg_fresh_ns"`
 	CfgRecordError  *ebpf.VariableSpec `ebpf:"cfg_record_error"`
 	CfgRecordFrames *ebpf.VariableSpec `ebpf:"cfg_record_frames"`
-	CfgRecordKernel *ebpf.VariableSpec `ebpf:"cfg_record_kernel"`
 	CfgRecordLength *ebpf.VariableSpec `ebpf:"cfg_record_length"`
 	CfgRecordValue  *ebpf.VariableSpec `ebpf:"cfg_record_value"`
 	CfgScoped       *ebpf.VariableSpec `ebpf:"cfg_scoped"`
@@ -244,7 +242,6 @@ type deepVariables struct {
 	CfgFreshNs      *ebpf.Variable `ebpf:"cfg_fresh_ns"`
 	CfgRecordError  *ebpf.Variable `ebpf:"cfg_record_error"`
 	CfgRecordFrames *ebpf.Variable `ebpf:"cfg_record_frames"`
-	CfgRecordKernel *ebpf.Variable `ebpf:"cfg_record_kernel"`
 	CfgRecordLength *ebpf.Variable `ebpf:"cfg_record_length"`
 	CfgRecordValue  *ebpf.Variable `ebpf:"cfg_record_value"`
 	CfgScoped       *ebpf.Variable `ebpf:"cfg_scoped"`
@@ -268,8 +265,8 @@ type deepPrograms struct {
 	ExitMmap       *ebpf.Program `ebpf:"exit_mmap"`
 	LearnNow       *ebpf.Program `ebpf:"learn_now"`
 	OnExec         *ebpf.Program `ebpf:"on_exec"`
-	OnExit         *ebpf.Program `ebpf:"on_exit"`
 	OnFork         *ebpf.Program `ebpf:"on_fork"`
+	OnFree         *ebpf.Program `ebpf:"on_free"`
 }
 
 func (p *deepPrograms) Close() error {
@@ -283,8 +280,8 @@ func (p *deepPrograms) Close() error {
 		p.ExitMmap,
 		p.LearnNow,
 		p.OnExec,
-		p.OnExit,
 		p.OnFork,
+		p.OnFree,
 	)
 }
 

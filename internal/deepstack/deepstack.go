@@ -1,1 +1,347 @@
+// Package deepstack takes complete user stacks where sockets are made, native
+// and interpreted frames in one, without frame pointers: the unwinder of the
+// OpenTelemetry eBPF profiler, run from our own tracepoints instead of a clock.
+// Only this package knows the profiler.
+//
+// A stack is taken at the return of socket, socketpair, accept and accept4,
+// when it is certain that there is a socket; the registers and the stack of
+// user space are those of the call, however long it blocked. The kernel side
+// reads the inode number of the new socket and sends a Birth: this socket, that
+// stack. A Birth is joined to a lifecycle event by the inode number, so the loss
+// of either can't shift the others. The stack itself comes once, when it is new.
 package deepstack
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/ringbuf"
+	"go.opentelemetry.io/ebpf-profiler/libpf"
+	profilerlog "go.opentelemetry.io/ebpf-profiler/log"
+	"go.opentelemetry.io/ebpf-profiler/support"
+	"go.opentelemetry.io/ebpf-profiler/times"
+	"go.opentelemetry.io/ebpf-profiler/tracer"
+	"golang.org/x/sys/unix"
+
+	"sockleak/internal/tracepoint"
+)
+
+const (
+	// poll is how often the profiler looks for stacks. The names of the
+	// frames of an interpreter are read from its memory, so it must be soon.
+	poll = 10 * time.Millisecond
+	// traceRing is the least size of the profiler's ring, in bytes.
+	traceRing = 8 << 20
+	// fresh is how long the kernel side takes a stack for known. Interpreters
+	// move and free what their frames point to, and then the same numbers
+	// stand for another function.
+	fresh = 10 * time.Second
+)
+
+// Options says whose stacks are taken.
+type Options struct {
+	PIDs     []uint32     // thread group ids of the initial pid namespace; empty: all
+	Children bool         // with PIDs: also what they fork from now on
+	Log      *slog.Logger // of the profiler; nil: nobody hears it
+	// MaxStacks is how many distinct stacks are held; 32,768 by default. Those
+	// that were not seen for the longest time go first.
+	MaxStacks int
+}
+
+// Birth says which stack a socket was made on.
+type Birth struct {
+	Time     uint64 // ns of CLOCK_MONOTONIC, at the return of the call
+	Inode    uint64 // of the socket; of a socketpair, the first's, which stands for both
+	Stack    uint64 // for Resolve; zero if there is none
+	PID, TID uint32
+}
+
+// Loss counts what is missing. All counters only grow.
+type Loss struct {
+	Asked    uint64 // sockets whose stack was asked for
+	RingFull uint64 // of them, those whose Birth found no place
+	NotRun   uint64 // of them, those for which the unwinder could not be called
+	Repeated uint64 // no loss: of them, those whose stack was known already
+	Unknown  uint64 // of the Births read, those of processes that weren't known yet
+}
+
+// Tier is the running profiler. Poll and Loss are for one goroutine, Resolve and
+// Learn for any.
+type Tier struct {
+	unwinder *unwinder
+	tracer   *tracer.Tracer
+	stacks   *stacks
+	links    []io.Closer
+	births   *ringbuf.Reader
+	record   ringbuf.Record
+	since    uint64
+	unknown  uint64
+	dead     atomic.Bool
+	cancel   context.CancelFunc
+	work     sync.WaitGroup
+}
+
+// Start loads the profiler and attaches it, which takes some seconds. Whoever
+// calls it closes the Tier. ctx bounds only the start.
+func Start(ctx context.Context, o Options) (*Tier, error) {
+	logger := o.Log
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	// The profiler has one logger for all of its instances.
+	profilerlog.SetLogger(*logger)
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	t := &Tier{unwinder: &unwinder{opts: o}, cancel: cancel}
+	t.stacks = newStacks(o.MaxStacks)
+	if err := t.stacks.files.memlock.during(func() error { return t.start(ctx, run) }); err != nil {
+		return nil, errors.Join(fmt.Errorf("start deep stacks: %w", err), t.Close())
+	}
+	return t, nil
+}
+
+// start is the list of what is started; Close undoes it.
+func (t *Tier) start(ctx, run context.Context) error {
+	var err error
+	t.tracer, err = tracer.NewTracer(run, &tracer.Config{
+		TraceReporter: t.stacks, ExecutableReporter: t.stacks.files,
+		Intervals:             intervals{times.New(time.Second, time.Second, time.Minute)},
+		InterpretersConfig:    languages(),
+		SamplesPerSecond:      ringSamples(),
+		FrameCacheSize:        frameCache,
+		LoadProbe:             true,
+		ProbabilisticInterval: time.Minute, ProbabilisticThreshold: tracer.ProbabilisticThresholdMax,
+	})
+	if err != nil {
+		return fmt.Errorf("load the profiler: %w", err)
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := t.tracer.Enable(run, t.unwinder); err != nil {
+		return err
+	}
+	t.stacks.known = t.unwinder.own.Known
+	if t.births, err = ringbuf.NewReader(t.unwinder.own.Births); err != nil {
+		return fmt.Errorf("open the ring buffer: %w", err)
+	}
+	t.tracer.StartPIDEventProcessor(run)
+	traces := make(chan *libpf.EbpfTrace, 64)
+	if err := t.tracer.StartMapMonitors(run, traces); err != nil {
+		return fmt.Errorf("start the profiler: %w", err)
+	}
+	t.work.Go(func() { t.handle(run, traces) })
+	// They take a moment, so they come before the first stack is wanted.
+	if err := t.Learn(t.unwinder.opts.PIDs...); err != nil {
+		return err
+	}
+	if err := t.attach(); err != nil {
+		return err
+	}
+	t.since = now()
+	return nil
+}
+
+// frameCache is the number of frames whose names the profiler remembers.
+const frameCache = 16384
+
+// ringSamples is what the profiler computes the size of its ring from: room for
+// so many of the largest stacks on every CPU.
+func ringSamples() int {
+	return max(1, traceRing/(support.Sizeof_Trace*runtime.NumCPU()))
+}
+
+// intervals are the profiler's, but for how often it looks for stacks.
+type intervals struct{ *times.Times }
+
+func (intervals) TracePollInterval() time.Duration { return poll }
+
+// handle gives the stacks to the profiler, which names the frames of
+// interpreters and calls the reporter in turn.
+func (t *Tier) handle(ctx context.Context, traces <-chan *libpf.EbpfTrace) {
+	for {
+		select {
+		case trace := <-traces:
+			if trace != nil { // nil only says that all before it were taken
+				t.stacks.current = uint64(trace.Value)
+				t.tracer.HandleTrace(trace)
+			}
+		case <-t.tracer.Done():
+			t.dead.Store(true)
+			return
+		case <-ctx.Done():
+			drain(traces)
+			return
+		}
+	}
+}
+
+// drain takes what the profiler still has to give: it waits for us before it
+// looks whether it is to end, and doesn't say that it did.
+func drain(traces <-chan *libpf.EbpfTrace) {
+	for {
+		select {
+		case <-traces:
+		case <-time.After(10 * poll):
+			return
+		}
+	}
+}
+
+// attach starts with what tells of processes and ends with what takes stacks. Of
+// the programs at one tracepoint the kernel runs the one first that was
+// attached first.
+func (t *Tier) attach() error {
+	own := &t.unwinder.own
+	for _, p := range []*ebpf.Program{own.OnFree, own.OnFork, own.OnExec} {
+		l, err := attachTracing(p)
+		if err != nil {
+			return err
+		}
+		t.links = append(t.links, l)
+	}
+	ids, err := tracepoint.Open()
+	if err != nil {
+		return fmt.Errorf("open tracefs: %w", err)
+	}
+	defer ids.Close()
+	for _, h := range []struct {
+		name    string
+		program *ebpf.Program
+	}{
+		{"sys_exit_mmap", own.ExitMmap}, {"sys_enter_mmap", own.EnterMmap},
+		{"sys_exit_socket", own.Socket}, {"sys_exit_socket", own.After},
+		{"sys_exit_socketpair", own.Socketpair}, {"sys_exit_socketpair", own.After},
+		{"sys_exit_accept", own.Accept}, {"sys_exit_accept", own.After},
+		{"sys_exit_accept4", own.Accept}, {"sys_exit_accept4", own.After},
+	} {
+		id, err := ids.ID("syscalls", h.name)
+		if err != nil {
+			return fmt.Errorf("find tracepoint %s: %w", h.name, err)
+		}
+		l, err := tracepoint.Attach(id, h.program)
+		if err != nil {
+			return fmt.Errorf("attach to %s: %w", h.name, err)
+		}
+		t.links = append(t.links, l)
+	}
+	return nil
+}
+
+// Since returns when the Tier began to take stacks, in ns of CLOCK_MONOTONIC.
+func (t *Tier) Since() uint64 { return t.since }
+
+// Alive says whether the profiler still works. It can give up when it can't read
+// its own data.
+func (t *Tier) Alive() bool { return !t.dead.Load() }
+
+// Learn has the profiler look at processes that live already, so that it knows
+// them at their next socket. It doesn't wait for it.
+func (t *Tier) Learn(pids ...uint32) error {
+	for _, pid := range pids {
+		if _, err := t.unwinder.own.LearnNow.Run(&ebpf.RunOptions{Context: uint64(pid)}); err != nil {
+			return fmt.Errorf("have process %d looked at: %w", pid, err)
+		}
+	}
+	return nil
+}
+
+// Poll hands over the Births there are, in the order of each thread, without
+// waiting.
+func (t *Tier) Poll(f func(Birth)) error {
+	t.births.SetDeadline(time.Unix(1, 0)) // long past: don't wait
+	for {
+		err := t.births.ReadInto(&t.record)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read the ring buffer of stacks: %w", err)
+		}
+		b, err := decode(t.record.RawSample)
+		if err != nil {
+			return err
+		}
+		if b.Stack == 0 {
+			t.unknown++
+		}
+		f(b)
+	}
+}
+
+// decode reads a struct deep_birth.
+func decode(raw []byte) (Birth, error) {
+	var r deepDeepBirth
+	if len(raw) < int(unsafe.Sizeof(r)) {
+		return Birth{}, fmt.Errorf("decode a birth: %d bytes, not %d", len(raw), unsafe.Sizeof(r))
+	}
+	order := binary.NativeEndian
+	b := Birth{
+		Time:  order.Uint64(raw[unsafe.Offsetof(r.Time):]),
+		Inode: order.Uint64(raw[unsafe.Offsetof(r.Inode):]),
+		Stack: order.Uint64(raw[unsafe.Offsetof(r.Stack):]),
+		PID:   order.Uint32(raw[unsafe.Offsetof(r.Pid):]),
+		TID:   order.Uint32(raw[unsafe.Offsetof(r.Tid):]),
+	}
+	if deepDeepOutcome(order.Uint32(raw[unsafe.Offsetof(r.Outcome):])) != deepDeepOutcomeOUTCOME_WALKED {
+		b.Stack = 0
+	}
+	return b, nil
+}
+
+// Loss reads the counters.
+func (t *Tier) Loss() (Loss, error) {
+	var sums [deepDeepCounterDEEP_COUNTERS]uint64
+	for i := range sums {
+		var each []uint64
+		if err := t.unwinder.own.Counters.Lookup(uint32(i), &each); err != nil {
+			return Loss{}, fmt.Errorf("read counter %d: %w", i, err)
+		}
+		for _, n := range each {
+			sums[i] += n
+		}
+	}
+	return Loss{
+		Asked: sums[deepDeepCounterDEEP_ASKED], RingFull: sums[deepDeepCounterDEEP_RING_FULL],
+		NotRun: sums[deepDeepCounterDEEP_NOT_RUN], Repeated: sums[deepDeepCounterDEEP_REPEATED],
+		Unknown: t.unknown,
+	}, nil
+}
+
+// Close detaches and lets go of everything. Stacks resolve no more.
+func (t *Tier) Close() error {
+	var errs []error
+	for i := len(t.links) - 1; i >= 0; i-- {
+		errs = append(errs, t.links[i].Close())
+	}
+	t.links = nil
+	t.cancel()
+	t.work.Wait()
+	if t.tracer != nil {
+		t.tracer.Close()
+		t.tracer = nil
+	}
+	if t.births != nil {
+		errs = append(errs, t.births.Close())
+		t.births = nil
+	}
+	errs = append(errs, t.unwinder.close(), t.stacks.close())
+	return errors.Join(errs...)
+}
+
+func now() uint64 {
+	var ts unix.Timespec
+	// clock_gettime(2) fails only for a bad pointer or clock.
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
+	return uint64(ts.Nano())
+}

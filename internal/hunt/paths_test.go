@@ -2,8 +2,10 @@ package hunt
 
 import (
 	"iter"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"sockleak/internal/lifecycle"
 	"sockleak/internal/workload"
@@ -137,8 +139,8 @@ var paths = []path{
 		connect 6 $PORT -> ok 0
 		socket tcp -> ok 7
 		connect 7 $PORT -> ok 0
-		wait 0 -> ok 4
-		wait 1 -> ok 5
+		wait 0 -> ok %
+		wait 1 -> ok %
 		exec self -> ok exec`},
 	{"fork", `
 		attach
@@ -316,6 +318,7 @@ func run(t *testing.T, p *workload.Proc, script string) {
 	for step := range steps(before) {
 		obey(t, p, step, names)
 	}
+	awaitBlocked(t, p.PID)
 	k := follow(t, p.PID, 1<<20, false)
 	k.exact("the first snapshot")
 	k.steps(p, after, names)
@@ -323,6 +326,22 @@ func run(t *testing.T, p *workload.Proc, script string) {
 		t.Errorf("at the end a snapshot had to repair %+v", got)
 	}
 	k.lossless()
+}
+
+// awaitBlocked waits until every thread of a process is in a call that blocks:
+// a worker is told to begin, and then has to be scheduled.
+func awaitBlocked(t *testing.T, pid int) {
+	t.Helper()
+	asleep := func(tid int) bool {
+		f := stat(t, tid)
+		return f != nil && f[0] == "S"
+	}
+	for deadline := time.Now().Add(settle); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if tids := threads(t, pid); !slices.ContainsFunc(tids, func(tid int) bool { return !asleep(tid) }) {
+			return
+		}
+	}
+	t.Fatalf("process %d does not come to rest", pid)
 }
 
 // steps yields the lines of a script.

@@ -17,26 +17,26 @@ func TestTravel(t *testing.T) {
 	program := workload.Build(t, "fdops")
 	for _, test := range []struct {
 		name string
-		// before passes a socket that is descriptor 3 of the first process on,
-		// and receive, the last step, makes it one of its child, which is
-		// $CHILD.
+		// before prepares to pass a socket on that is descriptor 3 of the first
+		// process; receive makes it descriptor 6 of its child, $CHILD.
 		before, receive string
 		want            lifecycle.Repair
 	}{
 		{"SCM_RIGHTS", `
 			socketpair -> ok 4 5
 			fork -> ok 0 =CHILD
-			child 0 close 3 -> ok 0
-			scm_send 4 3 -> ok 1`, "child 0 scm_recv 5 -> ok 3", lifecycle.Repair{Added: 1}},
+			child 0 dup2 4 3 -> ok 3
+			scm_send 4 3 -> ok 1`, "child 0 scm_recv 5 -> ok 6", lifecycle.Repair{Added: 1}},
 		{"SCM_RIGHTS, closed in flight", `
 			socketpair -> ok 4 5
 			fork -> ok 0 =CHILD
-			child 0 close 3 -> ok 0
+			child 0 dup2 4 3 -> ok 3
 			scm_send 4 3 -> ok 1
-			close 3 -> ok 0`, "child 0 scm_recv 5 cloexec -> ok 3", lifecycle.Repair{Added: 1}},
+			close 3 -> ok 0`, "child 0 scm_recv 5 cloexec -> ok 6", lifecycle.Repair{Added: 1}},
 		{"pidfd_getfd", `
 			fork -> ok 0 =CHILD
-			child 0 close 3 -> ok 0`, "child 0 pidfd_getfd $SELF 3 -> ok 3", lifecycle.Repair{Added: 1}},
+			child 0 close 3 -> ok 0
+			child 0 socketpair -> ok 3 4`, "child 0 pidfd_getfd $SELF 3 -> ok 6", lifecycle.Repair{Added: 1}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -55,7 +55,7 @@ func TestTravel(t *testing.T) {
 				t.Errorf("a snapshot repaired %+v, want %+v", repair, test.want)
 			}
 			k.exact("a snapshot")
-			got, now := k.origin(number(t, names["CHILD"]), 3)
+			got, now := k.origin(number(t, names["CHILD"]), 6)
 			if got != inode || now != made {
 				t.Errorf("the child has socket %d, %+v; want %d, %+v", got, now, inode, made)
 			}

@@ -107,6 +107,8 @@ func (t *Table) connect(e *event.Event) {
 			s.setState(e.Sock.State, e.Time)
 		}
 		s.addresses(e.Sock.Local, e.Sock.Remote)
+	} else if !s.Sock.Remote.IsValid() {
+		s.Sock.Remote = e.Sock.Remote
 	}
 	switch e.Errno {
 	case 0, eisconn:

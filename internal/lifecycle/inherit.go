@@ -54,6 +54,8 @@ func (t *Table) part(e *event.Event) {
 		return
 	}
 	if l := old.linked(p); l != nil && l.seen <= e.Time {
+		t.enter(e) // or a process without sockets would be forgotten here
+		p.settled = e.Time
 		t.leave(old, p, e.Time)
 	}
 }
@@ -129,7 +131,8 @@ func (t *Table) exec(e *event.Event) {
 	if p == nil {
 		return
 	}
-	p.comm, p.named, p.execed = e.Comm, true, e.Time
+	t.enter(e) // or a process without sockets would be forgotten below
+	p.comm, p.named, p.settled = e.Comm, true, e.Time
 	for i := len(p.tables) - 1; i >= 0; i-- {
 		f := p.tables[i]
 		if f.id != e.Table && f.linked(p).seen <= e.Time {

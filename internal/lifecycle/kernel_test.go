@@ -163,7 +163,7 @@ func (k *kernel) event(kind event.Kind, p *mproc, t *mtable) *event.Event {
 	return &event.Event{Time: k.tick(), Kind: kind, PID: p.key.PID, TID: p.key.PID, Start: p.key.Start, Table: t.id}
 }
 
-// users tells whether a table is used by the process beside one thread.
+// uses is the number of threads of the process that use a table.
 func (p *mproc) uses(t *mtable) int {
 	n := 0
 	for _, other := range p.threads {
@@ -292,7 +292,7 @@ func (k *kernel) closeRange(p *mproc, i int) {
 	t := p.threads[i]
 	first := k.rnd.Int32N(100)
 	e := &event.Event{Begin: k.tick(), FD: first, FD2: first + k.rnd.Int32N(30), CloseOnExec: k.rnd.IntN(3) == 0}
-	e.Table2 = t.id
+	e.Table2, e.Alone = t.id, len(p.threads) == 1
 	if t.users > 1 && k.rnd.IntN(2) == 0 {
 		k.leaving(p, t)
 		to := k.copyTable(t)
@@ -314,10 +314,10 @@ func (k *kernel) closeRange(p *mproc, i int) {
 	k.emit(e)
 }
 
-// leaving notes when a process stops to use a table that another process goes
-// on to use: only a snapshot tells.
+// leaving notes when a thread was the last of several in a process to use a
+// table that another process goes on to use: only a snapshot tells.
 func (k *kernel) leaving(p *mproc, t *mtable) {
-	if n := p.uses(t); n == 1 && t.users > 1 {
+	if len(p.threads) > 1 && p.uses(t) == 1 && t.users > 1 {
 		k.blind = true
 	}
 }
@@ -400,7 +400,7 @@ func (k *kernel) unshare(p *mproc, i int) {
 	p.threads[i] = k.copyTable(t)
 	t.users--
 	e := k.event(event.Unshare, p, p.threads[i])
-	e.Table2 = t.id
+	e.Table2, e.Alone = t.id, len(p.threads) == 1
 	k.emit(e)
 }
 

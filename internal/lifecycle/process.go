@@ -13,7 +13,9 @@ type process struct {
 	named  bool // comm is that of its main thread
 	tables []*fdTable
 	opened uint64
-	execed uint64 // time of its last exec
+	// settled is when it was last left with one thread and one table: older
+	// rows that show another are old news.
+	settled uint64
 }
 
 // name learns the name of a process from one of its threads. Not every event

@@ -68,8 +68,8 @@ func (t *Table) rowTable(r *event.Row) *fdTable {
 	} else if r.Time <= f.born {
 		return nil
 	}
-	if p != nil && r.Time <= p.execed && (f == nil || f.linked(p) == nil) {
-		return nil // it left this table by exec
+	if p != nil && r.Time <= p.settled && (f == nil || f.linked(p) == nil) {
+		return nil // it has left this table
 	}
 	if f == nil {
 		f = t.newTable(r.Table, r.Time)

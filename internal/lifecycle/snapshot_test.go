@@ -9,6 +9,16 @@ import (
 
 func rows(r ...event.Row) []event.Row { return r }
 
+func ofTable(table uint64, r event.Row) event.Row {
+	r.Table = table
+	return r
+}
+
+func alone(e event.Event) event.Event {
+	e.Alone = true
+	return e
+}
+
 func TestSnapshot(t *testing.T) {
 	const second = 1e9
 	first := snap{start: 100, end: 200, rows: rows(row(150, 1, 3, 100))}
@@ -36,6 +46,16 @@ func TestSnapshot(t *testing.T) {
 			on(11, from(10, task(160, event.Exec, 1))), on(11, openFDs(161, 1, 0, 63, 0)), task(162, event.Exit, 2), first},
 			nil, Totals{Opened: 1, Closed: 1}},
 		"closed by an exec before it was known": {[]any{from(10, task(160, event.Exec, 1)), openFDs(161, 1, 0, 63, 0), first}, nil, Totals{}},
+		"a table id that was given to another before the row was told": {
+			[]any{at(1, event.Socket, 1, 3, 100), on(11, at(2, event.Socket, 1, 3, 101)), on(11, task(160, event.TableExit, 1)),
+				fork(161, 1, 2, 11), snap{start: 140, end: 200, rows: rows(row(141, 1, 3, 100), ofTable(11, row(150, 1, 4, 101)), ofTable(11, row(170, 2, 3, 100)))}},
+			[]string{"1:3=100 created", "2:3=100 fork"}, Totals{Opened: 2, Closed: 1, Live: 1}},
+		"left by unshare, then shown by an older row": {
+			[]any{at(1, event.Socket, 1, 3, 100), fork(2, 1, 2, 10), alone(on(20, from(10, task(160, event.Unshare, 2)))), first,
+				snap{start: 155, end: 200, rows: rows(row(156, 1, 3, 100), ofTable(10, row(157, 2, 3, 100)), row(170, 2, 3, 100))}},
+			[]string{"1:3=100 created", "2:3=100 created"}, Totals{Opened: 1, Live: 1}},
+		"a fork from before the row": {[]any{first, fork(120, 1, 2, 20)},
+			[]string{"1:3=100 preexisting"}, Totals{Live: 1, Preexisting: 1}},
 		"a lost close": {[]any{first, at(210, event.Socket, 1, 4, 101), snap{start: 300, end: 301, rows: rows(row(300, 1, 3, 100))}},
 			[]string{"1:3=100 preexisting"}, Totals{Opened: 1, Closed: 1, Live: 1, Preexisting: 1, Repaired: 1}},
 		"a lost creation, or SCM_RIGHTS": {[]any{first, snap{start: 300, end: 301, rows: rows(row(300, 1, 3, 100), row(301, 2, 9, 101))}},

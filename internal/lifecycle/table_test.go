@@ -230,6 +230,11 @@ func TestSocketHistory(t *testing.T) {
 			s.Sock.State, s.StateSince, s.Established = event.StateEstablished, 3, true
 			s.Attempts, s.Asked, s.Sock.Remote = 1, remote, remote
 		}},
+		"connect told after a state that was newer": {[]any{state(2, 100, event.StateClose, event.StateSynSent),
+			state(5, 100, event.StateSynSent, event.StateEstablished), connect(4, einprogress, event.StateSynSent)}, func(s *Socket) {
+			s.Sock.State, s.StateSince, s.Established = event.StateEstablished, 5, true
+			s.Attempts, s.Asked, s.Sock.Remote = 1, remote, remote
+		}},
 		"refused later": {[]any{state(2, 100, event.StateClose, event.StateSynSent), connect(3, einprogress, event.StateSynSent),
 			withErrno(state(4, 100, event.StateSynSent, event.StateClose), refused)}, func(s *Socket) {
 			s.StateSince, s.Errno, s.ConnectErrno = 4, refused, refused

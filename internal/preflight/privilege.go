@@ -10,7 +10,7 @@ var (
 	needPrivilege  = need{"privilege", true}
 	needProcesses  = need{"other processes", false}
 	needFiles      = need{"descriptor limit", false}
-	needNamespace  = need{"pid namespace", false}
+	needNamespace  = need{"pid namespace", true}
 	needKernelInfo = need{"kernel", false}
 )
 
@@ -158,6 +158,6 @@ func checkPIDNamespace(sys system) Check {
 	}
 	return needNamespace.without(
 		"sockleak runs in a pid namespace of its own",
-		"the kernel reports the process numbers of the host, which are others here",
+		"the kernel reports the process numbers of the host, which are others here, and its tables show this namespace alone",
 		"run it on the host, or in the host's pid namespace (docker run --pid=host)")
 }

@@ -136,7 +136,7 @@ func TestProblems(t *testing.T) {
 
 		{"few descriptors", func(f *fake) { f.noFile = 256 }, []Check{degraded("descriptor limit", "256 open files", "ulimit -n")}},
 		{"no descriptors", func(f *fake) { f.noFile = 64 }, []Check{missing("descriptor limit", "64 open files", "ulimit -n")}},
-		{"pid namespace", func(f *fake) { f.pidNS = true }, []Check{degraded("pid namespace", "pid namespace of its own", "--pid=host")}},
+		{"pid namespace", func(f *fake) { f.pidNS = true }, []Check{missing("pid namespace", "pid namespace of its own", "--pid=host")}},
 		{"own facts unreadable", func(f *fake) { f.nsErr = syscall.ENOENT }, unknown("descriptor limit", "pid namespace")},
 	} {
 		t.Run(test.name, func(t *testing.T) {

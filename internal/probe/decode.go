@@ -106,13 +106,16 @@ func decodeEvent(record []byte, kind event.Kind, ev *event.Event) error {
 		Table: e.Table, Table2: e.Table2, FD: e.Fd, FD2: e.Fd2,
 		Inode: e.Inode, Inode2: e.Inode2, Stack: e.Stack, Begin: e.Begin,
 		ChildPID: e.ChildPid, ChildStart: e.ChildStart,
-		OldState: e.OldState, NewState: e.Sock.State, Errno: e.Err,
+		OldState: e.OldState, Errno: e.Err,
 		CloseOnExec: e.Flags&uint8(bpfEventFlagFLAG_CLOEXEC) != 0,
 		Alone:       e.Flags&uint8(bpfEventFlagFLAG_ALONE) != 0,
 		Comm:        comm(&e.Comm),
 	}
 	if e.Sock.Family != 0 {
 		decodeSock(&e.Sock, &ev.Sock)
+	}
+	if kind == event.TCPState {
+		ev.NewState = e.Sock.State
 	}
 	return nil
 }

@@ -38,7 +38,7 @@ func TestDecodeEvent(t *testing.T) {
 	}
 	want := event.Event{
 		Time: 12, Kind: event.Accept, PID: 10, TID: 11, Start: 13, Table: 14, FD: 18, FD2: 19,
-		Inode: 15, Inode2: 16, Stack: 17, NewState: event.StateEstablished,
+		Inode: 15, Inode2: 16, Stack: 17,
 		Sock: event.Sock{
 			Family: 10, Type: 1, Protocol: 6, State: event.StateEstablished,
 			// An IPv4-mapped address is an IPv4 address to a reader.

@@ -282,21 +282,25 @@ func (p *Probe) Loss() (event.Loss, error) {
 			*to += n
 		}
 	}
-	skipped, err := p.skipped()
-	loss.ProbeSkipped = skipped
-	return loss, err
-}
-
-// skipped is how often the kernel did not run a program of ours because another
-// one was running on that CPU (trace_call_bpf, __bpf_prog_enter). Kernels before
-// 5.12 don't count it.
-func (p *Probe) skipped() (uint64, error) {
-	var sum uint64
 	o := &p.objects
-	programs := []*ebpf.Program{o.ProcessExit, o.ProcessExec, o.ProcessFork, o.TcpDestroy, o.TcpState}
+	programs := []*ebpf.Program{o.ProcessExit, o.ProcessExec, o.ProcessFork}
 	for _, h := range hooks() {
 		programs = append(programs, h.program(&o.bpfPrograms))
 	}
+	var err error
+	if loss.ProbeSkipped, err = skipped(programs...); err != nil {
+		return loss, err
+	}
+	// An interrupt that changes a state while another change is being handled
+	// on the same CPU doesn't run the program again.
+	loss.StateSkipped, err = skipped(o.TcpState, o.TcpDestroy)
+	return loss, err
+}
+
+// skipped is how often the kernel did not run the programs because another one,
+// or they themselves, were running on that CPU (trace_call_bpf, bpf_trace_run).
+// Kernels before 5.12 don't count it.
+func skipped(programs ...*ebpf.Program) (sum uint64, err error) {
 	for _, prog := range programs {
 		stats, err := prog.Stats()
 		if errors.Is(err, ebpf.ErrNotSupported) {

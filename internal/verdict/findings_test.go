@@ -62,6 +62,12 @@ func TestFindings(t *testing.T) {
 			}
 			w.watch(10 * second)
 		},
+		"peer-closed-mptcp": func(w *world) {
+			s := w.create(event.Socket, app, 7, mptcp())
+			w.connect(s, server)
+			w.fin(s, 0)
+			w.watch(10 * second)
+		},
 		"dead": func(w *world) {
 			s := w.connect(w.socket(7), server)
 			s.facts.RecvQ = 500
@@ -118,14 +124,16 @@ func TestOrder(t *testing.T) {
 	for range 2 {
 		w.reset(w.connect(w.socket(20), server))
 	}
-	w.reset(w.connect(w.socket(21), server))
+	for range 3 {
+		w.reset(w.connect(w.socket(21), server))
+	}
 	w.create(event.Socket, 2, 22, tcp())
 	w.watch(8 * second)
 	var order []string
 	for _, f := range w.findings() {
 		order = append(order, f.Origin.Frames[0].Function)
 	}
-	want := []string{"at_20", "at_21", "at_7", "at_8", "at_9", "at_10", "at_11", "at_12", "at_13", "at_14", "at_15", "at_22"}
+	want := []string{"at_21", "at_20", "at_7", "at_8", "at_9", "at_10", "at_11", "at_12", "at_13", "at_14", "at_15", "at_22"}
 	for i := range want {
 		if len(order) != len(want) || order[i] != want[i] {
 			t.Fatalf("got %v, want %v", order, want)
@@ -149,6 +157,24 @@ func TestEveryClassHasAdvice(t *testing.T) {
 		if advice(c) == "" {
 			t.Errorf("%s has no advice", c)
 		}
+	}
+}
+
+// TestEachConditionIsLookedAtTwice: the looks at one don't count for the next.
+func TestEachConditionIsLookedAtTwice(t *testing.T) {
+	w := newWorld(t)
+	w.judge = NewJudge(0)
+	s := w.connect(w.socket(7), server)
+	w.fin(s, 1)
+	w.watch(4 * second)
+	w.reset(s)
+	w.look()
+	if got := w.brief(); got != nil {
+		t.Errorf("after one look: %q", got)
+	}
+	w.look()
+	if got, want := w.brief(), "1 dead, medium, at_7"; len(got) != 1 || got[0] != want {
+		t.Errorf("after two: %q, want %q", got, want)
 	}
 }
 

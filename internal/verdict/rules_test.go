@@ -126,18 +126,15 @@ func TestInodeReuseBeginsAnew(t *testing.T) {
 }
 
 func TestConnectPending(t *testing.T) {
-	dialed := func(waited bool, n int) *func(w *world) {
-		f := func(w *world) {
-			for range n {
-				s := w.socket(7)
-				w.dial(s, server)
-				s.facts.Waiters = waited
-			}
+	dial := func(w *world, waited bool, n int) {
+		for range n {
+			s := w.socket(7)
+			w.dial(s, server)
+			s.facts.Waiters = waited
 		}
-		return &f
 	}
 	pending := func(waited bool, n int, d time.Duration, want ...string) scenario {
-		return scenario{func(w *world) { (*dialed(waited, n))(w); w.watch(d) }, want}
+		return scenario{func(w *world) { dial(w, waited, n); w.watch(d) }, want}
 	}
 	runScenarios(t, map[string]scenario{
 		"nobody waits":            pending(false, 2, 8*second, "2 connect-pending, medium, at_7"),
@@ -160,12 +157,12 @@ func TestConnectPending(t *testing.T) {
 			w.watch(20 * second)
 		}},
 		"some are waited for": {func(w *world) {
-			(*dialed(true, 20))(w)
-			(*dialed(false, 3))(w)
+			dial(w, true, 20)
+			dial(w, false, 3)
 			w.watch(20 * second)
 		}, []string{"3 connect-pending, medium, at_7"}},
 		"ever more": {func(w *world) {
-			w.watch(20*second, func(int) { (*dialed(false, 1))(w) })
+			w.watch(20*second, func(int) { dial(w, false, 1) })
 		}, []string{"10 connect-pending, high, at_7"}},
 		"whether anybody waits isn't known": {do: func(w *world) {
 			s := w.socket(7)
@@ -281,6 +278,12 @@ func TestPeerClosed(t *testing.T) {
 			w.watch(8 * second)
 		}, []string{"1 peer-closed, low, at_7"}},
 
+		"two, one after the other": {func(w *world) {
+			closed(w, 0)
+			w.watch(6 * second)
+			closed(w, 0)
+			w.watch(6 * second)
+		}, []string{"2 peer-closed, high, at_7"}},
 		"still sent to":       {do: func(w *world) { s := closed(w, 0); w.watch(60*second, func(int) { w.send(s) }) }},
 		"an answer is queued": {do: func(w *world) { closed(w, 0).queued = 4096; w.watch(60 * second) }},
 		"closed in a moment":  {do: func(w *world) { s := closed(w, 1); w.look(); w.close(s); w.watch(20 * second) }},

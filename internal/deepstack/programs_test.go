@@ -1,0 +1,81 @@
+package deepstack
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// program is one of testdata, running.
+type program struct {
+	cmd *exec.Cmd
+	pid uint32
+	exe string // as the process sees it
+}
+
+// build runs a compiler in a directory of the test.
+func build(t *testing.T, name string, args ...string) {
+	t.Helper()
+	tool, err := exec.LookPath(name)
+	if err != nil {
+		t.Skipf("needs %s, which is not installed", name)
+	}
+	cmd := exec.Command(tool, args...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("run %v: %v\n%s", cmd, err, out)
+	}
+}
+
+// source returns the absolute path of a file in testdata.
+func source(t *testing.T, name string) string {
+	t.Helper()
+	p, err := filepath.Abs(filepath.Join("testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// markedLine returns the line of a file in testdata that has a mark, counted
+// from 1.
+func markedLine(t *testing.T, name, mark string) int {
+	t.Helper()
+	text, err := os.ReadFile(source(t, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, _, found := strings.Cut(string(text), mark)
+	if !found {
+		t.Fatalf("%s has no line marked %s", name, mark)
+	}
+	return strings.Count(before, "\n") + 1
+}
+
+// started starts a program. Whoever calls it ends it.
+func started(t *testing.T, name string, args ...string) program {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		t.Skipf("needs %s, which is not installed", name)
+	}
+	cmd := exec.Command(path, args...)
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("start %v: %v", cmd, err)
+	}
+	exe, err := os.Readlink("/proc/" + strconv.Itoa(cmd.Process.Pid) + "/exe")
+	if err != nil {
+		end(cmd)
+		t.Fatal(err)
+	}
+	return program{cmd: cmd, pid: uint32(cmd.Process.Pid), exe: exe}
+}
+
+// end stops a program.
+func end(cmd *exec.Cmd) {
+	_ = cmd.Process.Kill() // it may have ended
+	_ = cmd.Wait()         // killed: that is its status
+}

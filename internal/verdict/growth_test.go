@@ -1,0 +1,132 @@
+package verdict
+
+import (
+	"net/netip"
+	"testing"
+
+	"sockleak/internal/event"
+)
+
+func udp() event.Sock {
+	return event.Sock{Family: afInet, Type: 2, Protocol: protoUDP, State: event.StateClose}
+}
+
+func TestGrowing(t *testing.T) {
+	open := func(w *world, n int) (made []*sock) {
+		for range n {
+			made = append(made, w.connect(w.socket(7), server))
+		}
+		return made
+	}
+	runScenarios(t, map[string]scenario{
+		"steadily": {func(w *world) { w.watch(40*second, func(int) { open(w, 1) }) }, []string{"20 growing, medium, at_7"}},
+		"udp, one for each request": {func(w *world) { w.watch(40*second, func(int) { w.create(event.Socket, app, 7, udp()) }) },
+			[]string{"20 growing, medium, at_7"}},
+		"unix, connected": {func(w *world) {
+			w.watch(40*second, func(int) {
+				s := w.create(event.Socket, app, 7, unixStream())
+				s.sock.State, s.facts.Begun, s.facts.WasEstablished = event.StateEstablished, true, true
+				w.connected(s, netip.AddrPort{}, 0)
+			})
+		}, []string{"20 growing, medium, at_7"}},
+		"half of them closed": {func(w *world) { w.watch(40*second, func(int) { open(w, 1); w.close(open(w, 1)[0]) }) },
+			[]string{"20 growing, medium, at_7"}},
+		"waited on, as in epoll": {func(w *world) { w.watch(40*second, func(int) { open(w, 1)[0].facts.Waiters = true }) },
+			[]string{"20 growing, medium, at_7"}},
+		"slowly": {func(w *world) {
+			w.watch(200*second, func(i int) {
+				if i%20 == 0 {
+					open(w, 1)
+				}
+			})
+		}, []string{"5 growing, medium, at_7"}},
+		"more than a series holds": {func(w *world) { w.watch(1000*second, func(int) { open(w, 1) }) }, []string{"500 growing, medium, at_7"}},
+
+		"not for long enough": {do: func(w *world) { w.watch(18*second, func(int) { open(w, 1) }) }},
+		"a pool, idle":        {do: func(w *world) { open(w, 20); w.watch(90 * second) }},
+		"a pool, busy": {do: func(w *world) {
+			pool := open(w, 20)
+			w.watch(90*second, func(i int) { w.send(pool[i%20]) })
+		}},
+		"a pool that warms up, then stays": {do: func(w *world) { w.watch(20*second, func(int) { open(w, 2) }); w.watch(60 * second) }},
+		"a burst, then steady":             {do: func(w *world) { w.watch(4 * second); open(w, 100); w.watch(60 * second) }},
+		"idle for minutes, as a long poll or WebSocket": {do: func(w *world) {
+			for _, s := range open(w, 5) {
+				s.facts.Waiters = true
+			}
+			w.watch(240 * second)
+		}},
+		"a load that rises late in a long watch": {do: func(w *world) {
+			w.watch(2400*second, func(i int) {
+				if i == 0 || i > 1150 {
+					open(w, 1)
+				}
+			})
+		}},
+		"in use, ever more": {do: func(w *world) {
+			var all []*sock
+			w.watch(60*second, func(int) {
+				all = append(all, open(w, 1)...)
+				for _, s := range all {
+					w.send(s)
+				}
+			})
+		}},
+		"a keep-alive server under load": {do: func(w *world) {
+			var open []*sock
+			w.watch(120*second, func(i int) {
+				for range 5 {
+					open = append(open, w.accept(7, other))
+				}
+				for len(open) > 15 {
+					w.close(open[0])
+					open = open[1:]
+				}
+			})
+		}},
+		"collected as garbage": {do: func(w *world) {
+			var garbage []*sock
+			w.watch(120*second, func(i int) {
+				garbage = append(garbage, open(w, 3)...)
+				if i%8 == 7 {
+					for _, s := range garbage {
+						w.close(s)
+					}
+					garbage = nil
+				}
+			})
+		}},
+		"most are closed": {do: func(w *world) {
+			w.watch(60*second, func(int) {
+				for _, s := range open(w, 5)[1:] {
+					w.close(s)
+				}
+			})
+		}},
+		"closes that were lost": {do: func(w *world) {
+			w.watch(60*second, func(int) {
+				s := open(w, 1)[0]
+				w.look()
+				w.deaf = true
+				w.close(s)
+				w.deaf = false
+			})
+		}},
+		"creations that were lost": {do: func(w *world) {
+			w.look()
+			w.deaf = true
+			w.watch(60*second, func(int) { open(w, 1) })
+		}},
+		"with those from before to the same peer": {func(w *world) {
+			for range 3 {
+				w.beforeAt(event.StateEstablished, server)
+				w.beforeAt(event.StateEstablished, other)
+			}
+			w.watch(40*second, func(int) { open(w, 1) })
+		}, []string{"23 growing, medium, inferred at_7"}},
+		"with those from before, which are in use": {func(w *world) {
+			pool := w.beforeAt(event.StateEstablished, server)
+			w.watch(40*second, func(int) { open(w, 1); w.send(pool) })
+		}, []string{"20 growing, medium, at_7"}},
+	})
+}

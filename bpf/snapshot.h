@@ -95,7 +95,7 @@ static __always_inline void sock_facts(struct row *r, struct sock *sk)
 		tcp_facts(r, sk);
 	} else if (r->sock.family == AF_UNIX) {
 		unix_facts(r, sk);
-	} else if (is_inet(&r->sock)) {
+	} else if (is_inet(&r->sock) && r->sock.type != SOCK_STREAM) {
 		r->recv_q = BPF_CORE_READ(sk, sk_backlog.rmem_alloc.counter);
 		r->known |= KNOWN_QUEUES;
 	}

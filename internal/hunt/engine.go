@@ -189,6 +189,9 @@ func (e *engine) report() *verdict.Report {
 	r.Findings = e.judge.Findings(e.table, e.names)
 	r.Limits = e.judge.Limits(e.names)
 	r.Notes = slices.Concat(e.base.Notes, e.last.Notes)
+	if n := e.judge.EndedOmitted(); n > 0 {
+		r.Notes = append(r.Notes, fmt.Sprintf("%d more sockets were left by processes that ended than can be remembered; no finding counts them", n))
+	}
 	if r.Notes == nil {
 		r.Notes = []string{}
 	}

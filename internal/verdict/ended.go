@@ -15,8 +15,7 @@ const maxEnded = 16384
 // meant to close them, as in a command under test, may it be called.
 func (j *Judge) End(now uint64, p event.ProcessKey, t *lifecycle.Table) {
 	for s, holders := range t.Sockets() {
-		others := slices.ContainsFunc(holders, func(h lifecycle.Holder) bool { return h.Process != p })
-		if others || len(j.ended) >= maxEnded {
+		if slices.ContainsFunc(holders, func(h lifecycle.Holder) bool { return h.Process != p }) {
 			continue
 		}
 		c, ok := judge(subject{Socket: s, now: now, minAge: j.minAge, holders: holders, ended: true})
@@ -30,11 +29,19 @@ func (j *Judge) End(now uint64, p event.ProcessKey, t *lifecycle.Table) {
 		case c.class == Inherited:
 			continue // nobody looked whether it was used
 		}
+		if len(j.ended) >= maxEnded {
+			j.endedOmitted++
+			continue
+		}
 		m := newMember(s, holders, c)
 		m.ended, m.ripe = now, now >= c.since+j.minAge
 		j.ended = append(j.ended, m)
 	}
 }
+
+// EndedOmitted is the number of suspicious sockets of ended processes that are
+// in no finding, because there were too many to remember.
+func (j *Judge) EndedOmitted() int { return j.endedOmitted }
 
 // addEnded adds the sockets that were open when their process ended. One that
 // the program had not left behind is no leak: the end of the process was its

@@ -27,11 +27,17 @@ func TestEnded(t *testing.T) {
 		return all
 	}
 	runScenarios(t, map[string]scenario{
-		"one left over":                      ended(func(w *world) { w.socket(7) }),
-		"one left over for long":             ended(func(w *world) { w.socket(7); w.sleep(6 * second) }, "1 never-used, low, at_7"),
-		"several":                            ended(each(5, func(w *world) { w.socket(7) }), "5 never-used, low, at_7"),
-		"several, known not to be bound":     ended(func(w *world) { each(5, func(w *world) { w.socket(7) })(w); w.look() }, "5 never-used, high, at_7"),
-		"several, bound":                     ended(func(w *world) { each(5, func(w *world) { w.bind(w.socket(7)) })(w); w.look() }),
+		"one left over":                  ended(func(w *world) { w.socket(7) }),
+		"one left over for long":         ended(func(w *world) { w.socket(7); w.sleep(6 * second) }, "1 never-used, low, at_7"),
+		"several":                        ended(each(5, func(w *world) { w.socket(7) }), "5 never-used, low, at_7"),
+		"several, known not to be bound": ended(func(w *world) { each(5, func(w *world) { w.socket(7) })(w); w.look() }, "5 never-used, high, at_7"),
+		"several, bound":                 ended(func(w *world) { each(5, func(w *world) { w.bind(w.socket(7)) })(w); w.look() }),
+		"several, and more from before tracing": ended(func(w *world) {
+			each(5, func(w *world) { w.before(tcp()) })(w)
+			w.watch(2 * second)
+			each(3, func(w *world) { w.socket(7) })(w)
+			w.sleep(6 * second)
+		}, "8 never-used, high, inferred at_7"),
 		"one from each of several":           ended(func(w *world) { w.socket(7); w.socket(8); w.socket(9) }),
 		"refused again and again":            ended(each(5, refused), "4 connect-failed, high, at_7"),
 		"refused, and refused, and given up": ended(each(2, refused)),

@@ -35,8 +35,8 @@ func (j *Judge) Findings(t *lifecycle.Table, names Names) []Finding {
 			groups[key] = &group{key: key, members: members}
 		}
 	}
-	j.join(groups, grown)
 	j.addEnded(groups)
+	j.join(groups, grown)
 
 	findings := []Finding{}
 	for _, g := range groups {
@@ -80,12 +80,17 @@ func (j *Judge) settled(members []member) []member {
 // join gives sockets that have no stack the origin of those of the same
 // process, class and purpose that have one, if there is only one such origin.
 func (j *Judge) join(groups map[groupKey]*group, grown map[groupKey][]member) {
+	// What the last look saw, and of processes that ended what counts as leaked.
+	members := maps.Clone(j.members)
+	for key, g := range groups {
+		members[key] = g.members
+	}
 	for _, key := range slices.Collect(maps.Keys(groups)) {
 		if key.stack != 0 {
 			continue
 		}
-		candidates := j.candidates(key, j.members, func(m *member) bool {
-			return m.looks >= looksNeeded && m.settled(j.looked) // not one that is passing through
+		candidates := j.candidates(key, members, func(m *member) bool {
+			return m.ended != 0 || m.looks >= looksNeeded && m.settled(j.looked) // not one that is passing through
 		})
 		if len(candidates) != 1 {
 			groups[key].rivals = len(candidates)

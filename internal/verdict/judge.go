@@ -37,7 +37,9 @@ type Judge struct {
 	others    map[groupKey]tally
 	listening map[port]bool
 	ended     []member
-	looked    uint64 // its time, ns
+	// endedOmitted is how many more there were.
+	endedOmitted int
+	looked       uint64 // its time, ns
 }
 
 // tally counts sockets that no rule accuses.

@@ -30,10 +30,11 @@ static __always_inline void born(void *ctx, enum record_kind kind, __s32 fd, __s
 	if (is_tcp(&e->sock))
 		follow_tcp(sk, inode);
 	e->fd = fd;
-	e->fd2 = fd2;
 	e->inode = inode;
-	if (fd2 >= 0)
+	if (fd2 >= 0) {
+		e->fd2 = fd2;
 		e->inode2 = socket_inode(file_of(fd2));
+	}
 	e->stack = stack;
 	submit(e);
 }

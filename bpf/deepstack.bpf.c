@@ -6,167 +6,15 @@
  *
  * All of a stack is done within one run of a tracepoint, on one CPU and without
  * preemption, so one slot for each CPU is enough. */
-#include "vmlinux.h"
-#include <bpf/bpf_helpers.h>
-#include <bpf/bpf_core_read.h>
+#include "deepstack.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-#define S_IFMT 0170000
-#define S_IFSOCK 0140000
-#define PROT_EXEC 4
-
-enum {
-	BPF_MAP_TYPE_PROG_ARRAY = 3,
-	BPF_MAP_TYPE_PERF_EVENT_ARRAY = 4,
-};
-#define BPF_F_CURRENT_CPU 0xffffffffULL
-
-/* Set before load, frozen then. Not in .rodata: the profiler has a map of that
- * name, and maps are bound to it by name. */
-#define CONFIG(type) const volatile type __attribute__((section(".rodata.deep")))
-
-CONFIG(__u32) cfg_self;	   /* our own process: has no stacks */
-CONFIG(bool) cfg_scoped;	   /* only processes in scope */
-CONFIG(bool) cfg_children;  /* and what they fork from now on */
-CONFIG(__u64) cfg_fresh_ns; /* how long a stack counts as known */
-
-/* Where things are in the profiler's per-CPU record, read at load from the BTF of
- * its object. */
-CONFIG(__u32) cfg_record_length; /* u16: words in the frame data; kernel addresses come first */
-CONFIG(__u32) cfg_record_value;	/* u64: ours to set, comes with the trace */
-CONFIG(__u32) cfg_record_frames; /* u64[]: the frame data */
-CONFIG(__u32) cfg_record_error;	/* u32: why the unwinding was aborted */
-
-/* What became of the stack of one socket, or of the two of a socketpair. */
-enum deep_outcome {
-	OUTCOME_WALKED = 1, /* stack says which it is */
-	OUTCOME_UNKNOWN,    /* the profiler doesn't know the process yet */
-};
-
-struct deep_birth {
-	__u64 time; /* ns of CLOCK_MONOTONIC */
-	__u64 inode;
-	__u64 stack; /* comes with the profiler's trace as its value */
-	__u32 pid;
-	__u32 tid;
-	__u32 outcome;
-	__u32 pad;
-};
-_Static_assert(sizeof(struct deep_birth) == 40, "deep_birth is part of the ABI");
-
-enum deep_counter {
-	DEEP_ASKED,	/* sockets whose stack was asked for */
-	DEEP_RING_FULL, /* of them, those that found no place in births */
-	DEEP_REPEATED,	/* walked, and known already */
-	DEEP_NOT_RUN,	/* the tail call into the profiler failed */
-	DEEP_COUNTERS,
-};
-
-/* Where the profiler is called. */
-enum deep_next {
-	NEXT_UNWIND,
-	NEXT_STOP,
-	NEXT_COUNT,
-};
-
+/* Keeps the types the Go side generates from in the BTF. */
 const struct deep_birth *keep_deep_birth __attribute__((unused));
 const enum deep_outcome *keep_deep_outcome __attribute__((unused));
 const enum deep_counter *keep_deep_counter __attribute__((unused));
 const enum deep_next *keep_deep_next __attribute__((unused));
-
-/* inserted in: deep_stop, after_call. read in: Go. Loss: DEEP_RING_FULL. */
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 4 << 20);
-} births SEC(".maps");
-
-/* enum deep_counter -> how often. inserted in: at load. read in: Go. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, DEEP_COUNTERS);
-	__type(key, __u32);
-	__type(value, __u64);
-} deep_counters SEC(".maps");
-
-/* Process id -> in scope.
- * inserted in: Go before attach, on_fork. deleted in: on_free. read in: here. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 32768);
-	__type(key, __u32);
-	__type(value, __u8);
-} scope SEC(".maps");
-
-/* Stack -> when Go had it (ns of CLOCK_MONOTONIC): it isn't sent again.
- * inserted in: Go, once the stack arrived, because it may not. deleted in: Go, and
- * by eviction. read in: deep_stop. */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 65536);
-	__type(key, __u64);
-	__type(value, __u64);
-} known_stacks SEC(".maps");
-
-/* enum deep_next -> program of the profiler. inserted in: Go before attach. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, NEXT_COUNT);
-	__type(key, __u32);
-	__type(value, __u32);
-} next SEC(".maps");
-
-/* The call whose stack is being walked on this CPU; inode 0: none. */
-struct call {
-	__u64 inode;
-	__u64 start; /* of the process */
-};
-
-/* inserted in: before_call. deleted in: deep_stop, after_call. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct call);
-} walking SEC(".maps");
-
-/* Threads that are in an mmap of code.
- * inserted in: enter_mmap. deleted in: exit_mmap, and by eviction. */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 4096);
-	__type(key, __u32);
-	__type(value, __u8);
-} mapping_code SEC(".maps");
-
-/* The profiler's own maps, bound to by name at load; see
- * support/ebpf/extmaps.h of its source for what they are. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__uint(key_size, 4);
-	__uint(value_size, 32 << 10);
-} per_cpu_records SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 65536);
-	__type(key, __u64);
-	__type(value, bool);
-} pid_events SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 2);
-	__type(key, __u32);
-	__type(value, bool);
-} inhibit_events SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
-	__type(key, int);
-	__type(value, __u32);
-} report_events SEC(".maps");
 
 static __always_inline void count(enum deep_counter which)
 {
@@ -218,6 +66,8 @@ static __always_inline int before_call(void *ctx, __s32 fd)
 	if (!call->inode)
 		return 0;
 	call->start = BPF_CORE_READ(task, group_leader, start_boottime);
+	call->rounds = 0;
+	call->again = false;
 	count(DEEP_ASKED);
 	bpf_tail_call(ctx, &next, NEXT_UNWIND);
 	count(DEEP_NOT_RUN);
@@ -293,6 +143,11 @@ int deep_stop(void *ctx)
 
 	if (!call || !record || !call->inode)
 		return 0;
+	if (*(__u32 *)(record + cfg_record_error) == ERR_MAX_TAIL_CALLS && call->rounds < MAX_ROUNDS) {
+		call->rounds++;
+		call->again = true;
+		return 0;
+	}
 	id = stack_id(record, call);
 	send(call, OUTCOME_WALKED, id);
 	known = bpf_map_lookup_elem(&known_stacks, &id);
@@ -304,6 +159,66 @@ int deep_stop(void *ctx)
 	bpf_tail_call(ctx, &next, NEXT_STOP);
 	return 0;
 }
+
+/* Which of the profiler's programs walks the frame that comes next: as its
+ * get_next_unwinder_after_native_frame chooses. */
+static __always_inline __u32 next_unwinder(void *record)
+{
+	struct page page = {
+		.prefix = 96,
+		.pid = __builtin_bswap32(bpf_get_current_pid_tgid() >> 32),
+		.address = __builtin_bswap64(*(__u64 *)(record + cfg_record_pc)),
+	};
+	struct page_info *info = bpf_map_lookup_elem(&pid_page_to_mapping_info, &page);
+	__u64 file = *(__u64 *)(record + cfg_record_file);
+	__u64 at = *(__u64 *)(record + cfg_record_offset);
+	struct interpreter *loop;
+	__u32 unwinder;
+
+	if (!info)
+		return cfg_unwind_stop;
+	unwinder = info->bias_and_unwinder >> 56;
+	if (unwinder != cfg_unwind_native)
+		return unwinder;
+	loop = bpf_map_lookup_elem(&interpreter_offsets, &file);
+	if (loop && ((at >= loop->lower1 && at <= loop->upper1) || (at >= loop->lower2 && at <= loop->upper2)) &&
+	    !(*(__u32 *)(record + cfg_record_done) & 1U << (loop->unwinder & 31)))
+		return loop->unwinder;
+	return unwinder;
+}
+
+/* Takes up a walk that used up its tail calls. */
+static __always_inline int walk_on(void *ctx)
+{
+	struct call *call = current_call();
+	__u32 zero = 0, unwinder;
+	void *record;
+
+	if (!call || !call->again)
+		return 0;
+	call->again = false;
+	record = bpf_map_lookup_elem(&per_cpu_records, &zero);
+	if (!record)
+		return 0;
+	unwinder = next_unwinder(record);
+	if (unwinder != cfg_unwind_stop)
+		*(__u32 *)(record + cfg_record_error) = 0;
+	*(__u8 *)(record + cfg_record_calls) = 0;
+	bpf_tail_call(ctx, &perf_progs, unwinder);
+	return 0;
+}
+
+/* One for each of MAX_ROUNDS: a program can be only once at a tracepoint. */
+#define WALK_ON(name)                                                                              \
+	SEC("tracepoint/syscalls/sys_exit_any")                                                    \
+	int name(void *ctx)                                                                        \
+	{                                                                                          \
+		return walk_on(ctx);                                                               \
+	}
+
+WALK_ON(deep_again1)
+WALK_ON(deep_again2)
+WALK_ON(deep_again3)
 
 #define IN_SCOPE() in_scope(bpf_get_current_pid_tgid() >> 32)
 

@@ -59,8 +59,58 @@ static __always_inline int on_exec_return(void)
 	return 0;
 }
 
+#define EXEC_FDS (EXEC_FDS_WORDS * 64)
+
+/* Sends which of count descriptors are open, from first on; false when there was
+ * no room. */
+static __always_inline bool send_exec_fds(struct fdtable *fdt, __u32 first, __u32 count)
+{
+	struct exec_fds *x = reserve(sizeof(*x));
+	__u64 size = count / 8;
+
+	if (!x)
+		return false;
+	__builtin_memset(x, 0, sizeof(*x));
+	x->kind = REC_EXEC_FDS;
+	x->pid = bpf_get_current_pid_tgid() >> 32;
+	x->time = bpf_ktime_get_ns();
+	x->start = current_start();
+	x->table = current_table();
+	x->first = first;
+	x->count = count;
+	/* The compiler knows that it fits and would drop the check. The verifiers
+	 * of 5.10 and 6.1 do not, and refuse the program. */
+	if (!__builtin_constant_p(count))
+		barrier_var(size);
+	if (size > sizeof(x->open))
+		size = sizeof(x->open);
+	bpf_probe_read_kernel(x->open, size, BPF_CORE_READ(fdt, open_fds) + first / 64);
+	submit(x);
+	return true;
+}
+
 /* The most parts an exec's descriptors are sent in: 65,536 of them. */
 #define EXEC_PARTS 16
+
+/* Only the last part can be short, and the loop ends with it: were it to go on,
+ * the verifier of 5.10 would follow every series of short and full ones. */
+static __always_inline void send_open_fds(struct fdtable *fdt)
+{
+	__u32 max = BPF_CORE_READ(fdt, max_fds);
+
+	for (__u32 part = 0; part < EXEC_PARTS; part++) {
+		__u32 first = part * EXEC_FDS;
+
+		if (first >= max)
+			return;
+		if (max - first < EXEC_FDS) {
+			send_exec_fds(fdt, first, max - first);
+			return;
+		}
+		if (!send_exec_fds(fdt, first, EXEC_FDS))
+			return;
+	}
+}
 
 /* After close-on-exec was carried out. No other thread is left, so the table
  * stands still; sending what is open is exact, whatever was missed before. A
@@ -69,9 +119,7 @@ static __always_inline int on_exec(struct task_struct *task, __u32 old_tid)
 {
 	struct call call;
 	bool known = leave_call_of(old_tid, &call);
-	struct fdtable *fdt;
 	struct event *e;
-	__u32 max;
 
 	if (!current_in_scope())
 		return 0;
@@ -83,31 +131,7 @@ static __always_inline int on_exec(struct task_struct *task, __u32 old_tid)
 	e->table2 = known ? call.table : e->table;
 	submit(e);
 
-	fdt = BPF_CORE_READ(task, files, fdt);
-	max = BPF_CORE_READ(fdt, max_fds);
-	for (__u32 part = 0; part < EXEC_PARTS; part++) {
-		__u32 first = part * EXEC_FDS_WORDS * 64, left = max - first, size;
-		struct exec_fds *x;
-
-		if (first >= max)
-			break;
-		x = reserve(sizeof(*x));
-		if (!x)
-			break;
-		__builtin_memset(x, 0, sizeof(*x));
-		x->kind = REC_EXEC_FDS;
-		x->pid = bpf_get_current_pid_tgid() >> 32;
-		x->time = bpf_ktime_get_ns();
-		x->start = current_start();
-		x->table = current_table();
-		x->first = first;
-		x->count = left < EXEC_FDS_WORDS * 64 ? left : EXEC_FDS_WORDS * 64;
-		size = x->count / 8;
-		if (size > sizeof(x->open))
-			size = sizeof(x->open);
-		bpf_probe_read_kernel(x->open, size, BPF_CORE_READ(fdt, open_fds) + first / 64);
-		submit(x);
-	}
+	send_open_fds(BPF_CORE_READ(task, files, fdt));
 	return 0;
 }
 

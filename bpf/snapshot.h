@@ -9,6 +9,7 @@
 #define SOCK_KEEPOPEN 3 /* enum sock_flags, include/net/sock.h */
 #define RCV_SHUTDOWN 1
 #define SEND_SHUTDOWN 2
+#define TCP_CLOSE 7
 #define TCP_LISTEN 10
 
 static __always_inline bool cloexec_of(struct files_struct *files, __u32 fd)
@@ -41,7 +42,10 @@ static __always_inline void tcp_facts(struct row *r, struct sock *sk)
 		r->flags |= ROW_WAS_ESTABLISHED;
 	r->known |= KNOWN_HISTORY;
 	r->recv_q = rcv_nxt - BPF_CORE_READ(tp, copied_seq);
-	r->send_q = write_seq - BPF_CORE_READ(tp, snd_una);
+	/* In TCP_CLOSE nothing is queued any more, and after a connect that failed
+	 * write_seq is ahead of what was sent (tcp_disconnect). */
+	if (r->sock.state != TCP_CLOSE)
+		r->send_q = write_seq - BPF_CORE_READ(tp, snd_una);
 	r->known |= KNOWN_QUEUES;
 	if (!rcv_nxt)
 		return;

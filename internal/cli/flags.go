@@ -21,6 +21,7 @@ type traceFlags struct {
 	comms, exclude             []string
 	children                   bool
 	ringSize, maxSockets       int
+	stacks                     hunt.Stacks
 	out                        outputFlags
 	set                        *pflag.FlagSet
 }
@@ -31,6 +32,8 @@ func (f *traceFlags) add(cmd *cobra.Command, duration time.Duration) {
 	fs.DurationVar(&f.duration, "for", duration, "how long to trace; 0 until Ctrl-C")
 	fs.DurationVar(&f.interval, "interval", 2*time.Second, "how often to compare with the kernel's tables")
 	fs.DurationVar(&f.minAge, "min-age", verdict.DefaultMinAge, "how long a socket must be in its condition to be reported")
+	f.stacks = hunt.StacksAuto
+	fs.Var(&f.stacks, "stacks", "how stacks are taken: auto (complete ones of processes that are named), deep (complete, or an error), fp (by frame pointers), off")
 	fs.StringVar(&f.record, "record", "", "also write all that is seen to this `file`, for replay")
 	fs.StringSliceVar(&f.comms, "comm", nil, "only processes of this `name` (up to 15 characters, as in ps -o comm); repeatable")
 	fs.StringSliceVar(&f.exclude, "exclude", nil, "no processes of this `name`; repeatable")
@@ -63,11 +66,12 @@ func (f *traceFlags) config() (hunt.Config, error) {
 	return hunt.Config{
 		Probe: probe.Config{
 			Scope:    probe.Scope{Children: f.children, Comms: f.comms, Exclude: f.exclude},
-			RingSize: f.ringSize, MaxSockets: f.maxSockets, Stacks: true,
+			RingSize: f.ringSize, MaxSockets: f.maxSockets, Stacks: f.stacks != hunt.StacksOff,
 		},
 		For: f.duration, Interval: f.interval,
 		Judgement: hunt.Judgement{MinAge: f.minAge, Top: f.out.top},
 		Version:   Version(),
+		Stacks:    f.stacks,
 	}, nil
 }
 

@@ -71,9 +71,10 @@ func BenchmarkIdle(b *testing.B) {
 	}
 	defer end(quiet)
 	tier := open(b, Options{PIDs: []uint32{uint32(quiet.Process.Pid)}})
+	time.Sleep(2 * time.Second) // what starting left to do
 	cpu, began := cpuTime(b), time.Now()
 	for time.Since(began) < 5*time.Second {
-		time.Sleep(10 * time.Millisecond)
+		time.Sleep(50 * time.Millisecond)
 		if err := tier.Poll(func(Birth) {}); err != nil {
 			b.Fatal(err)
 		}

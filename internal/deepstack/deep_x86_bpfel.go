@@ -14,9 +14,12 @@ import (
 )
 
 type deepCall struct {
-	_     structs.HostLayout
-	Inode uint64
-	Start uint64
+	_      structs.HostLayout
+	Inode  uint64
+	Start  uint64
+	Rounds uint32
+	Again  bool
+	_      [3]byte
 }
 
 type deepDeepBirth struct {
@@ -55,44 +58,80 @@ const (
 	deepDeepOutcomeOUTCOME_UNKNOWN deepDeepOutcome = 2
 )
 
+type deepInterpreter struct {
+	_        structs.HostLayout
+	Lower1   uint64
+	Upper1   uint64
+	Lower2   uint64
+	Upper2   uint64
+	Unwinder uint16
+	_        [6]byte
+}
+
+type deepPage struct {
+	_       structs.HostLayout
+	Prefix  uint32
+	Pid     uint32
+	Address uint64
+}
+
+type deepPageInfo struct {
+	_               structs.HostLayout
+	File            uint64
+	BiasAndUnwinder uint64
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	deepMapBirths          = "births"
-	deepMapDeepCounters    = "deep_counters"
-	deepMapInhibitEvents   = "inhibit_events"
-	deepMapKnownStacks     = "known_stacks"
-	deepMapMappingCode     = "mapping_code"
-	deepMapNext            = "next"
-	deepMapPerCpuRecords   = "per_cpu_records"
-	deepMapPidEvents       = "pid_events"
-	deepMapReportEvents    = "report_events"
-	deepMapScope           = "scope"
-	deepMapWalking         = "walking"
-	deepProgDeepAccept     = "deep_accept"
-	deepProgDeepAfter      = "deep_after"
-	deepProgDeepSocket     = "deep_socket"
-	deepProgDeepSocketpair = "deep_socketpair"
-	deepProgDeepStop       = "deep_stop"
-	deepProgEnterMmap      = "enter_mmap"
-	deepProgExitMmap       = "exit_mmap"
-	deepProgLearnNow       = "learn_now"
-	deepProgOnExec         = "on_exec"
-	deepProgOnFork         = "on_fork"
-	deepProgOnFree         = "on_free"
-	deepVarCfgChildren     = "cfg_children"
-	deepVarCfgFreshNs      = "cfg_fresh_ns"
-	deepVarCfgRecordError  = "cfg_record_error"
-	deepVarCfgRecordFrames = "cfg_record_frames"
-	deepVarCfgRecordLength = "cfg_record_length"
-	deepVarCfgRecordValue  = "cfg_record_value"
-	deepVarCfgScoped       = "cfg_scoped"
-	deepVarCfgSelf         = "cfg_self"
-	deepVarKeepDeepBirth   = "keep_deep_birth"
-	deepVarKeepDeepCounter = "keep_deep_counter"
-	deepVarKeepDeepNext    = "keep_deep_next"
-	deepVarKeepDeepOutcome = "keep_deep_outcome"
+	deepMapBirths               = "births"
+	deepMapDeepCounters         = "deep_counters"
+	deepMapInhibitEvents        = "inhibit_events"
+	deepMapInterpreterOffsets   = "interpreter_offsets"
+	deepMapKnownStacks          = "known_stacks"
+	deepMapMappingCode          = "mapping_code"
+	deepMapNext                 = "next"
+	deepMapPerCpuRecords        = "per_cpu_records"
+	deepMapPerfProgs            = "perf_progs"
+	deepMapPidEvents            = "pid_events"
+	deepMapPidPageToMappingInfo = "pid_page_to_mapping_info"
+	deepMapReportEvents         = "report_events"
+	deepMapScope                = "scope"
+	deepMapWalking              = "walking"
+	deepProgDeepAccept          = "deep_accept"
+	deepProgDeepAfter           = "deep_after"
+	deepProgDeepAgain1          = "deep_again1"
+	deepProgDeepAgain2          = "deep_again2"
+	deepProgDeepAgain3          = "deep_again3"
+	deepProgDeepSocket          = "deep_socket"
+	deepProgDeepSocketpair      = "deep_socketpair"
+	deepProgDeepStop            = "deep_stop"
+	deepProgEnterMmap           = "enter_mmap"
+	deepProgExitMmap            = "exit_mmap"
+	deepProgLearnNow            = "learn_now"
+	deepProgOnExec              = "on_exec"
+	deepProgOnFork              = "on_fork"
+	deepProgOnFree              = "on_free"
+	deepVarCfgChildren          = "cfg_children"
+	deepVarCfgFreshNs           = "cfg_fresh_ns"
+	deepVarCfgRecordCalls       = "cfg_record_calls"
+	deepVarCfgRecordDone        = "cfg_record_done"
+	deepVarCfgRecordError       = "cfg_record_error"
+	deepVarCfgRecordFile        = "cfg_record_file"
+	deepVarCfgRecordFrames      = "cfg_record_frames"
+	deepVarCfgRecordLength      = "cfg_record_length"
+	deepVarCfgRecordOffset      = "cfg_record_offset"
+	deepVarCfgRecordPc          = "cfg_record_pc"
+	deepVarCfgRecordValue       = "cfg_record_value"
+	deepVarCfgScoped            = "cfg_scoped"
+	deepVarCfgSelf              = "cfg_self"
+	deepVarCfgUnwindNative      = "cfg_unwind_native"
+	deepVarCfgUnwindStop        = "cfg_unwind_stop"
+	deepVarKeepDeepBirth        = "keep_deep_birth"
+	deepVarKeepDeepCounter      = "keep_deep_counter"
+	deepVarKeepDeepNext         = "keep_deep_next"
+	deepVarKeepDeepOutcome      = "keep_deep_outcome"
 )
 
 // loadDeep returns the embedded CollectionSpec for deep.
@@ -139,6 +178,9 @@ type deepSpecs struct {
 type deepProgramSpecs struct {
 	DeepAccept     *ebpf.ProgramSpec `ebpf:"deep_accept"`
 	DeepAfter      *ebpf.ProgramSpec `ebpf:"deep_after"`
+	DeepAgain1     *ebpf.ProgramSpec `ebpf:"deep_again1"`
+	DeepAgain2     *ebpf.ProgramSpec `ebpf:"deep_again2"`
+	DeepAgain3     *ebpf.ProgramSpec `ebpf:"deep_again3"`
 	DeepSocket     *ebpf.ProgramSpec `ebpf:"deep_socket"`
 	DeepSocketpair *ebpf.ProgramSpec `ebpf:"deep_socketpair"`
 	DeepStop       *ebpf.ProgramSpec `ebpf:"deep_stop"`
@@ -154,17 +196,20 @@ type deepProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type deepMapSpecs struct {
-	Births        *ebpf.MapSpec `ebpf:"births"`
-	DeepCounters  *ebpf.MapSpec `ebpf:"deep_counters"`
-	InhibitEvents *ebpf.MapSpec `ebpf:"inhibit_events"`
-	KnownStacks   *ebpf.MapSpec `ebpf:"known_stacks"`
-	MappingCode   *ebpf.MapSpec `ebpf:"mapping_code"`
-	Next          *ebpf.MapSpec `ebpf:"next"`
-	PerCpuRecords *ebpf.MapSpec `ebpf:"per_cpu_records"`
-	PidEvents     *ebpf.MapSpec `ebpf:"pid_events"`
-	ReportEvents  *ebpf.MapSpec `ebpf:"report_events"`
-	Scope         *ebpf.MapSpec `ebpf:"scope"`
-	Walking       *ebpf.MapSpec `ebpf:"walking"`
+	Births               *ebpf.MapSpec `ebpf:"births"`
+	DeepCounters         *ebpf.MapSpec `ebpf:"deep_counters"`
+	InhibitEvents        *ebpf.MapSpec `ebpf:"inhibit_events"`
+	InterpreterOffsets   *ebpf.MapSpec `ebpf:"interpreter_offsets"`
+	KnownStacks          *ebpf.MapSpec `ebpf:"known_stacks"`
+	MappingCode          *ebpf.MapSpec `ebpf:"mapping_code"`
+	Next                 *ebpf.MapSpec `ebpf:"next"`
+	PerCpuRecords        *ebpf.MapSpec `ebpf:"per_cpu_records"`
+	PerfProgs            *ebpf.MapSpec `ebpf:"perf_progs"`
+	PidEvents            *ebpf.MapSpec `ebpf:"pid_events"`
+	PidPageToMappingInfo *ebpf.MapSpec `ebpf:"pid_page_to_mapping_info"`
+	ReportEvents         *ebpf.MapSpec `ebpf:"report_events"`
+	Scope                *ebpf.MapSpec `ebpf:"scope"`
+	Walking              *ebpf.MapSpec `ebpf:"walking"`
 }
 
 // deepVariableSpecs contains global variables before they are loaded into the kernel.
@@ -173,12 +218,19 @@ type deepMapSpecs struct {
 type deepVariableSpecs struct {
 	CfgChildren     *ebpf.VariableSpec `ebpf:"cfg_children"`
 	CfgFreshNs      *ebpf.VariableSpec `ebpf:"cfg_fresh_ns"`
+	CfgRecordCalls  *ebpf.VariableSpec `ebpf:"cfg_record_calls"`
+	CfgRecordDone   *ebpf.VariableSpec `ebpf:"cfg_record_done"`
 	CfgRecordError  *ebpf.VariableSpec `ebpf:"cfg_record_error"`
+	CfgRecordFile   *ebpf.VariableSpec `ebpf:"cfg_record_file"`
 	CfgRecordFrames *ebpf.VariableSpec `ebpf:"cfg_record_frames"`
 	CfgRecordLength *ebpf.VariableSpec `ebpf:"cfg_record_length"`
+	CfgRecordOffset *ebpf.VariableSpec `ebpf:"cfg_record_offset"`
+	CfgRecordPc     *ebpf.VariableSpec `ebpf:"cfg_record_pc"`
 	CfgRecordValue  *ebpf.VariableSpec `ebpf:"cfg_record_value"`
 	CfgScoped       *ebpf.VariableSpec `ebpf:"cfg_scoped"`
 	CfgSelf         *ebpf.VariableSpec `ebpf:"cfg_self"`
+	CfgUnwindNative *ebpf.VariableSpec `ebpf:"cfg_unwind_native"`
+	CfgUnwindStop   *ebpf.VariableSpec `ebpf:"cfg_unwind_stop"`
 	KeepDeepBirth   *ebpf.VariableSpec `ebpf:"keep_deep_birth"`
 	KeepDeepCounter *ebpf.VariableSpec `ebpf:"keep_deep_counter"`
 	KeepDeepNext    *ebpf.VariableSpec `ebpf:"keep_deep_next"`
@@ -205,17 +257,20 @@ func (o *deepObjects) Close() error {
 //
 // It can be passed to loadDeepObjects or ebpf.CollectionSpec.LoadAndAssign.
 type deepMaps struct {
-	Births        *ebpf.Map `ebpf:"births"`
-	DeepCounters  *ebpf.Map `ebpf:"deep_counters"`
-	InhibitEvents *ebpf.Map `ebpf:"inhibit_events"`
-	KnownStacks   *ebpf.Map `ebpf:"known_stacks"`
-	MappingCode   *ebpf.Map `ebpf:"mapping_code"`
-	Next          *ebpf.Map `ebpf:"next"`
-	PerCpuRecords *ebpf.Map `ebpf:"per_cpu_records"`
-	PidEvents     *ebpf.Map `ebpf:"pid_events"`
-	ReportEvents  *ebpf.Map `ebpf:"report_events"`
-	Scope         *ebpf.Map `ebpf:"scope"`
-	Walking       *ebpf.Map `ebpf:"walking"`
+	Births               *ebpf.Map `ebpf:"births"`
+	DeepCounters         *ebpf.Map `ebpf:"deep_counters"`
+	InhibitEvents        *ebpf.Map `ebpf:"inhibit_events"`
+	InterpreterOffsets   *ebpf.Map `ebpf:"interpreter_offsets"`
+	KnownStacks          *ebpf.Map `ebpf:"known_stacks"`
+	MappingCode          *ebpf.Map `ebpf:"mapping_code"`
+	Next                 *ebpf.Map `ebpf:"next"`
+	PerCpuRecords        *ebpf.Map `ebpf:"per_cpu_records"`
+	PerfProgs            *ebpf.Map `ebpf:"perf_progs"`
+	PidEvents            *ebpf.Map `ebpf:"pid_events"`
+	PidPageToMappingInfo *ebpf.Map `ebpf:"pid_page_to_mapping_info"`
+	ReportEvents         *ebpf.Map `ebpf:"report_events"`
+	Scope                *ebpf.Map `ebpf:"scope"`
+	Walking              *ebpf.Map `ebpf:"walking"`
 }
 
 func (m *deepMaps) Close() error {
@@ -223,11 +278,14 @@ func (m *deepMaps) Close() error {
 		m.Births,
 		m.DeepCounters,
 		m.InhibitEvents,
+		m.InterpreterOffsets,
 		m.KnownStacks,
 		m.MappingCode,
 		m.Next,
 		m.PerCpuRecords,
+		m.PerfProgs,
 		m.PidEvents,
+		m.PidPageToMappingInfo,
 		m.ReportEvents,
 		m.Scope,
 		m.Walking,
@@ -240,12 +298,19 @@ func (m *deepMaps) Close() error {
 type deepVariables struct {
 	CfgChildren     *ebpf.Variable `ebpf:"cfg_children"`
 	CfgFreshNs      *ebpf.Variable `ebpf:"cfg_fresh_ns"`
+	CfgRecordCalls  *ebpf.Variable `ebpf:"cfg_record_calls"`
+	CfgRecordDone   *ebpf.Variable `ebpf:"cfg_record_done"`
 	CfgRecordError  *ebpf.Variable `ebpf:"cfg_record_error"`
+	CfgRecordFile   *ebpf.Variable `ebpf:"cfg_record_file"`
 	CfgRecordFrames *ebpf.Variable `ebpf:"cfg_record_frames"`
 	CfgRecordLength *ebpf.Variable `ebpf:"cfg_record_length"`
+	CfgRecordOffset *ebpf.Variable `ebpf:"cfg_record_offset"`
+	CfgRecordPc     *ebpf.Variable `ebpf:"cfg_record_pc"`
 	CfgRecordValue  *ebpf.Variable `ebpf:"cfg_record_value"`
 	CfgScoped       *ebpf.Variable `ebpf:"cfg_scoped"`
 	CfgSelf         *ebpf.Variable `ebpf:"cfg_self"`
+	CfgUnwindNative *ebpf.Variable `ebpf:"cfg_unwind_native"`
+	CfgUnwindStop   *ebpf.Variable `ebpf:"cfg_unwind_stop"`
 	KeepDeepBirth   *ebpf.Variable `ebpf:"keep_deep_birth"`
 	KeepDeepCounter *ebpf.Variable `ebpf:"keep_deep_counter"`
 	KeepDeepNext    *ebpf.Variable `ebpf:"keep_deep_next"`
@@ -258,6 +323,9 @@ type deepVariables struct {
 type deepPrograms struct {
 	DeepAccept     *ebpf.Program `ebpf:"deep_accept"`
 	DeepAfter      *ebpf.Program `ebpf:"deep_after"`
+	DeepAgain1     *ebpf.Program `ebpf:"deep_again1"`
+	DeepAgain2     *ebpf.Program `ebpf:"deep_again2"`
+	DeepAgain3     *ebpf.Program `ebpf:"deep_again3"`
 	DeepSocket     *ebpf.Program `ebpf:"deep_socket"`
 	DeepSocketpair *ebpf.Program `ebpf:"deep_socketpair"`
 	DeepStop       *ebpf.Program `ebpf:"deep_stop"`
@@ -273,6 +341,9 @@ func (p *deepPrograms) Close() error {
 	return _DeepClose(
 		p.DeepAccept,
 		p.DeepAfter,
+		p.DeepAgain1,
+		p.DeepAgain2,
+		p.DeepAgain3,
 		p.DeepSocket,
 		p.DeepSocketpair,
 		p.DeepStop,

@@ -13,17 +13,14 @@ package deepstack
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
-	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/ringbuf"
@@ -33,8 +30,6 @@ import (
 	"go.opentelemetry.io/ebpf-profiler/times"
 	"go.opentelemetry.io/ebpf-profiler/tracer"
 	"golang.org/x/sys/unix"
-
-	"sockleak/internal/tracepoint"
 )
 
 const (
@@ -198,52 +193,19 @@ func drain(traces <-chan *libpf.EbpfTrace) {
 	}
 }
 
-// attach starts with what tells of processes and ends with what takes stacks. Of
-// the programs at one tracepoint the kernel runs the one first that was
-// attached first.
-func (t *Tier) attach() error {
-	own := &t.unwinder.own
-	for _, p := range []*ebpf.Program{own.OnFree, own.OnFork, own.OnExec} {
-		l, err := attachTracing(p)
-		if err != nil {
-			return err
-		}
-		t.links = append(t.links, l)
-	}
-	ids, err := tracepoint.Open()
-	if err != nil {
-		return fmt.Errorf("open tracefs: %w", err)
-	}
-	defer ids.Close()
-	for _, h := range []struct {
-		name    string
-		program *ebpf.Program
-	}{
-		{"sys_exit_mmap", own.ExitMmap}, {"sys_enter_mmap", own.EnterMmap},
-		{"sys_exit_socket", own.Socket}, {"sys_exit_socket", own.After},
-		{"sys_exit_socketpair", own.Socketpair}, {"sys_exit_socketpair", own.After},
-		{"sys_exit_accept", own.Accept}, {"sys_exit_accept", own.After},
-		{"sys_exit_accept4", own.Accept}, {"sys_exit_accept4", own.After},
-	} {
-		id, err := ids.ID("syscalls", h.name)
-		if err != nil {
-			return fmt.Errorf("find tracepoint %s: %w", h.name, err)
-		}
-		l, err := tracepoint.Attach(id, h.program)
-		if err != nil {
-			return fmt.Errorf("attach to %s: %w", h.name, err)
-		}
-		t.links = append(t.links, l)
-	}
-	return nil
-}
-
 // Since returns when the Tier began to take stacks, in ns of CLOCK_MONOTONIC.
 func (t *Tier) Since() uint64 { return t.since }
 
-// Alive says whether the profiler still works. It can give up when it can't read
-// its own data.
-func (t *Tier) Alive() bool { return !t.dead.Load() }
+// Err says why no more stacks come; nil while they do.
+func (t *Tier) Err() error {
+	if err := t.stacks.files.memlock.failed.Load(); err != nil {
+		return fmt.Errorf("load unwind tables: %w", *err)
+	}
+	if t.dead.Load() {
+		return errors.New("the profiler stopped: it could not read its own data")
+	}
+	return nil
+}
 
 // Learn has the profiler look at processes that live already, so that it knows
 // them at their next socket. It doesn't wait for it.
@@ -254,68 +216,6 @@ func (t *Tier) Learn(pids ...uint32) error {
 		}
 	}
 	return nil
-}
-
-// Poll hands over the Births there are, in the order of each thread, without
-// waiting.
-func (t *Tier) Poll(f func(Birth)) error {
-	t.births.SetDeadline(time.Unix(1, 0)) // long past: don't wait
-	for {
-		err := t.births.ReadInto(&t.record)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("read the ring buffer of stacks: %w", err)
-		}
-		b, err := decode(t.record.RawSample)
-		if err != nil {
-			return err
-		}
-		if b.Stack == 0 {
-			t.unknown++
-		}
-		f(b)
-	}
-}
-
-// decode reads a struct deep_birth.
-func decode(raw []byte) (Birth, error) {
-	var r deepDeepBirth
-	if len(raw) < int(unsafe.Sizeof(r)) {
-		return Birth{}, fmt.Errorf("decode a birth: %d bytes, not %d", len(raw), unsafe.Sizeof(r))
-	}
-	order := binary.NativeEndian
-	b := Birth{
-		Time:  order.Uint64(raw[unsafe.Offsetof(r.Time):]),
-		Inode: order.Uint64(raw[unsafe.Offsetof(r.Inode):]),
-		Stack: order.Uint64(raw[unsafe.Offsetof(r.Stack):]),
-		PID:   order.Uint32(raw[unsafe.Offsetof(r.Pid):]),
-		TID:   order.Uint32(raw[unsafe.Offsetof(r.Tid):]),
-	}
-	if deepDeepOutcome(order.Uint32(raw[unsafe.Offsetof(r.Outcome):])) != deepDeepOutcomeOUTCOME_WALKED {
-		b.Stack = 0
-	}
-	return b, nil
-}
-
-// Loss reads the counters.
-func (t *Tier) Loss() (Loss, error) {
-	var sums [deepDeepCounterDEEP_COUNTERS]uint64
-	for i := range sums {
-		var each []uint64
-		if err := t.unwinder.own.Counters.Lookup(uint32(i), &each); err != nil {
-			return Loss{}, fmt.Errorf("read counter %d: %w", i, err)
-		}
-		for _, n := range each {
-			sums[i] += n
-		}
-	}
-	return Loss{
-		Asked: sums[deepDeepCounterDEEP_ASKED], RingFull: sums[deepDeepCounterDEEP_RING_FULL],
-		NotRun: sums[deepDeepCounterDEEP_NOT_RUN], Repeated: sums[deepDeepCounterDEEP_REPEATED],
-		Unknown: t.unknown,
-	}, nil
 }
 
 // Close detaches and lets go of everything. Stacks resolve no more.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -22,7 +23,7 @@ import (
 type memlock struct {
 	needed bool
 	once   sync.Once
-	err    error
+	failed atomic.Pointer[error] // of settle
 }
 
 func newMemlock() *memlock { return &memlock{needed: !mayRaise()} }
@@ -48,7 +49,11 @@ func (m *memlock) during(f func() error) error {
 // time, before the profiler loads the file's tables.
 func (m *memlock) settle() {
 	if m.needed {
-		m.once.Do(func() { m.err = onlyHere() })
+		m.once.Do(func() {
+			if err := onlyHere(); err != nil {
+				m.failed.Store(&err)
+			}
+		})
 	}
 }
 

@@ -33,7 +33,6 @@ type stacks struct {
 	byID    map[uint64]*list.Element // of *held
 	recent  *list.List               // the last seen first
 	content map[uint64][]*trace      // by the hash of its frames
-	arrived uint64
 }
 
 // held is a stack under its number.
@@ -80,7 +79,6 @@ func (s *stacks) ReportTraceEvent(t *libpf.Trace, _ *samples.TraceEventMeta) err
 func (s *stacks) keep(id uint64, frames libpf.Frames) (gone uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.arrived++
 	if e := s.byID[id]; e != nil {
 		h := e.Value.(*held)
 		if slices.Equal(h.trace.frames, frames) {

@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"runtime"
 	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
-	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
 	"go.opentelemetry.io/ebpf-profiler/interpreter/interpreterconfig"
@@ -64,6 +62,9 @@ type objects struct {
 	Socket     *ebpf.Program `ebpf:"deep_socket"`
 	Socketpair *ebpf.Program `ebpf:"deep_socketpair"`
 	Accept     *ebpf.Program `ebpf:"deep_accept"`
+	Again1     *ebpf.Program `ebpf:"deep_again1"`
+	Again2     *ebpf.Program `ebpf:"deep_again2"`
+	Again3     *ebpf.Program `ebpf:"deep_again3"`
 	After      *ebpf.Program `ebpf:"deep_after"`
 	EnterMmap  *ebpf.Program `ebpf:"enter_mmap"`
 	ExitMmap   *ebpf.Program `ebpf:"exit_mmap"`
@@ -230,6 +231,8 @@ func (u *unwinder) loadOwn(pc *tracer.ProbeContext) error {
 	if err != nil {
 		return err
 	}
+	values["cfg_unwind_native"] = uint32(support.ProgUnwindNative)
+	values["cfg_unwind_stop"] = uint32(support.ProgUnwindStop)
 	values["cfg_self"] = uint32(os.Getpid())
 	values["cfg_scoped"] = len(u.opts.PIDs) > 0
 	values["cfg_children"] = u.opts.Children && len(u.opts.PIDs) > 0
@@ -237,10 +240,11 @@ func (u *unwinder) loadOwn(pc *tracer.ProbeContext) error {
 	if err := setVariables(spec, values); err != nil {
 		return err
 	}
-	if err := associate(spec, map[string]*ebpf.Map{"per_cpu_records": u.records}); err != nil {
+	if err := associate(spec, map[string]*ebpf.Map{"per_cpu_records": u.records, "perf_progs": u.progs}); err != nil {
 		return err
 	}
 	delete(spec.Maps, "per_cpu_records")
+	delete(spec.Maps, "perf_progs")
 	if err := pc.RewriteMaps(spec, nil); err != nil {
 		return fmt.Errorf("bind the profiler's maps: %w", err)
 	}
@@ -280,71 +284,11 @@ func (u *unwinder) connect() error {
 	return nil
 }
 
-// recordLayout finds the fields that deep_stop uses in the profiler's per-CPU
-// record: its layout may change with any version.
-func recordLayout() (map[string]any, error) {
-	spec, err := support.LoadCollectionSpec()
-	if err != nil {
-		return nil, fmt.Errorf("read the profiler's programs: %w", err)
-	}
-	var record *btf.Struct
-	if err := spec.Types.TypeByName("PerCPURecord", &record); err != nil {
-		var def *btf.Typedef
-		if err := spec.Types.TypeByName("PerCPURecord", &def); err != nil {
-			return nil, fmt.Errorf("find the profiler's per-CPU record: %w", err)
-		}
-		record, _ = btf.UnderlyingType(def).(*btf.Struct)
-	}
-	values := map[string]any{}
-	for name, path := range map[string][]string{
-		"cfg_record_length": {"trace", "frame_data_len"},
-		"cfg_record_value":  {"trace", "value"},
-		"cfg_record_frames": {"trace", "frame_data"},
-		"cfg_record_error":  {"state", "unwind_error"},
-	} {
-		if values[name], err = offset(record, path); err != nil {
-			return nil, err
-		}
-	}
-	return values, nil
-}
-
-// offset returns where a field of a field is, in bytes.
-func offset(in *btf.Struct, path []string) (uint32, error) {
-	total := uint32(0)
-	for _, name := range path {
-		found := false
-		if in == nil {
-			return 0, fmt.Errorf("find %v in the profiler's per-CPU record: not a struct", path)
-		}
-		for _, m := range in.Members {
-			if m.Name == name {
-				total += m.Offset.Bytes()
-				in, _ = btf.UnderlyingType(m.Type).(*btf.Struct)
-				found = true
-				break
-			}
-		}
-		if !found {
-			return 0, fmt.Errorf("find %v in the profiler's per-CPU record: no field %s", path, name)
-		}
-	}
-	return total, nil
-}
-
-func attachTracing(p *ebpf.Program) (io.Closer, error) {
-	l, err := link.AttachTracing(link.TracingOptions{Program: p})
-	if err != nil {
-		return nil, fmt.Errorf("attach %s: %w", p, err)
-	}
-	return l, nil
-}
-
 // close lets go of programs and maps; nothing is attached any more.
 func (u *unwinder) close() error {
 	var errs []error
 	o := &u.own
-	for _, p := range []*ebpf.Program{o.Stop, o.Socket, o.Socketpair, o.Accept, o.After, o.EnterMmap, o.ExitMmap,
+	for _, p := range []*ebpf.Program{o.Stop, o.Socket, o.Socketpair, o.Accept, o.Again1, o.Again2, o.Again3, o.After, o.EnterMmap, o.ExitMmap,
 		o.OnExec, o.OnFork, o.OnFree, o.LearnNow} {
 		errs = append(errs, p.Close())
 	}

@@ -56,6 +56,8 @@ type engine struct {
 
 	// targets are the processes in scope when it has PIDs, and alive those of
 	// them that have not ended.
+	// created is told of every creation.
+	created func(*event.Event)
 	targets map[uint32]bool
 	alive   map[uint32]bool
 
@@ -73,6 +75,7 @@ func newEngine(o options, hz, clock uint64, origins stack.Resolver, base verdict
 		opts: o, hz: hz, clock: clock,
 		table: lifecycle.New(o.MaxSockets), judge: verdict.NewJudge(o.Judgement.MinAge),
 		origins: origins, base: base,
+		created: func(*event.Event) {},
 		targets: map[uint32]bool{}, alive: map[uint32]bool{},
 	}
 	e.names = newNames(e.table, origins)
@@ -101,6 +104,7 @@ func (e *engine) apply(ev *event.Event) {
 	key := event.ProcessKey{PID: ev.PID, Start: ev.Start}
 	switch ev.Kind {
 	case event.Socket, event.Pair, event.Accept:
+		e.created(ev)
 		e.judge.Created(ev)
 	case event.Fork:
 		if e.targets[ev.PID] {
@@ -119,6 +123,13 @@ func (e *engine) apply(ev *event.Event) {
 	if ev.Kind == event.Exit {
 		e.judge.Forget(key)
 		e.origins.Forget(key)
+	}
+}
+
+// exchange gives a socket a better stack than it had.
+func (e *engine) exchange(x exchanged) {
+	if creator, old, ok := e.table.SetStack(x.Inode, x.Birth, x.Stack); ok {
+		e.judge.Better(creator, old, x.Stack)
 	}
 }
 
@@ -162,7 +173,7 @@ func (e *engine) look(t tick) {
 		have[p.ProcessKey] = verdict.Descriptors{Used: p.Used, NoFile: p.NoFile}
 	}
 	e.judge.Descriptors(t.Time, have)
-	e.suspects = e.judge.Look(t.Time, e.table)
+	e.suspects = e.judge.Look(t.Time, e.table, e.names)
 }
 
 // ended reports whether every process in scope has ended, where some were named.

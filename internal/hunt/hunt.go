@@ -28,6 +28,9 @@ type Config struct {
 	Ready   func() error
 	Record  io.Writer // nil: no recording
 	Version string    // of sockleak
+	// Stacks chooses beyond Probe.Stacks, which takes those by frame pointers;
+	// empty means no more than that.
+	Stacks Stacks
 }
 
 // Progress is how far a trace has got.

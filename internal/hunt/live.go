@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sockleak/internal/deepstack"
 	"sockleak/internal/event"
 	"sockleak/internal/framepointer"
 	"sockleak/internal/mapfollow"
@@ -45,6 +46,7 @@ type live struct {
 	fs      procfs.FS
 	obs     Observer
 	rec     *recorder
+	deep    deep
 	maps    *mapfollow.Follower // nil if it can't be had
 	rows    []byte              // of the snapshot being taken
 	notes   []string            // known before it began
@@ -79,8 +81,15 @@ func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, erro
 		Started: l.started.Round(0), Scope: l.opts.scopeText(), Version: cfg.Version, Kernel: kernelRelease(),
 		Notes: append(l.notes, l.missingHooks()...),
 	}
-	origins := framepointer.New(symbol.New(symbol.Options{}), l.recall)
+	origins := tiers{framepointer.New(symbol.New(symbol.Options{}), l.recall), &l.deep}
 	l.engine = newEngine(l.opts, hz, clock, origins, base)
+	l.engine.created = l.deep.created
+	if cfg.Stacks.deep(len(l.opts.Scope.PIDs) > 0) {
+		l.deep.must = cfg.Stacks == StacksDeep
+		l.deep.scope = deepstack.Options{PIDs: l.opts.Scope.PIDs, Children: l.opts.Scope.Children}
+		l.deep.start(ctx)
+		defer l.deep.close()
+	}
 	if l.rec, err = newRecorder(cfg.Record, l.opts, hz, clock, base); err != nil {
 		return nil, err
 	}
@@ -104,6 +113,12 @@ func (l *live) run(ctx context.Context) (*verdict.Report, error) {
 	// Attach, then snapshot, then the events that were made meanwhile.
 	if err := l.snapshot(); err != nil {
 		return nil, err
+	}
+	if l.cfg.Command != "" {
+		// It hasn't begun: it is to be traced from its first instruction.
+		if err := l.deep.wait(ctx); err != nil {
+			return nil, err
+		}
 	}
 	if l.cfg.Ready != nil {
 		if err := l.cfg.Ready(); err != nil {
@@ -219,11 +234,28 @@ func (l *live) drain(deadline time.Time) error {
 	if l.maps != nil {
 		l.maps.Drain()
 	}
+	if err := l.deep.poll(l.engine.table); err != nil {
+		return err
+	}
 	return l.probe.Read(deadline, batch, func(record []byte) {
-		l.rec.frame(recording.KindEvent, record)
 		if raw := l.engine.event(record); raw != nil {
 			l.capture(*raw)
 		}
+		l.rec.frame(recording.KindEvent, record)
+	})
+}
+
+// exchange gives the sockets whose complete stacks have come those stacks.
+func (l *live) exchange() {
+	exe := func(p event.ProcessKey) string {
+		if exe := l.engine.names.known[p].Exe; exe != nil {
+			return *exe
+		}
+		return ""
+	}
+	l.deep.take(exe, func(x exchanged) {
+		l.rec.frame(recording.KindExchange, x.append(nil))
+		l.engine.exchange(x)
 	})
 }
 
@@ -294,6 +326,7 @@ func (l *live) reconcile(final bool) error {
 		t.TimeWait = l.timeWait()
 		t.Notes = l.endNotes()
 	}
+	l.exchange()
 	l.rec.json(recording.KindTick, t)
 	l.rec.flush()
 	l.engine.look(t)
@@ -337,7 +370,7 @@ func (l *live) timeWait() *uint64 {
 }
 
 func (l *live) endNotes() []string {
-	var notes []string
+	notes := l.deep.note(l.engine.clock)
 	if l.engine.ended() && l.opts.Command == "" {
 		notes = append(notes, fmt.Sprintf("all processes in scope had ended after %s", time.Since(l.started).Round(100*time.Millisecond)))
 	}

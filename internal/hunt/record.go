@@ -20,6 +20,26 @@ type recorded struct {
 	Origin stack.Origin `json:"origin"`
 }
 
+// exchanged is a socket that got a better stack than the event had.
+type exchanged struct {
+	Inode, Birth, Stack uint64
+}
+
+// exchangedSize is its size in a recording: three little-endian words.
+const exchangedSize = 24
+
+func (x exchanged) append(b []byte) []byte {
+	for _, word := range []uint64{x.Inode, x.Birth, x.Stack} {
+		b = binary.LittleEndian.AppendUint64(b, word)
+	}
+	return b
+}
+
+func readExchanged(b []byte) exchanged {
+	le := binary.LittleEndian
+	return exchanged{Inode: le.Uint64(b), Birth: le.Uint64(b[8:]), Stack: le.Uint64(b[16:])}
+}
+
 // recorder writes a recording. When that fails, a full disk for instance, the
 // trace goes on without, and the report says so.
 type recorder struct {

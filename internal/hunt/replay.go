@@ -96,6 +96,11 @@ func (e *engine) replayFrame(kind recording.Kind, payload []byte, obs Observer) 
 		} else {
 			e.end(t)
 		}
+	case recording.KindExchange:
+		if len(payload) != exchangedSize {
+			return fmt.Errorf("%w: an exchanged stack of %d bytes", recording.ErrFormat, len(payload))
+		}
+		e.exchange(readExchanged(payload))
 	case recording.KindProcess:
 		var d described
 		if err := json.Unmarshal(payload, &d); err != nil {

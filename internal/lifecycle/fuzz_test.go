@@ -32,7 +32,7 @@ func FuzzApply(f *testing.F) {
 				table.Apply(&event.Event{Time: time, Kind: event.Kind(kind), PID: pid, TID: pid, Start: uint64(pid), Table: id,
 					Table2: uint64(b[6] % 5), FD: fd, FD2: int32(b[7]) - 1, Inode: inode, Inode2: uint64(b[6] % 12), Sock: tcp(b[7] % 13),
 					Begin: time - uint64(b[7]), ChildPID: uint32(b[7] % 4), ChildStart: uint64(b[7] % 4),
-					OldState: b[6] % 13, NewState: b[7] % 13, Errno: int32(b[6]), CloseOnExec: b[7]&1 == 1, OpenFDs: b[6:]})
+					OldState: b[6] % 13, NewState: b[7] % 13, Errno: int32(b[6]), CloseOnExec: b[7]&1 == 1, Alone: b[7]&2 == 2, OpenFDs: b[6:]})
 			}
 			if err := table.check(); err != nil {
 				t.Fatal(err)

@@ -52,6 +52,17 @@ func (t *Table) Totals() Totals {
 // closed a short while ago, so that it may be on its way to another process.
 func (t *Table) Known(inode uint64) bool { return t.sockets[inode] != nil }
 
+// SetStack exchanges the stack of a socket that is still known for another of the
+// same call. It returns who created the socket and the stack it had, or false.
+func (t *Table) SetStack(inode, birth, id uint64) (creator event.ProcessKey, old uint64, ok bool) {
+	s := t.sockets[inode]
+	if s == nil || birth == 0 || s.Birth != birth {
+		return creator, 0, false
+	}
+	old, s.Stack = s.Stack, id
+	return s.Creator, old, true
+}
+
 // Holder is a process that has a descriptor of a socket.
 type Holder struct {
 	Process event.ProcessKey

@@ -22,6 +22,9 @@ func alone(e event.Event) event.Event {
 func TestSnapshot(t *testing.T) {
 	const second = 1e9
 	first := snap{start: 100, end: 200, rows: rows(row(150, 1, 3, 100))}
+	// Two processes share a table whose socket is closed while it is shown.
+	emptied := []any{at(1, event.Socket, 1, 3, 100), fork(2, 1, 2, 10), at(158, event.Close, 1, 3, 100)}
+	late := snap{start: 155, end: 200, rows: rows(row(156, 1, 3, 100), ofTable(10, row(157, 2, 3, 100)))}
 	tests := map[string]struct {
 		steps  []any
 		want   []string
@@ -54,6 +57,12 @@ func TestSnapshot(t *testing.T) {
 			[]any{at(1, event.Socket, 1, 3, 100), fork(2, 1, 2, 10), alone(on(20, from(10, task(160, event.Unshare, 2)))), first,
 				snap{start: 155, end: 200, rows: rows(row(156, 1, 3, 100), ofTable(10, row(157, 2, 3, 100)), row(170, 2, 3, 100))}},
 			[]string{"1:3=100 created", "2:3=100 created"}, Totals{Opened: 1, Live: 1}},
+		"a table without sockets left by unshare, then shown by an older row": {
+			slices.Concat(emptied, []any{alone(on(20, from(10, task(160, event.Unshare, 2)))), late, at(300, event.Socket, 1, 4, 101)}),
+			[]string{"1:4=101 created"}, Totals{Opened: 2, Closed: 1, Live: 1}},
+		"a table without sockets left by exec, then shown by an older row": {
+			slices.Concat(emptied, []any{from(10, task(160, event.Exec, 2)), late, at(300, event.Socket, 1, 4, 101)}),
+			[]string{"1:4=101 created"}, Totals{Opened: 2, Closed: 1, Live: 1}},
 		"a fork from before the row": {[]any{first, fork(120, 1, 2, 20)},
 			[]string{"1:3=100 preexisting"}, Totals{Live: 1, Preexisting: 1}},
 		"a lost close": {[]any{first, at(210, event.Socket, 1, 4, 101), snap{start: 300, end: 301, rows: rows(row(300, 1, 3, 100))}},

@@ -105,7 +105,12 @@ func (n *names) event(ev event.Event) string {
 	f.WriteString(kinds[ev.Kind])
 	n.who(&f, ev)
 	f.number("fd", int64(ev.FD))
-	f.number("fd2", int64(ev.FD2))
+	if ev.Kind == event.ExecFDs {
+		// As far as the table reaches: that depends on what was inherited.
+		f.flag("WRONG-END", (ev.FD2+1)%64 != 0)
+	} else {
+		f.number("fd2", int64(ev.FD2))
+	}
 	f.number("inode", int64(number(n.inodes, ev.Inode)))
 	f.number("inode2", int64(number(n.inodes, ev.Inode2)))
 	f.number("errno", int64(ev.Errno))

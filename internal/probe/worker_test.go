@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -252,15 +253,29 @@ func spawn(fd int) error {
 // socket in its own and ends.
 func unshared([]int) error {
 	done := make(chan error)
+	var thread int
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		thread = unix.Gettid()
 		err := unix.Unshare(unix.CLONE_FILES)
 		if err == nil {
 			err = result(unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0))
 		}
 		done <- err
 	}()
-	return <-done
+	if err := <-done; err != nil {
+		return err
+	}
+	for {
+		err := unix.Tgkill(os.Getpid(), thread, 0)
+		if err == unix.ESRCH {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // worker is the other process, seen from the test.

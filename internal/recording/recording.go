@@ -39,6 +39,7 @@ const (
 	KindProcess
 	KindOrigin
 	KindTick
+	KindExchange
 )
 
 // Header says how to read the rest.

@@ -26,6 +26,12 @@ type group struct {
 	rivals   int  // other origins that could be meant
 }
 
+// lesser counts the members that were made when only a lesser tier of stacks was
+// there, see Better.
+func (j *Judge) lesser(g *group) int {
+	return count(g, func(m *member) bool { return j.better[g.key.process][m.Stack] != severalBetter })
+}
+
 // Findings returns what the last look found, the gravest first.
 func (j *Judge) Findings(t *lifecycle.Table, names Names) []Finding {
 	groups := j.accused()
@@ -226,8 +232,9 @@ func (j *Judge) origin(g *group, names Names) Origin {
 		}
 		return o
 	}
-	r := names.Origin(g.key.process, g.key.stack)
-	o := Origin{Quality: r.Quality, Reason: r.Reason, Inferred: g.inferred, Frames: r.Frames}
+	r := j.fullest(g, names)
+	inferred := g.inferred || j.lesser(g) > 0
+	o := Origin{Quality: r.Quality, Reason: r.Reason, Inferred: inferred, Frames: r.Frames}
 	if o.Frames == nil {
 		o.Frames = []stack.Frame{}
 	}
@@ -240,6 +247,30 @@ func (j *Judge) origin(g *group, names Names) Origin {
 	}
 	return o
 }
+
+// fullest is the most that any of the stacks of a group tells: they are of one
+// origin, but not all may be complete.
+func (j *Judge) fullest(g *group, names Names) stack.Origin {
+	best := names.Origin(g.key.process, g.key.stack)
+	tried := map[uint64]bool{g.key.stack: true}
+	for i := range g.members {
+		id := g.members[i].Stack
+		if best.Quality == stack.Complete || len(tried) > maxTried {
+			break
+		}
+		if id == 0 || tried[id] {
+			continue
+		}
+		tried[id] = true
+		if o := names.Origin(g.key.process, id); o.Quality == stack.Complete || best.Quality == stack.None {
+			best = o
+		}
+	}
+	return best
+}
+
+// maxTried bounds the stacks of one group that are resolved.
+const maxTried = 64
 
 func (j *Judge) socket(m *member, names Names) Socket {
 	s := Socket{

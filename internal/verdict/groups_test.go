@@ -156,3 +156,47 @@ func TestVanishedSuspects(t *testing.T) {
 		t.Errorf("got %q and %d suspects, want nothing", got, w.suspects)
 	}
 }
+
+// A lesser stack is that of the better one of the same call, until it turns out
+// to stand for several.
+func TestBetter(t *testing.T) {
+	runScenarios(t, map[string]scenario{
+		"one": {func(w *world) {
+			w.socket(7)
+			w.socket(7)
+			w.judge.Better(process(app), 7, 8)
+			w.socket(8)
+			w.watch(8 * second)
+		}, []string{"3 never-used, high, inferred at_8"}},
+		"several": {func(w *world) {
+			w.socket(7)
+			w.socket(7)
+			w.judge.Better(process(app), 7, 8)
+			w.socket(8)
+			w.judge.Better(process(app), 7, 9)
+			w.socket(9)
+			w.watch(8 * second)
+		}, []string{"2 never-used, high, at_7", "1 never-used, medium, at_8", "1 never-used, medium, at_9"}},
+	})
+}
+
+// What reads the same is one origin; what says nothing of the program's code is
+// told apart by what it is for.
+func TestOneOrigin(t *testing.T) {
+	runScenarios(t, map[string]scenario{
+		"compiled again": {func(w *world) {
+			for _, id := range []uint64{7, 107, 207} {
+				w.socket(id)
+			}
+			w.socket(8)
+			w.watch(8 * second)
+		}, []string{"3 never-used, high, at_7", "1 never-used, medium, at_8"}},
+		"no frame of the program": {func(w *world) {
+			for _, id := range []uint64{1000, 1001, 1002} {
+				w.fin(w.connect(w.socket(id), server), 1)
+			}
+			w.fin(w.connect(w.socket(1003), other), 1)
+			w.watch(8 * second)
+		}, []string{"3 peer-closed, high, no origin", "1 peer-closed, medium, no origin"}},
+	})
+}

@@ -24,7 +24,7 @@ func (j *Judge) growing(key groupKey) bool {
 		return false
 	}
 	// Half of what it opened is still there: they are not replaced, they add up.
-	if key.stack == 0 || uint64(n.live) < (j.opened[key.process][key.stack]+1)/2 {
+	if key.stack == 0 || uint64(n.live) < (j.openedAt(key.originKey)+1)/2 {
 		return false
 	}
 	// The old ones are not in use: a busy server takes on more work.

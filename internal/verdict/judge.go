@@ -30,6 +30,10 @@ type Judge struct {
 	// opened counts the creations of each origin since tracing began, by
 	// process and stack.
 	opened map[event.ProcessKey]map[uint64]uint64
+	// better has, for stacks of a lesser tier, those of a better one that were
+	// taken of the same calls: by process and stack.
+	better  map[event.ProcessKey]map[uint64]uint64
+	origins origins
 
 	// What the last look saw: the suspects in full, of the others only how
 	// many there are.
@@ -116,6 +120,8 @@ func NewJudge(minAge time.Duration) *Judge {
 		limits:   map[event.ProcessKey]*forecast{},
 		groups:   map[groupKey]*series{},
 		opened:   map[event.ProcessKey]map[uint64]uint64{},
+		better:   map[event.ProcessKey]map[uint64]uint64{},
+		origins:  newOrigins(),
 		members:  map[groupKey][]member{},
 		others:   map[groupKey]tally{},
 	}
@@ -136,18 +142,77 @@ func (j *Judge) Created(e *event.Event) {
 	stacks[e.Stack]++
 }
 
-// Forget lets go of what is only needed while the process lives.
-func (j *Judge) Forget(p event.ProcessKey) { delete(j.opened, p) }
+// severalBetter stands in better for a stack that the better tier tells several
+// of: an interpreter's, say, which is the same for every line of the program.
+const severalBetter = 0
+
+// Better notes that the stack of a socket was exchanged for another of the same
+// call, that tells more. Sockets that have only the first belong to the same
+// origin, unless the first turns out to stand for several.
+func (j *Judge) Better(p event.ProcessKey, lesser, better uint64) {
+	if lesser == 0 || better == 0 || lesser == better {
+		return
+	}
+	stacks := j.better[p]
+	if stacks == nil {
+		stacks = map[uint64]uint64{}
+		j.better[p] = stacks
+	}
+	if known, ok := stacks[lesser]; !ok {
+		stacks[lesser] = better
+	} else if known != better {
+		stacks[lesser] = severalBetter
+	}
+	if opened := j.opened[p]; opened[lesser] > 0 {
+		opened[lesser]--
+		opened[better]++
+	}
+}
+
+// openedAt is how many sockets were made at an origin since tracing began.
+func (j *Judge) openedAt(key originKey) uint64 {
+	n := j.opened[key.process][key.stack]
+	for lesser, better := range j.better[key.process] {
+		if better == key.stack {
+			n += j.opened[key.process][lesser]
+		}
+	}
+	for id, standIn := range j.origins.standIn[key.process] {
+		if standIn == key.stack && id != key.stack {
+			n += j.opened[key.process][id]
+		}
+	}
+	return n
+}
+
+// bestStack is the stack that a socket is grouped by.
+func (j *Judge) bestStack(p event.ProcessKey, id uint64) uint64 {
+	if better := j.better[p][id]; better != severalBetter {
+		return better
+	}
+	return id
+}
+
+// Forget lets go of what is only needed while the process lives, or while it is
+// to be judged by what it left.
+func (j *Judge) Forget(p event.ProcessKey) {
+	delete(j.opened, p)
+	if !slices.ContainsFunc(j.ended, func(m member) bool { return m.Creator == p }) {
+		delete(j.better, p)
+		j.origins.forget(p)
+	}
+}
 
 // Look judges every live socket after a snapshot that ended at now. What it
-// returns is the number of suspects, those too that are not reported yet.
-func (j *Judge) Look(now uint64, t *lifecycle.Table) (suspects int) {
+// returns is the number of suspects, those too that are not reported yet. names
+// is asked for the origins of those only that were suspects before.
+func (j *Judge) Look(now uint64, t *lifecycle.Table, names Names) (suspects int) {
 	j.looked = now
 	j.listening = listeningPorts(t)
 	clear(j.members)
 	clear(j.others)
 	for s, holders := range t.Sockets() {
-		j.look(subject{Socket: s, now: now, minAge: j.minAge, holders: holders})
+		j.look(subject{Socket: s, now: now, minAge: j.minAge, holders: holders}, names)
 	}
 	for n, s := range j.suspects {
 		if s.last != now {
@@ -158,10 +223,10 @@ func (j *Judge) Look(now uint64, t *lifecycle.Table) (suspects int) {
 	return len(j.suspects)
 }
 
-func (j *Judge) look(s subject) {
+func (j *Judge) look(s subject, names Names) {
 	c, ok := judge(s)
-	key := j.groupOf(s.Socket, s.holders, c.class)
 	if !ok {
+		key := j.groupOf(s.Socket, s.holders, c.class)
 		n := j.others[key]
 		n.live++
 		if j.silent(s.Socket) {
@@ -171,9 +236,14 @@ func (j *Judge) look(s subject) {
 		return
 	}
 	u := j.suspect(s, c)
+	if u.looks >= looksNeeded {
+		p := owner(s.Socket, s.holders)
+		j.origins.learn(p, j.bestStack(p, s.Stack), names)
+	}
 	m := newMember(s.Socket, s.holders, u.condition)
 	m.looks = u.looks
 	m.ripe = u.looks >= looksNeeded && s.now >= u.since+max(j.minAge, c.patience)
+	key := j.groupOf(s.Socket, s.holders, c.class)
 	j.members[key] = append(j.members[key], m)
 }
 
@@ -241,8 +311,9 @@ func listeningPorts(t *lifecycle.Table) map[port]bool {
 
 func (j *Judge) groupOf(s *lifecycle.Socket, holders []lifecycle.Holder, c Class) groupKey {
 	process := owner(s, holders)
-	key := groupKey{originKey: originKey{process: process, stack: s.Stack}, class: c}
-	if s.Stack == 0 {
+	id, bare := j.origins.of(process, j.bestStack(process, s.Stack))
+	key := groupKey{originKey: originKey{process: process, stack: id}, class: c}
+	if id == 0 || bare {
 		key.label = j.labelOf(s, process)
 	}
 	return key

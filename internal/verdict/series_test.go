@@ -185,7 +185,7 @@ func TestLimits(t *testing.T) {
 		{PID: 4, Comm: "child4", NoFile: unlimited, Used: 20, GrowthPerMin: sixty},
 		{PID: 8, Comm: "child8", NoFile: 2, Used: 1},
 	}
-	if got := j.Limits(origins{}); !slices.EqualFunc(got, want, sameLimit) {
+	if got := j.Limits(fakeNames{}); !slices.EqualFunc(got, want, sameLimit) {
 		t.Errorf("got  %s\nwant %s", limitsText(got), limitsText(want))
 	}
 	have := map[event.ProcessKey]Descriptors{}
@@ -193,7 +193,7 @@ func TestLimits(t *testing.T) {
 		have[process(i+1)] = Descriptors{Used: uint64(i), NoFile: 1024}
 	}
 	j.Descriptors(uint64(20*second), have)
-	if got := j.Limits(origins{}); len(got) != maxLimits {
+	if got := j.Limits(fakeNames{}); len(got) != maxLimits {
 		t.Errorf("%d processes listed, want %d", len(got), maxLimits)
 	}
 }

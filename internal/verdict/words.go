@@ -121,8 +121,8 @@ func (j *Judge) rose(l *lines, g *group) {
 	s, n := j.groups[g.key], len(g.members)
 	l.add("rose from %s to %s in %s: in each quarter of that time the least number open was above that of the quarter before",
 		words.Thousands(s.counts[0]), words.Thousands(s.counts[len(s.counts)-1]), words.Duration(s.span()))
-	l.add("%s opened here since tracing began, %s still open", words.Thousands(j.opened[g.key.process][g.key.stack]),
-		words.Thousands(count(g, func(m *member) bool { return m.Stack == g.key.stack })))
+	l.add("%s opened here since tracing began, %s still open", words.Thousands(j.openedAt(g.key.originKey)),
+		words.Thousands(count(g, func(m *member) bool { return m.Stack != 0 })))
 	moves := func(m *member) bool { return m.Facts.Known&event.KnownActivity != 0 }
 	if k := count(g, func(m *member) bool { return moves(m) && j.silent(&m.Socket) }); k > 0 {
 		l.add("%s moved no data for %s or more", share(k, n, "has", "have"), words.Duration(time.Duration(j.minAge)))
@@ -145,7 +145,7 @@ func (j *Judge) circumstances(l *lines, g *group) {
 		}
 		l.add("nothing waits on %s: no blocked thread, no poll or epoll", on)
 	}
-	before(l, g)
+	j.before(l, g)
 	if received := count(g, func(m *member) bool { return m.Arrival == lifecycle.Received }); received > 0 {
 		l.add("%s without a system call that was seen", share(received, n, "came", "came"))
 	}
@@ -158,8 +158,12 @@ func (j *Judge) circumstances(l *lines, g *group) {
 }
 
 // before says what is known of the sockets without a stack.
-func before(l *lines, g *group) {
+func (j *Judge) before(l *lines, g *group) {
 	n := len(g.members)
+	if lesser := j.lesser(g); lesser > 0 {
+		l.add("%s %s made before complete stacks were there; the origin is that of later ones with the same partial stack",
+			some(lesser, n), either(lesser, "was", "were"))
+	}
 	before := count(g, func(m *member) bool { return m.Arrival == lifecycle.Preexisting })
 	if g.inferred {
 		bare := count(g, func(m *member) bool { return m.Stack == 0 })

@@ -1,0 +1,67 @@
+package deepstack
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+
+	"sockleak/internal/tracepoint"
+)
+
+// attach starts with what tells of processes and ends with what takes stacks. Of
+// the programs at one tracepoint the kernel runs the one first that was
+// attached first.
+func (t *Tier) attach() error {
+	own := &t.unwinder.own
+	for _, p := range []*ebpf.Program{own.OnFree, own.OnFork, own.OnExec} {
+		l, err := attachTracing(p)
+		if err != nil {
+			return err
+		}
+		t.links = append(t.links, l)
+	}
+	ids, err := tracepoint.Open()
+	if err != nil {
+		return fmt.Errorf("open tracefs: %w", err)
+	}
+	defer ids.Close()
+	for name, p := range map[string]*ebpf.Program{"sys_exit_mmap": own.ExitMmap, "sys_enter_mmap": own.EnterMmap} {
+		if err := t.attachTo(ids, name, p); err != nil {
+			return err
+		}
+	}
+	for name, p := range map[string]*ebpf.Program{
+		"sys_exit_socket": own.Socket, "sys_exit_socketpair": own.Socketpair,
+		"sys_exit_accept": own.Accept, "sys_exit_accept4": own.Accept,
+	} {
+		for _, p := range []*ebpf.Program{p, own.Again1, own.Again2, own.Again3, own.After} {
+			if err := t.attachTo(ids, name, p); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (t *Tier) attachTo(ids *tracepoint.IDs, name string, p *ebpf.Program) error {
+	id, err := ids.ID("syscalls", name)
+	if err != nil {
+		return fmt.Errorf("find tracepoint %s: %w", name, err)
+	}
+	l, err := tracepoint.Attach(id, p)
+	if err != nil {
+		return fmt.Errorf("attach to %s: %w", name, err)
+	}
+	t.links = append(t.links, l)
+	return nil
+}
+
+func attachTracing(p *ebpf.Program) (io.Closer, error) {
+	l, err := link.AttachTracing(link.TracingOptions{Program: p})
+	if err != nil {
+		return nil, fmt.Errorf("attach %s: %w", p, err)
+	}
+	return l, nil
+}

@@ -1,0 +1,251 @@
+package hunt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"sockleak/internal/deepstack"
+	"sockleak/internal/event"
+	"sockleak/internal/lifecycle"
+	"sockleak/internal/probe"
+	"sockleak/internal/stack"
+)
+
+// Stacks says which tiers of stacks are used.
+type Stacks string
+
+// The choices. StacksAuto is complete stacks for processes that are named, where
+// they can be had, and those by frame pointers until they are there, and besides.
+// For the whole system the profiler would have to know every program that starts.
+const (
+	StacksAuto Stacks = "auto"
+	StacksDeep Stacks = "deep" // an error if complete stacks can't be had
+	StacksFP   Stacks = "fp"   // by frame pointers alone
+	StacksOff  Stacks = "off"
+)
+
+// deep reports whether complete stacks are wanted.
+func (s Stacks) deep(named bool) bool { return s == StacksAuto && named || s == StacksDeep }
+
+// deep is the tier of complete stacks. It takes seconds to come up, in which
+// events are followed already.
+type deep struct {
+	must     bool
+	scope    deepstack.Options
+	starting chan started // nil: not wanted, or here already
+	cancel   context.CancelFunc
+	tier     *deepstack.Tier
+	joiner   *deepstack.Joiner
+	waiting  []waiting
+	without  map[string]int // sockets without a complete stack, by reason
+	failed   error
+}
+
+type started struct {
+	tier *deepstack.Tier
+	err  error
+}
+
+// start begins to bring the tier up.
+func (d *deep) start(ctx context.Context) {
+	ctx, d.cancel = context.WithCancel(ctx)
+	done := make(chan started, 1)
+	d.starting = done
+	go func() {
+		t, err := deepstack.Start(ctx, d.scope)
+		done <- started{t, err}
+	}()
+}
+
+// arrived takes over the tier if it has come up.
+func (d *deep) arrived(s started) error {
+	d.starting = nil
+	if s.err != nil {
+		d.failed = s.err
+		if d.must {
+			return s.err
+		}
+		return nil
+	}
+	d.tier, d.joiner, d.without = s.tier, deepstack.NewJoiner(s.tier), map[string]int{}
+	return nil
+}
+
+// maxLearn bounds the processes that are looked at before their next socket when
+// the whole system is traced.
+const maxLearn = 256
+
+// learn has the profiler look at processes that are likely to make more sockets.
+func (d *deep) learn(t *lifecycle.Table) error {
+	var pids []uint32
+	for p := range t.Processes() {
+		if len(pids) < maxLearn {
+			pids = append(pids, p.Key.PID)
+		}
+	}
+	return d.tier.Learn(pids...)
+}
+
+// poll looks whether the tier has come up, or given up.
+func (d *deep) poll(t *lifecycle.Table) error {
+	select {
+	case s := <-d.starting:
+		if err := d.arrived(s); err != nil || d.tier == nil {
+			return err
+		}
+		return d.learn(t)
+	default:
+	}
+	if d.joiner == nil {
+		return nil
+	}
+	if err := d.tier.Err(); err != nil {
+		d.fail(err)
+	}
+	return nil
+}
+
+// wait waits until the tier has come up.
+func (d *deep) wait(ctx context.Context) error {
+	if d.starting == nil {
+		return nil
+	}
+	select {
+	case s := <-d.starting:
+		return d.arrived(s)
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// fail goes on without more complete stacks; those that came still resolve.
+func (d *deep) fail(err error) {
+	d.failed, d.joiner = err, nil
+}
+
+// waiting is a socket whose complete stack was asked for.
+type waiting struct {
+	exchanged
+	process event.ProcessKey
+}
+
+const (
+	// patience is how long a stack may take from the kernel by way of the
+	// profiler, ns.
+	patience = 2e9
+	// maxWaiting bounds the sockets that wait for their stacks.
+	maxWaiting = 1 << 18
+)
+
+// created notes a creation, if its complete stack was taken.
+func (d *deep) created(ev *event.Event) {
+	if d.joiner == nil {
+		return
+	}
+	id, reason, err := d.joiner.Join(ev)
+	if err != nil {
+		d.fail(err)
+	}
+	if id == 0 && reason != "" && reason != deepstack.ReasonEarly {
+		d.without[reason]++
+	}
+	if id != 0 && len(d.waiting) < maxWaiting {
+		d.waiting = append(d.waiting, waiting{
+			exchanged{Inode: ev.Inode, Birth: ev.Time, Stack: id}, event.ProcessKey{PID: ev.PID, Start: ev.Start},
+		})
+	}
+}
+
+// take calls f with the sockets whose complete stacks have come. Those that say
+// less than the stack by frame pointers are left: the profiler didn't know the
+// process's code yet, for instance.
+func (d *deep) take(exe func(event.ProcessKey) string, f func(exchanged)) {
+	now := probe.Now()
+	d.waiting = slices.DeleteFunc(d.waiting, func(w waiting) bool {
+		if !d.tier.Has(w.Stack) {
+			return now > w.Birth+patience
+		}
+		o := d.tier.Resolve(w.Stack)
+		if o.Quality == stack.Complete || o.Quality == stack.Partial && stack.Culprit(o.Frames, exe(w.process)) >= 0 {
+			f(w.exchanged)
+		}
+		return true
+	})
+}
+
+// note says what the reader must know of the tier.
+func (d *deep) note(began uint64) []string {
+	var notes []string
+	if d.tier != nil {
+		late := time.Duration(d.tier.Since() - min(d.tier.Since(), began)).Round(100 * time.Millisecond)
+		if late > 0 {
+			notes = append(notes, fmt.Sprintf("complete stacks were there from %s on; sockets made before have those by frame pointers", late))
+		}
+	}
+	for _, reason := range slices.Sorted(maps.Keys(d.without)) {
+		notes = append(notes, fmt.Sprintf("%d sockets have a stack by frame pointers alone: %s", d.without[reason], reason))
+	}
+	if d.failed != nil {
+		notes = append(notes, fmt.Sprintf("complete stacks could not be had: %v", d.failed))
+	}
+	if d.starting != nil {
+		notes = append(notes, "the trace was over before complete stacks were there; trace longer to have them")
+	}
+	return notes
+}
+
+// close ends the tier. One that is still on its way is closed when it comes;
+// nobody should wait for it.
+func (d *deep) close() error {
+	if d.cancel == nil {
+		return nil
+	}
+	d.cancel()
+	if d.starting != nil {
+		go func() {
+			if s := <-d.starting; s.tier != nil {
+				_ = s.tier.Close() // nobody is there to be told
+			}
+		}()
+	}
+	if d.tier != nil {
+		return d.tier.Close()
+	}
+	return nil
+}
+
+// tiers resolves stacks of both tiers: their numbers are hashes of 64 bits.
+type tiers struct {
+	stack.Resolver // by frame pointers
+	deep           *deep
+}
+
+// Resolve implements stack.Resolver.
+func (t tiers) Resolve(p event.ProcessKey, id uint64) stack.Origin {
+	if t.deep.tier != nil && t.deep.tier.Has(id) {
+		return t.deep.tier.Resolve(id)
+	}
+	return t.Resolver.Resolve(p, id)
+}
+
+var errStacks = errors.New("stacks are auto, deep, fp or off")
+
+// Set implements pflag.Value.
+func (s *Stacks) Set(v string) error {
+	switch Stacks(v) {
+	case StacksAuto, StacksDeep, StacksFP, StacksOff:
+		*s = Stacks(v)
+		return nil
+	}
+	return errStacks
+}
+
+// String implements pflag.Value.
+func (s *Stacks) String() string { return string(*s) }
+
+// Type implements pflag.Value.
+func (s *Stacks) Type() string { return "mode" }

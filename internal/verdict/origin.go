@@ -1,0 +1,99 @@
+package verdict
+
+import (
+	"fmt"
+	"strings"
+
+	"sockleak/internal/event"
+	"sockleak/internal/stack"
+)
+
+// Code that is compiled while it runs moves: one line of the program has a new
+// address, and so a new stack, each time it is optimized. Stacks that read the
+// same are one origin, and so are those of a process that say nothing of its own
+// code: those are told apart by what their sockets are for.
+
+// origins has, by process and stack, the stack that stands for all that are the
+// same origin.
+type origins struct {
+	standIn map[event.ProcessKey]map[uint64]uint64
+	// first has, by what a stack reads like, the first that did. What says
+	// nothing of the program's own code reads like nothing.
+	first map[reading]uint64
+}
+
+type reading struct {
+	process event.ProcessKey
+	text    string
+}
+
+func newOrigins() origins {
+	return origins{standIn: map[event.ProcessKey]map[uint64]uint64{}, first: map[reading]uint64{}}
+}
+
+// learn resolves a stack that was not seen before.
+func (o *origins) learn(p event.ProcessKey, id uint64, names Names) {
+	if id == 0 {
+		return
+	}
+	stacks := o.standIn[p]
+	if _, known := stacks[id]; known {
+		return
+	}
+	if stacks == nil {
+		stacks = map[uint64]uint64{}
+		o.standIn[p] = stacks
+	}
+	r := reading{p, readingOf(p, id, names)}
+	if _, known := o.first[r]; !known {
+		o.first[r] = id
+	}
+	stacks[id] = o.first[r]
+}
+
+// of returns the stack that stands for id, and whether it says nothing of the
+// program's own code.
+func (o *origins) of(p event.ProcessKey, id uint64) (standIn uint64, bare bool) {
+	standIn, known := o.standIn[p][id]
+	if !known {
+		return id, false
+	}
+	first, any := o.first[reading{process: p}]
+	return standIn, any && first == standIn
+}
+
+func (o *origins) forget(p event.ProcessKey) {
+	if o.standIn[p] == nil {
+		return
+	}
+	delete(o.standIn, p)
+	for r := range o.first {
+		if r.process == p {
+			delete(o.first, r)
+		}
+	}
+}
+
+// readingOf is what a stack reads like; empty if no frame is the program's own.
+func readingOf(p event.ProcessKey, id uint64, names Names) string {
+	exe := ""
+	if e := names.Process(p).Exe; e != nil {
+		exe = *e
+	}
+	frames := names.Origin(p, id).Frames
+	if stack.Culprit(frames, exe) < 0 {
+		return ""
+	}
+	var b strings.Builder
+	for _, f := range frames {
+		switch {
+		case strings.HasPrefix(f.Function, "Builtins_"):
+			// V8's trampolines come and go with the tier of its compiler.
+		case f.Function != "":
+			fmt.Fprintf(&b, "%s %s:%d\n", f.Function, f.File, f.Line)
+		case f.Module != "":
+			fmt.Fprintf(&b, "%s+%#x\n", f.Module, f.Address)
+		}
+	}
+	return b.String()
+}

@@ -15,7 +15,6 @@ type world struct {
 	*kernel
 	table *Table
 	queue []event.Event
-	lost  int
 	// lossy: events are lost at times. Inode numbers are not reused then,
 	// because a socket whose birth and predecessor's end are both lost is
 	// taken for that one; in the kernel that takes four billion files.

@@ -38,7 +38,7 @@ func runMain(args []string) (status int, err error) {
 		return 2, err
 	}
 	if m.kernel == "" || m.init == "" || flags.NArg() == 0 {
-		return 2, errors.New(usage)
+		return 2, fmt.Errorf("wrong arguments\n%s", usage)
 	}
 	archive, err := m.pack(flags.Args())
 	if err != nil {

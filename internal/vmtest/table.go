@@ -33,13 +33,13 @@ type column struct {
 // failed, or did not run on one kernel but on another.
 func tableMain(args []string, w io.Writer) (status int, err error) {
 	if len(args) == 0 {
-		return 2, errors.New(usage)
+		return 2, fmt.Errorf("wrong arguments\n%s", usage)
 	}
 	var columns []column
 	for _, arg := range args {
 		kernel, file, ok := strings.Cut(arg, "=")
 		if !ok {
-			return 2, errors.New(usage)
+			return 2, fmt.Errorf("wrong arguments\n%s", usage)
 		}
 		c, err := readColumn(kernel, file)
 		if err != nil {

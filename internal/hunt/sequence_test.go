@@ -51,7 +51,7 @@ func TestSequences(t *testing.T) {
 			accept 3 -> ok 5
 			close 5 -> ok 0
 			close 4 -> ok 0`, []event.Event{
-			{Kind: event.Socket, FD: 4, FD2: -1, Inode: 101, Sock: tcp(event.StateClose, none, none)},
+			{Kind: event.Socket, FD: 4, Inode: 101, Sock: tcp(event.StateClose, none, none)},
 			state(101, event.StateClose, event.StateSynSent, none, server, 0),
 			state(101, event.StateSynSent, event.StateEstablished, client, server, 0),
 			{Kind: event.Connect, FD: 4, Inode: 101, Sock: tcp(event.StateEstablished, client, server)},
@@ -72,7 +72,7 @@ func TestSequences(t *testing.T) {
 			socket tcp -> ok 3
 			connect 3 refused -> err 111
 			close 3 -> ok 0`, []event.Event{
-			{Kind: event.Socket, FD: 3, FD2: -1, Inode: 101, Sock: tcp(event.StateClose, none, none)},
+			{Kind: event.Socket, FD: 3, Inode: 101, Sock: tcp(event.StateClose, none, none)},
 			state(101, event.StateClose, event.StateSynSent, none, nobody, 0),
 			state(101, event.StateSynSent, event.StateClose, none, nobody, int32(unix.ECONNREFUSED)),
 			{Kind: event.Connect, FD: 3, Inode: 101, Sock: tcp(event.StateClose, none, nobody), Errno: int32(unix.ECONNREFUSED)},

@@ -27,7 +27,7 @@ func BenchmarkTarget(b *testing.B) {
 	}
 	p := workload.Start(b, workload.Build(b, "bench"))
 	p.Ready()
-	const connections = 4000
+	const connections, turns = 4000, 9
 	measure := func(attach func() io.Closer) float64 {
 		c := attach()
 		ns := p.DoInt(fmt.Sprintf("round %d", connections))
@@ -40,7 +40,7 @@ func BenchmarkTarget(b *testing.B) {
 	for name, stacks := range map[string]bool{"stacks": true, "no-stacks": false} {
 		b.Run(name, func(b *testing.B) {
 			var alone, toNothing, toEmpty []float64
-			for b.Loop() {
+			for range turns {
 				none := measure(nothing)
 				empty := measure(func() io.Closer { return emptyPrograms(b) })
 				traced := measure(func() io.Closer { return traced(b, uint32(p.PID), stacks) })

@@ -80,6 +80,9 @@ has ended. Sockets that were only closed by its end count as leaked when
 they were of no use any more. The report goes to standard error, because
 standard output is the command's; --report sends it to a file.
 
+It waits some seconds for complete stacks before it starts the command;
+--stacks fp starts at once, with stacks by frame pointers.
+
 It exits with the command's own status, 128 plus the signal that ended it, or
 100 when it leaked. 127: no such command; 126: it can't be executed.`,
 		Example: "  sudo sockleak run -- ./integration-test\n  sudo sockleak run --report leaks.json -o json -- make test",

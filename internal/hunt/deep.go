@@ -13,6 +13,7 @@ import (
 	"sockleak/internal/lifecycle"
 	"sockleak/internal/probe"
 	"sockleak/internal/stack"
+	"sockleak/internal/words"
 )
 
 // Stacks says which tiers of stacks are used.
@@ -181,9 +182,9 @@ func (d *deep) take(exe func(event.ProcessKey) string, f func(exchanged)) {
 func (d *deep) note(began uint64) []string {
 	var notes []string
 	if d.tier != nil {
-		late := time.Duration(d.tier.Since() - min(d.tier.Since(), began)).Round(100 * time.Millisecond)
-		if late > 0 {
-			notes = append(notes, fmt.Sprintf("complete stacks were there from %s on; sockets made before have those by frame pointers", late))
+		late := time.Duration(d.tier.Since() - min(d.tier.Since(), began))
+		if late > 100*time.Millisecond {
+			notes = append(notes, fmt.Sprintf("complete stacks were there from %s on; sockets made before have those by frame pointers", words.Duration(late)))
 		}
 	}
 	for _, reason := range slices.Sorted(maps.Keys(d.without)) {

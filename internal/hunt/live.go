@@ -52,6 +52,7 @@ type live struct {
 	notes   []string            // known before it began
 	loss    event.Loss
 	started time.Time
+	began   uint64 // when what is traced could begin, ns of CLOCK_MONOTONIC
 }
 
 // Trace traces until cfg.For has passed, ctx ends, or every process in scope has
@@ -120,6 +121,7 @@ func (l *live) run(ctx context.Context) (*verdict.Report, error) {
 			return nil, err
 		}
 	}
+	l.began = probe.Now()
 	if l.cfg.Ready != nil {
 		if err := l.cfg.Ready(); err != nil {
 			return nil, err
@@ -370,7 +372,7 @@ func (l *live) timeWait() *uint64 {
 }
 
 func (l *live) endNotes() []string {
-	notes := l.deep.note(l.engine.clock)
+	notes := l.deep.note(l.began)
 	if l.engine.ended() && l.opts.Command == "" {
 		notes = append(notes, fmt.Sprintf("all processes in scope had ended after %s", time.Since(l.started).Round(100*time.Millisecond)))
 	}

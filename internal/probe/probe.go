@@ -223,7 +223,7 @@ func (p *Probe) attachCalls() error {
 	defer ids.Close()
 	for _, h := range hooks() {
 		id, err := ids.ID("syscalls", h.name)
-		if errors.Is(err, os.ErrNotExist) && h.optional {
+		if h.optional && errors.Is(err, tracepoint.ErrNotFound) && !errors.Is(err, tracepoint.ErrNoSyscalls) {
 			p.missing = append(p.missing, h.name)
 			continue
 		}

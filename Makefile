@@ -5,14 +5,16 @@ BUILD   := build
 
 DEMO_CXXFLAGS := -std=c++20 -O2 -g -fno-omit-frame-pointer -Wall -Wextra -Werror -pthread
 FUZZTIME ?= 10s
+KERNELS ?= amd64/5.10 amd64/6.1 amd64/6.12 amd64/6.18 amd64/7.2 arm64/5.10 arm64/6.1 arm64/6.12
 # What bpf2go writes.
 GENERATED := '*_bpfel.go' '*_bpfel.o'
 
-.PHONY: help build demo test lint generate check-generated bench fuzz clean
+.PHONY: help build demo test test-kernels lint generate check-generated bench fuzz clean
 help:
 	@echo 'make demo             see sockleak find three leaks (under a minute)'
 	@echo 'make test             all tests that can pass here; says what it skipped'
 	@echo 'make build            $(BUILD)/sockleak'
+	@echo 'make test-kernels     the tests that trace, inside other kernels (KERNELS="$(KERNELS)")'
 	@echo 'make lint             gofmt, go vet, staticcheck'
 	@echo 'make generate         compile the BPF programs anew'
 	@echo 'make check-generated  fail if that changes what is committed'
@@ -34,6 +36,10 @@ demo: build $(BUILD)/crawler
 
 test: lint
 	@scripts/test.sh
+
+# In software emulation, one virtual machine at a time: some minutes.
+test-kernels:
+	@scripts/test-kernels.sh $(BUILD)/kernels $(KERNELS)
 
 lint:
 	@unformatted=$$(gofmt -l bpf cmd internal scripts); \

@@ -156,6 +156,7 @@ enum counter {
 	COUNT_RING_FULL,
 	COUNT_MAP_FULL,
 	COUNT_STACK_MISSING,
+	COUNT_UNFOLLOWED, /* TCP sockets whose states find no place in tcp_socks */
 	COUNTERS,
 };
 

@@ -27,8 +27,8 @@ static __always_inline void born(void *ctx, enum record_kind kind, __s32 fd, __s
 	name_event(e);
 	sk = sock_of(file);
 	describe(&e->sock, sk, false);
-	if (is_tcp(&e->sock))
-		follow_tcp(sk, inode);
+	if (is_tcp(&e->sock) && !follow_tcp(sk, inode))
+		count(COUNT_UNFOLLOWED);
 	e->fd = fd;
 	e->inode = inode;
 	if (fd2 >= 0) {

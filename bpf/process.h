@@ -16,7 +16,8 @@ static __always_inline int on_fork(struct task_struct *child)
 	struct event *e;
 	__u8 yes = 1;
 
-	if ((thread && table == current_table()) || !current_in_scope())
+	/* Whatever the parent's name: the child may come to have another. */
+	if ((thread && table == current_table()) || !is_target(bpf_get_current_pid_tgid() >> 32))
 		return 0;
 	if (!thread && (cfg_scope & SCOPE_PIDS)) {
 		if (!(cfg_scope & SCOPE_CHILDREN))
@@ -141,6 +142,9 @@ static __always_inline int on_exit(struct task_struct *task)
 	__u64 id = bpf_get_current_pid_tgid();
 	__u32 tgid = id >> 32, tid = id;
 	struct files_struct *files = BPF_CORE_READ(task, files);
+	/* In this order: a thread leaves live before it leaves the table, so one
+	 * that still counts in live here is none of those that used the table. */
+	bool alone = BPF_CORE_READ(files, count.counter) == 1;
 	bool last = BPF_CORE_READ(task, signal, live.counter) == 0;
 	struct event *e;
 	bool scoped;
@@ -151,7 +155,7 @@ static __always_inline int on_exit(struct task_struct *task)
 		bpf_map_delete_elem(&targets, &tgid);
 	if (!scoped)
 		return 0;
-	if (!last && (BPF_CORE_READ(files, count.counter) != 1))
+	if (!last && !alone)
 		return 0;
 	e = reserve(sizeof(*e));
 	if (!e)

@@ -62,15 +62,14 @@ static __always_inline void describe(struct sock_desc *d, struct sock *sk, bool 
 #undef FIELD
 }
 
-/* Lets the socket's later TCP states find it. */
-static __always_inline void follow_tcp(struct sock *sk, __u64 inode)
+/* Lets the socket's later TCP states find it; false if there is no room. */
+static __always_inline bool follow_tcp(struct sock *sk, __u64 inode)
 {
 	__u64 key = (__u64)sk, *known = bpf_map_lookup_elem(&tcp_socks, &key);
 
 	if (known && *known == inode)
-		return;
-	if (bpf_map_update_elem(&tcp_socks, &key, &inode, BPF_ANY))
-		count(COUNT_MAP_FULL);
+		return true;
+	return bpf_map_update_elem(&tcp_socks, &key, &inode, BPF_ANY) == 0;
 }
 
 #endif

@@ -14,11 +14,15 @@ static __always_inline struct task_struct *current_task(void)
 	return (struct task_struct *)bpf_get_current_task();
 }
 
+/* Whether a process is one of those that were named, or of their children. */
+static __always_inline bool is_target(__u32 tgid)
+{
+	return tgid != cfg_self && (!(cfg_scope & SCOPE_PIDS) || bpf_map_lookup_elem(&targets, &tgid));
+}
+
 static __always_inline bool in_scope(struct task_struct *task, __u32 tgid)
 {
-	if (tgid == cfg_self)
-		return false;
-	if ((cfg_scope & SCOPE_PIDS) && !bpf_map_lookup_elem(&targets, &tgid))
+	if (!is_target(tgid))
 		return false;
 	if (cfg_scope & (SCOPE_COMM | SCOPE_EXCLUDE)) {
 		char comm[16];

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what a task needs, and only what is missing, from Debian's packages.
 #
-#   scripts/setup.sh demo | test | generate
+#   scripts/setup.sh demo | test | generate | kernels
 #
 # Exit status: 0 all is there, 1 something the task can't do without is not.
 set -euo pipefail
@@ -10,8 +10,9 @@ case "${1:-}" in
 demo) needed="g++"; optional="" ;;
 test) needed="gcc"; optional="python3 node" ;; # cgo for -race, the test programs
 generate) needed="clang-19 llvm-strip-19 bpf_helpers.h"; optional="" ;;
+kernels) needed="qemu-system-x86_64 qemu-system-aarch64 debian-archive-keyring"; optional="" ;;
 *)
-    echo "usage: $0 demo|test|generate" >&2
+    echo "usage: $0 demo|test|generate|kernels" >&2
     exit 2
     ;;
 esac
@@ -21,6 +22,7 @@ have() {
     # A compiler without the C library's headers is of no use.
     gcc | g++) command -v "$1" >/dev/null && [ -e /usr/include/stdlib.h ] ;;
     bpf_helpers.h) [ -e /usr/include/bpf/bpf_helpers.h ] ;;
+    debian-archive-keyring) [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] ;;
     *) command -v "$1" >/dev/null ;;
     esac
 }
@@ -33,6 +35,8 @@ packages_of() {
     bpf_helpers.h) echo libbpf-dev ;;
     llvm-strip-19) echo llvm-19 ;;
     node) echo nodejs ;;
+    qemu-system-x86_64) echo qemu-system-x86 ;;
+    qemu-system-aarch64) echo qemu-system-arm ;;
     *) echo "$1" ;;
     esac
 }
@@ -42,6 +46,8 @@ why_of() {
     gcc) echo "compiles the test programs, and Go's race detector needs it" ;;
     g++) echo "compiles the demo program" ;;
     clang-19 | llvm-strip-19 | bpf_helpers.h) echo "compiles the BPF programs" ;;
+    qemu-system-*) echo "boots other kernels" ;;
+    debian-archive-keyring) echo "proves that the kernels are Debian's" ;;
     python3 | node) echo "runs a healthy test program; its test is skipped without" ;;
     esac
 }

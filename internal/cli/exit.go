@@ -57,6 +57,9 @@ type status int
 
 func (s status) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
 
+// errOutputClosed: who reads the report or the progress has gone away.
+var errOutputClosed = errors.New("nobody reads the output")
+
 // finish writes what a person has to know about err, which command returned, and
 // returns the exit status.
 func finish(stderr io.Writer, command string, err error) int {
@@ -67,7 +70,7 @@ func finish(stderr io.Writer, command string, err error) int {
 		return exitClean
 	case errors.As(err, &s):
 		return int(s)
-	case errors.Is(err, unix.EPIPE):
+	case errors.Is(err, errOutputClosed):
 		// Who read the output has seen enough.
 		return exitCannot
 	case !errors.As(err, &f):

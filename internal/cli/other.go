@@ -169,7 +169,7 @@ were only created, or their connection is gone.`,
 				err = snap.Text(p.out, report.TextOptions{Width: width, Color: color(p.out)}, out.top)
 			}
 			if err := errors.Join(err, p.close()); err != nil {
-				return fmt.Errorf("write the snapshot: %w", err)
+				return fmt.Errorf("write the snapshot: %w", outputError(err))
 			}
 			return nil
 		},

@@ -1,12 +1,14 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"sockleak/internal/hunt"
 	"sockleak/internal/report"
@@ -59,7 +61,8 @@ func (o outputFlags) printer(fallback, progress io.Writer) (*printer, error) {
 	if o.file == "" {
 		return p, nil
 	}
-	f, err := os.Create(o.file)
+	// It holds other users' addresses and paths.
+	f, err := os.OpenFile(o.file, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return nil, cannot(fmt.Errorf("create the report: %w", err), "give --report a path that can be written")
 	}
@@ -81,11 +84,21 @@ func (p *printer) Interim(r *verdict.Report) error {
 	if p.flags.format != "ndjson" {
 		return nil
 	}
-	return report.NDJSON(p.out, r)
+	return outputError(report.NDJSON(p.out, r))
 }
 
 // final writes the last report.
-func (p *printer) final(r *verdict.Report) error {
+func (p *printer) final(r *verdict.Report) error { return outputError(p.write(r)) }
+
+// outputError marks that nobody reads the output any more.
+func outputError(err error) error {
+	if errors.Is(err, unix.EPIPE) {
+		return errOutputClosed
+	}
+	return err
+}
+
+func (p *printer) write(r *verdict.Report) error {
 	if p.shown {
 		fmt.Fprint(p.progress, "\r\x1b[K")
 	}

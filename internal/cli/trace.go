@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -77,7 +78,8 @@ func newRun(s Streams) *cobra.Command {
 		Short: "run a command and report the sockets it leaked",
 		Long: `run starts a command, traces it from its first instruction, and reports when it
 has ended. Sockets that were only closed by its end count as leaked when
-they were of no use any more. The report goes to standard error, because
+they were of no use any more. What a language's runtime closes by itself as the
+program ends, as Python does, counts as closed. The report goes to standard error, because
 standard output is the command's; --report sends it to a file.
 
 It waits some seconds for complete stacks before it starts the command;
@@ -163,9 +165,16 @@ func runCommand(ctx context.Context, f *traceFlags, cfg hunt.Config, argv []stri
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	defer signal.Stop(signals)
+	var begun atomic.Bool
+	var before atomic.Int32 // the signal that came before the command began
 	go func() {
 		for sig := range signals {
-			if sig == syscall.SIGTERM || sig == syscall.SIGHUP {
+			switch {
+			case sig == syscall.SIGPIPE:
+			case !begun.Load():
+				before.Store(int32(sig.(syscall.Signal)))
+				cancel()
+			case sig != syscall.SIGINT:
 				// It may have ended already.
 				_ = c.cmd.Process.Signal(sig)
 			}
@@ -174,6 +183,7 @@ func runCommand(ctx context.Context, f *traceFlags, cfg hunt.Config, argv []stri
 	cfg.Probe.Scope.PIDs = []uint32{uint32(c.cmd.Process.Pid)}
 	cfg.Command = strings.Join(argv, " ")
 	cfg.Ready = func() error {
+		begun.Store(true)
 		if err := c.begin(); err != nil {
 			return fmt.Errorf("start %s: %w", argv[0], err)
 		}
@@ -186,6 +196,9 @@ func runCommand(ctx context.Context, f *traceFlags, cfg hunt.Config, argv []stri
 	r, err := record(ctx, f, cfg, p)
 	if err != nil {
 		c.abandon()
+		if sig := before.Load(); sig != 0 {
+			return errors.Join(status(128+sig), p.close())
+		}
 		return errors.Join(err, p.close())
 	}
 	code := <-ended
@@ -201,13 +214,16 @@ func runCommand(ctx context.Context, f *traceFlags, cfg hunt.Config, argv []stri
 	return nil
 }
 
-// interruptible ends the context at SIGINT or SIGTERM, so that the report is
+// interruptible ends the context at SIGINT, SIGTERM or SIGHUP, so that the report is
 // still printed; a second one kills as usual. SIGPIPE becomes a write error, so
 // that a recording is ended well.
 func interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) { // nohup(1)
+		signal.Notify(signals, syscall.SIGHUP)
+	}
 	pipes := make(chan os.Signal, 1)
 	signal.Notify(pipes, syscall.SIGPIPE)
 	go func() {

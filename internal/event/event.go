@@ -209,7 +209,7 @@ type Loss struct {
 	MapFull      uint64 `json:"map_full"`      // entries that found no place in a kernel map
 	StackMissing uint64 `json:"stack_missing"` // stacks the kernel could not walk or store
 	ProbeSkipped uint64 `json:"probe_skipped"` // runs the kernel skipped because another program was running
-	StateSkipped uint64 `json:"state_skipped"` // the same of TCP states: no descriptor is concerned, and the next snapshot shows the state
+	StateSkipped uint64 `json:"state_skipped"` // TCP states that were missed, skipped or beyond --max-sockets: no descriptor is concerned, and the next snapshot shows the state
 	DecodeError  uint64 `json:"decode_error"`  // records that could not be understood
 	TableFull    uint64 `json:"table_full"`    // sockets beyond the agent's own ceiling
 }

@@ -42,8 +42,12 @@ type deep struct {
 	tier     *deepstack.Tier
 	joiner   *deepstack.Joiner
 	waiting  []waiting
-	without  map[string]int // sockets without a complete stack, by reason
-	failed   error
+	// lesser has the stack by frame pointers of a call with a complete one: the
+	// profiler keeps only so many.
+	lesser  map[uint64]uint64
+	without map[string]int // sockets without a complete stack, by reason
+	late    bool           // the trace was over before the tier had come up
+	failed  error
 }
 
 type started struct {
@@ -65,6 +69,10 @@ func (d *deep) start(ctx context.Context) {
 // arrived takes over the tier if it has come up.
 func (d *deep) arrived(s started) error {
 	d.starting = nil
+	if errors.Is(s.err, context.Canceled) {
+		d.late = true
+		return nil
+	}
 	if s.err != nil {
 		d.failed = s.err
 		if d.must {
@@ -73,6 +81,7 @@ func (d *deep) arrived(s started) error {
 		return nil
 	}
 	d.tier, d.joiner, d.without = s.tier, deepstack.NewJoiner(s.tier), map[string]int{}
+	d.lesser = map[uint64]uint64{}
 	return nil
 }
 
@@ -132,6 +141,7 @@ func (d *deep) fail(err error) {
 type waiting struct {
 	exchanged
 	process event.ProcessKey
+	lesser  uint64 // the one by frame pointers
 }
 
 const (
@@ -156,7 +166,7 @@ func (d *deep) created(ev *event.Event) {
 	}
 	if id != 0 && len(d.waiting) < maxWaiting {
 		d.waiting = append(d.waiting, waiting{
-			exchanged{Inode: ev.Inode, Birth: ev.Time, Stack: id}, event.ProcessKey{PID: ev.PID, Start: ev.Start},
+			exchanged{Inode: ev.Inode, Birth: ev.Time, Stack: id}, event.ProcessKey{PID: ev.PID, Start: ev.Start}, ev.Stack,
 		})
 	}
 }
@@ -171,6 +181,9 @@ func (d *deep) take(exe func(event.ProcessKey) string, f func(exchanged)) {
 			return now > w.Birth+patience
 		}
 		o := d.tier.Resolve(w.Stack)
+		if len(d.lesser) < maxWaiting {
+			d.lesser[w.Stack] = w.lesser
+		}
 		if o.Quality == stack.Complete || o.Quality == stack.Partial && stack.Culprit(o.Frames, exe(w.process)) >= 0 {
 			f(w.exchanged)
 		}
@@ -193,7 +206,7 @@ func (d *deep) note(began uint64) []string {
 	if d.failed != nil {
 		notes = append(notes, fmt.Sprintf("complete stacks could not be had: %v", d.failed))
 	}
-	if d.starting != nil {
+	if d.starting != nil || d.late {
 		notes = append(notes, "the trace was over before complete stacks were there; trace longer to have them")
 	}
 	return notes
@@ -229,6 +242,9 @@ type tiers struct {
 func (t tiers) Resolve(p event.ProcessKey, id uint64) stack.Origin {
 	if t.deep.tier != nil && t.deep.tier.Has(id) {
 		return t.deep.tier.Resolve(id)
+	}
+	if lesser := t.deep.lesser[id]; lesser != 0 {
+		id = lesser
 	}
 	return t.Resolver.Resolve(p, id)
 }

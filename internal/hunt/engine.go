@@ -54,11 +54,12 @@ type engine struct {
 	origins stack.Resolver
 	base    verdict.Report // what all reports have in common
 
-	// targets are the processes in scope when it has PIDs, and alive those of
-	// them that have not ended.
 	// created is told of every creation.
 	created func(*event.Event)
-	targets map[uint32]bool
+	// targets are the processes in scope when it has PIDs, with their starts
+	// (zero until it is seen): the number alone is given to others later. alive
+	// are those that have not ended.
+	targets map[uint32]uint64
 	alive   map[uint32]bool
 
 	ev         event.Event
@@ -76,11 +77,11 @@ func newEngine(o options, hz, clock uint64, origins stack.Resolver, base verdict
 		table: lifecycle.New(o.MaxSockets), judge: verdict.NewJudge(o.Judgement.MinAge),
 		origins: origins, base: base,
 		created: func(*event.Event) {},
-		targets: map[uint32]bool{}, alive: map[uint32]bool{},
+		targets: map[uint32]uint64{}, alive: map[uint32]bool{},
 	}
 	e.names = newNames(e.table, origins)
 	for _, pid := range o.Scope.PIDs {
-		e.targets[pid], e.alive[pid] = true, true
+		e.targets[pid], e.alive[pid] = 0, true
 	}
 	return e
 }
@@ -107,8 +108,8 @@ func (e *engine) apply(ev *event.Event) {
 		e.created(ev)
 		e.judge.Created(ev)
 	case event.Fork:
-		if e.targets[ev.PID] {
-			e.targets[ev.ChildPID], e.alive[ev.ChildPID] = true, true
+		if e.target(ev.PID, ev.Start) {
+			e.targets[ev.ChildPID], e.alive[ev.ChildPID] = ev.ChildStart, true
 		}
 	case event.Exec:
 		e.origins.Exec(key)
@@ -118,6 +119,7 @@ func (e *engine) apply(ev *event.Event) {
 			e.judge.End(ev.Time, key, e.table)
 		}
 		delete(e.alive, ev.PID)
+		delete(e.targets, ev.PID)
 	}
 	e.table.Apply(ev)
 	if ev.Kind == event.Exit {
@@ -136,15 +138,18 @@ func (e *engine) exchange(x exchanged) {
 // begin, rowRecord and end merge a snapshot.
 func (e *engine) begin(start uint64) { e.table.BeginSnapshot(start) }
 
-func (e *engine) rowRecord(record []byte) {
+// rowRecord reports whether the row is of a socket that concerns us.
+func (e *engine) rowRecord(record []byte) bool {
 	if err := probe.DecodeRow(record, e.hz, &e.row); err != nil {
 		e.decode++
-		return
+		return false
 	}
 	// A socket of ours in somebody else's hands has one more holder.
-	if e.inScope(&e.row) || e.table.Known(e.row.Inode) {
-		e.table.Row(&e.row)
+	if !e.inScope(&e.row) && !e.table.Known(e.row.Inode) {
+		return false
 	}
+	e.table.Row(&e.row)
+	return true
 }
 
 func (e *engine) end(end uint64) {
@@ -152,12 +157,21 @@ func (e *engine) end(end uint64) {
 	e.reconciles++
 }
 
+// target reports whether a process is one of those that are traced.
+func (e *engine) target(pid uint32, start uint64) bool {
+	known, ok := e.targets[pid]
+	if ok && known == 0 {
+		e.targets[pid], known = start, start
+	}
+	return ok && known == start
+}
+
 func (e *engine) inScope(r *event.Row) bool {
 	s := &e.opts.Scope
 	switch {
 	case r.PID == e.opts.Self:
 		return false
-	case len(s.PIDs) > 0 && !e.targets[r.PID]:
+	case len(s.PIDs) > 0 && !e.target(r.PID, r.Start):
 		return false
 	case len(s.Comms) > 0 && !slices.Contains(s.Comms, event.Comm(&r.Comm)):
 		return false

@@ -120,6 +120,9 @@ func (l *live) run(ctx context.Context) (*verdict.Report, error) {
 		if err := l.deep.wait(ctx); err != nil {
 			return nil, err
 		}
+		if err := ctx.Err(); err != nil {
+			return nil, err // it never will
+		}
 	}
 	l.began = probe.Now()
 	if l.cfg.Ready != nil {
@@ -151,7 +154,7 @@ func (l *live) loop(ctx context.Context) error {
 		end = l.started.Add(l.cfg.For)
 	}
 	// Both at once: the first progress shows that tracing has begun.
-	nextLook, nextWatch := time.Now(), time.Now()
+	nextLook, earliest, nextWatch := time.Now(), time.Now(), time.Now()
 	for ctx.Err() == nil && !l.engine.ended() && (end.IsZero() || time.Now().Before(end)) {
 		if err := l.drain(time.Now().Add(flush)); err != nil {
 			return err
@@ -164,7 +167,9 @@ func (l *live) loop(ctx context.Context) error {
 				return err
 			}
 			if lost {
-				nextLook = now
+				// At once, but for the share that looks may take: or they
+				// would be what the events are lost by.
+				nextLook = earliest
 			}
 		}
 		if now.Before(nextLook) {
@@ -176,8 +181,11 @@ func (l *live) loop(ctx context.Context) error {
 		if err := l.obs.Interim(l.engine.report()); err != nil {
 			return err
 		}
-		cost := time.Since(now)
-		nextLook = now.Add(max(l.cfg.Interval, snapshotShare*cost))
+		earliest = now.Add(snapshotShare * time.Since(now))
+		nextLook = now.Add(l.cfg.Interval)
+		if nextLook.Before(earliest) {
+			nextLook = earliest
+		}
 	}
 	return nil
 }
@@ -305,8 +313,10 @@ func (l *live) snapshot() error {
 	l.rec.time(recording.KindSnapshotBegin, start)
 	l.engine.begin(start)
 	for rows := l.rows; len(rows) >= probe.RowSize; rows = rows[probe.RowSize:] {
-		l.rec.frame(recording.KindRow, rows[:probe.RowSize])
-		l.engine.rowRecord(rows[:probe.RowSize])
+		// Of other processes' sockets a recording knows nothing.
+		if row := rows[:probe.RowSize]; l.engine.rowRecord(row) {
+			l.rec.frame(recording.KindRow, row)
+		}
 	}
 	l.rec.time(recording.KindSnapshotEnd, end)
 	l.engine.end(end)
@@ -315,6 +325,12 @@ func (l *live) snapshot() error {
 
 // reconcile takes a snapshot and judges.
 func (l *live) reconcile(final bool) error {
+	// What is lost from here on is not repaired by this snapshot.
+	before, err := l.probe.Loss()
+	if err != nil {
+		return err
+	}
+	l.loss = before
 	if err := l.snapshot(); err != nil {
 		return err
 	}
@@ -322,7 +338,6 @@ func (l *live) reconcile(final bool) error {
 	if err != nil {
 		return err
 	}
-	l.loss = loss
 	t := tick{Time: probe.Now(), Final: final, Ended: l.engine.ended(), Loss: loss, Processes: l.count()}
 	if final {
 		t.TimeWait = l.timeWait()
@@ -373,6 +388,9 @@ func (l *live) timeWait() *uint64 {
 
 func (l *live) endNotes() []string {
 	notes := l.deep.note(l.began)
+	if l.maps != nil && l.maps.Lost() > 0 {
+		notes = append(notes, fmt.Sprintf("records of mapped code were lost %d times: the code of processes that ended at once then is not named", l.maps.Lost()))
+	}
 	if l.engine.ended() && l.opts.Command == "" {
 		notes = append(notes, fmt.Sprintf("all processes in scope had ended after %s", time.Since(l.started).Round(100*time.Millisecond)))
 	}

@@ -59,28 +59,46 @@ func replay(from io.Reader, top int, origins replayedOrigins, obs Observer) (*ve
 	e := newEngine(o, h.HZ, h.Clock, origins, verdict.Report{
 		Started: h.Started, Scope: o.scopeText(), Version: h.Version, Kernel: h.Kernel, Notes: h.Notes,
 	})
+	// Judging belongs to the looks: what comes after the last is half a story.
+	var last *verdict.Report
 	for {
 		kind, payload, err := file.Next()
-		if errors.Is(err, io.EOF) {
-			if !e.last.Final {
-				e.last.Notes = append(e.last.Notes, "the recording has no end: the trace was killed")
+		switch {
+		case errors.Is(err, io.EOF) && e.last.Final:
+			return last, nil
+		case errors.Is(err, io.EOF):
+			return unfinished(e, last, "the recording has no end: the trace was killed"), nil
+		case errors.Is(err, recording.ErrTruncated):
+			return unfinished(e, last, "the recording ends in the middle: this is what came before"), nil
+		case err != nil:
+			return nil, err
+		}
+		if err := e.replayFrame(kind, payload); err != nil {
+			return nil, err
+		}
+		if kind != recording.KindTick {
+			continue
+		}
+		last = e.report()
+		if !e.last.Final {
+			if err := obs.Interim(last); err != nil {
+				return nil, err
 			}
-			return e.report(), nil
-		}
-		if errors.Is(err, recording.ErrTruncated) {
-			e.last.Notes = append(e.last.Notes, "the recording ends in the middle: this is what came before")
-			return e.report(), nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		if err := e.replayFrame(kind, payload, obs); err != nil {
-			return nil, err
 		}
 	}
 }
 
-func (e *engine) replayFrame(kind recording.Kind, payload []byte, obs Observer) error {
+// unfinished is the report of a recording that stops after last, nil if there
+// was no look at all.
+func unfinished(e *engine, last *verdict.Report, why string) *verdict.Report {
+	if last == nil {
+		last = e.report()
+	}
+	last.Notes = append(last.Notes, why)
+	return last
+}
+
+func (e *engine) replayFrame(kind recording.Kind, payload []byte) error {
 	switch kind {
 	case recording.KindEvent:
 		e.event(payload)
@@ -113,9 +131,6 @@ func (e *engine) replayFrame(kind recording.Kind, payload []byte, obs Observer) 
 			return fmt.Errorf("%w: tick: %w", recording.ErrFormat, err)
 		}
 		e.look(t)
-		if !t.Final {
-			return obs.Interim(e.report())
-		}
 	}
 	return nil
 }

@@ -32,6 +32,7 @@ const (
 type Follower struct {
 	rings   []*ring
 	pending []record           // newer than the last Drain could put in order
+	lost    int                // times that records were lost
 	opened  uint64             // ns of CLOCK_BOOTTIME
 	lives   map[uint32][]*life // by process id, the newest last
 	order   *list.List         // of *life, the last heard of first
@@ -108,6 +109,11 @@ func now() uint64 {
 
 func (f *Follower) apply(r *record) {
 	switch r.kind {
+	case recordLost:
+		// Any of them may have gone on to other code. What is known from here
+		// on is right again.
+		f.lost++
+		f.lives, f.order = map[uint32][]*life{}, list.New()
 	case recordFork:
 		if r.pid == r.parent {
 			return // a thread
@@ -173,6 +179,10 @@ func (f *Follower) forget(l *life) {
 	}
 	f.lives[l.pid] = rest
 }
+
+// Lost is how often the kernel had no room for records; what was known of
+// processes until then was forgotten.
+func (f *Follower) Lost() int { return f.lost }
 
 // Maps returns the executable mappings of a process as it had them last, sorted;
 // nil if it was not seen to start or exec. They must not be changed.

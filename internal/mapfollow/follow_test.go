@@ -118,6 +118,27 @@ func TestLives(t *testing.T) {
 	}
 }
 
+// After a loss nothing from before is believed.
+func TestLost(t *testing.T) {
+	f := newFollower()
+	for _, r := range []record{
+		{kind: recordFork, pid: 10, parent: 1, time: 1e9}, {kind: recordMmap2, pid: 10, mapping: at(100, 200)},
+		{kind: recordLost},
+		{kind: recordFork, pid: 11, parent: 10, time: 2e9}, {kind: recordMmap2, pid: 11, mapping: at(300, 400)},
+	} {
+		f.apply(&r)
+	}
+	if got := f.Maps(event.ProcessKey{PID: 10, Start: 1e9}); got != nil {
+		t.Errorf("before the loss: %v", got)
+	}
+	if got := f.Maps(event.ProcessKey{PID: 11, Start: 2e9}); !reflect.DeepEqual(got, []symbol.Mapping{at(300, 400)}) {
+		t.Errorf("after the loss: %v", got)
+	}
+	if f.Lost() != 1 {
+		t.Errorf("%d losses", f.Lost())
+	}
+}
+
 func TestBounded(t *testing.T) {
 	f := newFollower()
 	for pid := range uint32(3 * maxProcesses) {

@@ -11,6 +11,7 @@ import (
 
 // Types of records, from include/uapi/linux/perf_event.h.
 const (
+	recordLost  = 2
 	recordComm  = 3
 	recordFork  = 7
 	recordMmap2 = 10
@@ -47,6 +48,8 @@ func parse(b []byte) (r record, ok bool) {
 	r.time = le.Uint64(b[len(b)-8:])
 	r.pid, r.tid = le.Uint32(body), le.Uint32(body[4:])
 	switch r.kind {
+	case recordLost:
+		return r, true
 	case recordComm:
 		r.exec = misc&miscCommExec != 0
 		return r, r.exec

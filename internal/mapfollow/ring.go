@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ringPages is the size of one CPU's buffer: room for some 500 records between
+// ringPages is the size of one CPU's buffer: room for some 2,000 records between
 // two looks.
-const ringPages = 16
+const ringPages = 64
 
 // ring is the buffer that the kernel fills for one CPU: a page of positions
 // (struct perf_event_mmap_page), then the records.

@@ -33,7 +33,8 @@ const (
 	bpfCounterCOUNT_RING_FULL     bpfCounter = 0
 	bpfCounterCOUNT_MAP_FULL      bpfCounter = 1
 	bpfCounterCOUNT_STACK_MISSING bpfCounter = 2
-	bpfCounterCOUNTERS            bpfCounter = 3
+	bpfCounterCOUNT_UNFOLLOWED    bpfCounter = 3
+	bpfCounterCOUNTERS            bpfCounter = 4
 )
 
 type bpfEvent struct {

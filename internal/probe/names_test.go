@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"testing"
 
 	"sockleak/internal/event"
 )
@@ -18,7 +17,6 @@ type names struct {
 	pid                                    uint32
 	inodes, tables, tids, starts, children map[uint64]int
 	ports                                  map[uint16]int
-	time                                   uint64
 }
 
 func newNames(pid int) *names {
@@ -48,8 +46,7 @@ func number[K comparable](m map[K]int, key K) int {
 
 // events are those of processes in their order, then those of each TCP socket
 // in theirs: a kernel may do the work of the other end at once or later.
-func (n *names) events(t *testing.T, all []event.Event) string {
-	t.Helper()
+func (n *names) events(all []event.Event) string {
 	var b strings.Builder
 	var tcp []event.Event
 	for _, ev := range all {
@@ -57,10 +54,6 @@ func (n *names) events(t *testing.T, all []event.Event) string {
 			tcp = append(tcp, ev)
 			continue
 		}
-		if ev.Time < n.time {
-			t.Errorf("%v at %d, before the event before it at %d", ev.Kind, ev.Time, n.time)
-		}
-		n.time = ev.Time
 		b.WriteString(n.event(ev) + "\n")
 	}
 	for _, ev := range tcp {

@@ -243,8 +243,8 @@ func (p *Probe) attachCalls() error {
 func (p *Probe) Missing() []string { return p.missing }
 
 // Read calls f with every record until the deadline has passed and the ring is
-// empty, or max records were read, or a record asked for attention (a new
-// stack). The bytes are valid during the call.
+// empty, or max records were read. It looks at the deadline, and when the kernel
+// wakes it for a new stack. The bytes are valid during the call.
 func (p *Probe) Read(deadline time.Time, max int, f func(record []byte)) error {
 	p.ring.SetDeadline(deadline)
 	for range max {
@@ -273,6 +273,7 @@ func (p *Probe) Loss() (event.Loss, error) {
 		bpfCounterCOUNT_RING_FULL:     &loss.RingFull,
 		bpfCounterCOUNT_MAP_FULL:      &loss.MapFull,
 		bpfCounterCOUNT_STACK_MISSING: &loss.StackMissing,
+		bpfCounterCOUNT_UNFOLLOWED:    &loss.StateSkipped,
 	} {
 		var perCPU []uint64
 		if err := p.objects.Counters.Lookup(uint32(which), &perCPU); err != nil {
@@ -293,7 +294,8 @@ func (p *Probe) Loss() (event.Loss, error) {
 	}
 	// An interrupt that changes a state while another change is being handled
 	// on the same CPU doesn't run the program again.
-	loss.StateSkipped, err = skipped(o.TcpState, o.TcpDestroy)
+	n, err := skipped(o.TcpState, o.TcpDestroy)
+	loss.StateSkipped += n
 	return loss, err
 }
 

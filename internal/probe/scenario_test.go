@@ -9,21 +9,20 @@ import (
 )
 
 func TestMissingHooks(t *testing.T) {
-	needRoot(t)
-	k := follow(t, startWorker(t))
-	var want []string
-	if runtime.GOARCH == "arm64" {
-		want = []string{"sys_enter_dup2", "sys_exit_dup2"}
-	}
-	if got := k.probe.Missing(); !slices.Equal(got, want) {
-		t.Errorf("missing hooks %q, want %q", got, want)
-	}
+	scenario(t, ``, func(k *trace) {
+		var want []string
+		if runtime.GOARCH == "arm64" {
+			want = []string{"sys_enter_dup2", "sys_exit_dup2"}
+		}
+		if got := k.probe.Missing(); !slices.Equal(got, want) {
+			t.Errorf("missing hooks %q, want %q", got, want)
+		}
+	})
 }
 
 func TestCreate(t *testing.T) {
-	needRoot(t)
-	k := follow(t, startWorker(t))
-	k.do(`
+	scenario(t, ``, func(k *trace) {
+		k.do(`
 		socket 2 1 0
 		socket 10 524289 0
 		socket 2 2 0
@@ -32,7 +31,7 @@ func TestCreate(t *testing.T) {
 		socketpair 1 1 0
 		socketpair 1 524293 0
 		socket 99 1 0 errno=97`)
-	k.check(`
+		k.check(`
 		socket comm=exe fd=20 inode=1 stack sock=tcp/CLOSE
 		socket comm=exe fd=21 inode=2 stack sock=tcp6/CLOSE
 		socket comm=exe fd=22 inode=3 stack sock=udp/UNCONN
@@ -51,12 +50,12 @@ func TestCreate(t *testing.T) {
 		fd=26 inode=7 sock=u_str/ESTAB known=hwld peer=6 begun was-established
 		fd=27 inode=8 sock=u_seq/ESTAB known=hwld peer=9 begun was-established cloexec
 		fd=28 inode=9 sock=u_seq/ESTAB known=hwld peer=8 begun was-established cloexec`)
+	})
 }
 
 func TestConnection(t *testing.T) {
-	needRoot(t)
-	k := follow(t, startWorker(t))
-	k.do(`
+	scenario(t, ``, func(k *trace) {
+		k.do(`
 		socket 2 1 0
 		bind 20 0
 		listen 20 7
@@ -64,7 +63,7 @@ func TestConnection(t *testing.T) {
 		connect 21 20
 		socket 10 1 0
 		connect 22 20`)
-	k.check(`
+		k.check(`
 		socket comm=exe fd=20 inode=1 stack sock=tcp/CLOSE
 		socket comm=exe fd=21 inode=2 stack sock=tcp/CLOSE
 		connect fd=21 inode=2 sock=tcp/ESTAB/127.0.0.1:P0>127.0.0.1:P1
@@ -78,14 +77,14 @@ func TestConnection(t *testing.T) {
 		fd=20 inode=1 sock=tcp/LISTEN/127.0.0.1:P1>- known=qwkld recv-q=2 send-q=7 bound
 		fd=21 inode=2 sock=tcp/ESTAB/127.0.0.1:P0>127.0.0.1:P1 known=qabhwkld begun was-established bound
 		fd=22 inode=3 sock=tcp6/ESTAB/127.0.0.1:P2>127.0.0.1:P1 known=qabhwkld begun was-established bound`)
-	k.do(`
+		k.do(`
 		accept 20
 		accept4 20 524288
 		write 21 100
 		read 23 30
 		keepalive 21
 		epoll 24`)
-	k.check(`
+		k.check(`
 		accept comm=exe fd=23 fd2=20 inode=4 inode2=1 stack sock=tcp/ESTAB/127.0.0.1:P1>127.0.0.1:P0
 		accept comm=exe fd=24 fd2=20 inode=5 inode2=1 stack sock=tcp/ESTAB/127.0.0.1:P1>127.0.0.1:P2`, `
 		fd=20 inode=1 sock=tcp/LISTEN/127.0.0.1:P1>- known=qwkld send-q=7 bound
@@ -93,10 +92,10 @@ func TestConnection(t *testing.T) {
 		fd=22 inode=3 sock=tcp6/ESTAB/127.0.0.1:P2>127.0.0.1:P1 known=qabhwkld begun was-established bound
 		fd=23 inode=4 sock=tcp/ESTAB/127.0.0.1:P1>127.0.0.1:P0 known=qabhwkld recv-q=70 in=100 begun was-established bound
 		fd=24 inode=5 sock=tcp/ESTAB/127.0.0.1:P1>127.0.0.1:P2 known=qabhwkld begun was-established bound cloexec waiters`)
-	k.do(`
+		k.do(`
 		close 23
 		shutdown 24 1`)
-	k.check(`
+		k.check(`
 		close fd=23 inode=4
 		tcp inode=2 errno=104 was=ESTAB sock=tcp/CLOSE/->127.0.0.1:P1
 		tcp inode=3 was=ESTAB sock=tcp6/CLOSE-WAIT/127.0.0.1:P2>127.0.0.1:P1
@@ -108,9 +107,9 @@ func TestConnection(t *testing.T) {
 		fd=21 inode=2 sock=tcp/CLOSE/->127.0.0.1:P1 known=qabhwkld err=104 out=100 begun was-established keepalive rcv-shutdown snd-shutdown
 		fd=22 inode=3 sock=tcp6/CLOSE-WAIT/127.0.0.1:P2>127.0.0.1:P1 known=qabhwkld recv-q=1 in=1 begun was-established bound rcv-shutdown
 		fd=24 inode=5 sock=tcp/FIN-WAIT-2/127.0.0.1:P1>127.0.0.1:P2 known=qabhwkld begun was-established bound cloexec waiters snd-shutdown`)
-	k.do(`reset 24
+		k.do(`reset 24
 		close 24`)
-	k.check(`
+		k.check(`
 		close fd=24 inode=5
 		tcp inode=3 errno=32 was=CLOSE-WAIT sock=tcp6/CLOSE/->127.0.0.1:P1
 		tcp inode=5 was=FIN-WAIT-2 sock=tcp/CLOSE/->127.0.0.1:P2
@@ -118,10 +117,10 @@ func TestConnection(t *testing.T) {
 		fd=20 inode=1 sock=tcp/LISTEN/127.0.0.1:P1>- known=qwkld send-q=7 bound
 		fd=21 inode=2 sock=tcp/CLOSE/->127.0.0.1:P1 known=qabhwkld err=104 out=100 begun was-established keepalive rcv-shutdown snd-shutdown
 		fd=22 inode=3 sock=tcp6/CLOSE/->127.0.0.1:P1 known=qabhwkld err=32 recv-q=1 in=1 begun was-established rcv-shutdown snd-shutdown`)
-	k.do(`close 22
+		k.do(`close 22
 		close 21
 		close 20`)
-	k.check(`
+		k.check(`
 		close fd=22 inode=3
 		close fd=21 inode=2
 		close fd=20 inode=1
@@ -129,12 +128,12 @@ func TestConnection(t *testing.T) {
 		destroy inode=1
 		destroy inode=2
 		destroy inode=3`, ``)
+	})
 }
 
 func TestFailedConnect(t *testing.T) {
-	needRoot(t)
-	k := follow(t, startWorker(t))
-	k.do(`
+	scenario(t, ``, func(k *trace) {
+		k.do(`
 		socket 2 1 0
 		connect-nowhere 20 errno=111
 		socket 2 2 0
@@ -148,7 +147,7 @@ func TestFailedConnect(t *testing.T) {
 		listen 23 1
 		socket 1 2 0
 		connect 24 23 errno=111`)
-	k.check(`
+		k.check(`
 		socket comm=exe fd=20 inode=1 stack sock=tcp/CLOSE
 		connect fd=20 inode=1 errno=111 sock=tcp/CLOSE/->127.0.0.1:1
 		socket comm=exe fd=21 inode=2 stack sock=udp/UNCONN
@@ -165,12 +164,12 @@ func TestFailedConnect(t *testing.T) {
 		fd=22 inode=3 sock=udp/UNCONN/0.0.0.0:P2>- known=qwkld bound
 		fd=23 inode=4 sock=u_str/LISTEN known=hwld bound
 		fd=24 inode=5 sock=u_dgr/UNCONN known=hwld`)
+	})
 }
 
 func TestDescriptors(t *testing.T) {
-	needRoot(t)
-	k := follow(t, startWorker(t))
-	k.do(`
+	scenario(t, ``, func(k *trace) {
+		k.do(`
 		socket 2 1 0
 		dup 20
 		dup3 20 30 524288
@@ -182,7 +181,7 @@ func TestDescriptors(t *testing.T) {
 		fcntl 20 1030 41
 		close 21
 		close 21 errno=9`)
-	k.check(`
+		k.check(`
 		socket comm=exe fd=20 inode=1 stack sock=tcp/CLOSE
 		dup fd=21 inode=1
 		dup fd=30 inode=1
@@ -196,24 +195,23 @@ func TestDescriptors(t *testing.T) {
 		fd=30 inode=2 sock=udp/UNCONN known=qwkld
 		fd=40 inode=1 sock=tcp/CLOSE known=qhwkld
 		fd=41 inode=1 sock=tcp/CLOSE known=qhwkld cloexec`)
-	k.do(`
+		k.do(`
 		close_range 40 100 0
 		close_range 30 20 0 errno=22
 		close_range 20 29 2`)
-	k.check(`
+		k.check(`
 		close_range table2=0 fd=40 fd2=100 begin
 		close_range table=1 table2=0 fd=20 fd2=29 begin`, `
 		fd=20 inode=1 sock=tcp/CLOSE known=qhwkld
 		fd=30 inode=2 sock=udp/UNCONN known=qwkld
 		fd=30 inode=2 sock=udp/UNCONN table=1 known=qwkld`)
+	})
 }
 
 // TestPeerClosed has connections from before the attach: their states are
 // followed from the first snapshot on.
 func TestPeerClosed(t *testing.T) {
-	needRoot(t)
-	w := startWorker(t)
-	w.do(`
+	const before = `
 		socket 2 1 0
 		bind 20 0
 		listen 20 7
@@ -222,14 +220,14 @@ func TestPeerClosed(t *testing.T) {
 		accept4 20 0
 		socket 2 1 0
 		connect 23 20
-		accept4 20 0`)
-	k := follow(t, w)
-	k.do(`
+		accept4 20 0`
+	scenario(t, before, func(k *trace) {
+		k.do(`
 		close 22
 		shutdown 24 1
 		read 23 1
 		close 23`)
-	k.check(`
+		k.check(`
 		close fd=22 inode=1
 		close fd=23 inode=2
 		tcp inode=1 was=ESTAB sock=tcp/FIN-WAIT-1/127.0.0.1:P0>127.0.0.1:P1
@@ -247,18 +245,18 @@ func TestPeerClosed(t *testing.T) {
 		fd=20 inode=5 sock=tcp/LISTEN/127.0.0.1:P0>- known=qwkld send-q=7 bound
 		fd=21 inode=3 sock=tcp/CLOSE-WAIT/127.0.0.1:P1>127.0.0.1:P0 known=qabhwkld recv-q=1 in=1 begun was-established bound rcv-shutdown
 		fd=24 inode=4 sock=tcp/CLOSE/->127.0.0.1:P2 known=qabhwkld recv-q=1 in=1 begun was-established rcv-shutdown snd-shutdown`)
+	})
 }
 
 func TestWaiters(t *testing.T) {
-	needRoot(t)
-	k := follow(t, startWorker(t))
-	k.do(`
+	scenario(t, ``, func(k *trace) {
+		k.do(`
 		socketpair 1 1 0
 		socketpair 1 1 0
 		socket 2 2 0
 		wait-readable 20
 		epoll 24`)
-	k.check(`
+		k.check(`
 		pair comm=exe fd=20 fd2=21 inode=1 inode2=2 stack sock=u_str/ESTAB
 		pair comm=exe fd=21 fd2=20 inode=2 inode2=1 stack sock=u_str/ESTAB
 		pair comm=exe fd=22 fd2=23 inode=3 inode2=4 stack sock=u_str/ESTAB
@@ -269,16 +267,16 @@ func TestWaiters(t *testing.T) {
 		fd=22 inode=3 sock=u_str/ESTAB known=hwld peer=4 begun was-established
 		fd=23 inode=4 sock=u_str/ESTAB known=hwld peer=3 begun was-established
 		fd=24 inode=5 sock=udp/UNCONN known=qwkld waiters`)
+	})
 }
 
 func TestSpawn(t *testing.T) {
-	needRoot(t)
-	k := follow(t, startWorker(t))
-	k.do(`
+	scenario(t, ``, func(k *trace) {
+		k.do(`
 		socket 2 1 0
 		socket 2 524289 0
 		spawn 20`)
-	k.check(`
+		k.check(`
 		socket comm=exe fd=20 inode=1 stack sock=tcp/CLOSE
 		socket comm=exe fd=21 inode=2 stack sock=tcp/CLOSE
 		fork table2=1 comm=exe child=0 child-start
@@ -288,56 +286,57 @@ func TestSpawn(t *testing.T) {
 		exit pid=child0 table=1 comm=exe`, `
 		fd=20 inode=1 sock=tcp/CLOSE known=qhwkld
 		fd=21 inode=2 sock=tcp/CLOSE known=qhwkld cloexec`)
+	})
 }
 
 func TestThreadTable(t *testing.T) {
-	needRoot(t)
-	k := follow(t, startWorker(t))
-	k.do(`
+	scenario(t, ``, func(k *trace) {
+		k.do(`
 		socket 2 1 0
 		unshared
 		close 20`)
-	k.check(`
+		k.check(`
 		socket comm=exe fd=20 inode=1 stack sock=tcp/CLOSE
 		unshare other-thread table=1 table2=0
 		socket other-thread table=1 comm=exe fd=21 inode=2 stack sock=udp/UNCONN
 		table-exit other-thread table=1 comm=exe
 		close fd=20 inode=1
 		destroy inode=1`, ``)
+	})
 }
 
 // TestDup2 is apart because arm64 has no such call.
 func TestDup2(t *testing.T) {
-	needRoot(t)
 	if runtime.GOARCH == "arm64" {
 		t.Skip("needs dup2(2), which arm64 does not have")
 	}
-	k := follow(t, startWorker(t))
-	k.do(`
+	scenario(t, ``, func(k *trace) {
+		k.do(`
 		socket 2 1 0
 		socket 2 2 0
 		dup2 20 20
 		dup2 20 21
 		dup2 0 20
 		dup2 99 21 errno=9`)
-	k.check(`
+		k.check(`
 		socket comm=exe fd=20 inode=1 stack sock=tcp/CLOSE
 		socket comm=exe fd=21 inode=2 stack sock=udp/UNCONN
 		dup fd=21 inode=1 inode2=2
 		dup fd=20 inode2=1`, `
 		fd=21 inode=1 sock=tcp/CLOSE known=qhwkld`)
+	})
 }
 
 func TestCloseRangeCloexec(t *testing.T) {
-	needRoot(t)
 	const cloexec = 4 // CLOSE_RANGE_CLOEXEC
 	kernelHas(t, "CLOSE_RANGE_CLOEXEC", unix.CloseRange(1<<30, 1<<30, cloexec), 5, 11)
-	k := follow(t, startWorker(t))
-	k.do(`
+	scenario(t, ``, func(k *trace) {
+		k.do(`
 		socket 2 1 0
 		close_range 20 30 4`)
-	k.check(`
+		k.check(`
 		socket comm=exe fd=20 inode=1 stack sock=tcp/CLOSE
 		close_range table2=0 fd=20 fd2=30 cloexec begin`, `
 		fd=20 inode=1 sock=tcp/CLOSE known=qhwkld cloexec`)
+	})
 }

@@ -257,11 +257,7 @@ func unshared([]int) error {
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
 		thread = unix.Gettid()
-		err := unix.Unshare(unix.CLONE_FILES)
-		if err == nil {
-			err = result(unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0))
-		}
-		done <- err
+		done <- performUnshared()
 	}()
 	if err := <-done; err != nil {
 		return err
@@ -276,6 +272,13 @@ func unshared([]int) error {
 		}
 		time.Sleep(time.Millisecond)
 	}
+}
+
+func performUnshared() error {
+	if err := unix.Unshare(unix.CLONE_FILES); err != nil {
+		return err
+	}
+	return result(unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0))
 }
 
 // worker is the other process, seen from the test.

@@ -37,7 +37,7 @@ func (j *Judge) Findings(t *lifecycle.Table, names Names) []Finding {
 	groups := j.accused()
 	grown := j.grown(t)
 	for key, members := range grown {
-		if key.stack != 0 {
+		if key.stack != 0 && len(members) > 0 {
 			groups[key] = &group{key: key, members: members}
 		}
 	}

@@ -130,3 +130,26 @@ func TestGrowing(t *testing.T) {
 		}, []string{"20 growing, medium, at_7"}},
 	})
 }
+
+// Among sockets that only become more, one comes into a condition that has its
+// origin resolved: the others are found all the same, and counted from when they
+// began.
+func TestGrowingWhileLearned(t *testing.T) {
+	grow := func(id uint64, first func(w *world)) func(w *world) {
+		return func(w *world) {
+			first(w)
+			w.watch(40*second, func(i int) {
+				s := w.connect(w.socket(id), server)
+				if i == 10 {
+					w.fin(s, 1)
+				}
+			})
+		}
+	}
+	nothing := func(*world) {}
+	runScenarios(t, map[string]scenario{
+		"no frame of the program": {grow(1007, nothing), []string{"19 growing, medium, no origin", "1 peer-closed, medium, no origin"}},
+		"reads like one before": {grow(107, func(w *world) { w.fin(w.connect(w.socket(7), server), 1); w.watch(4 * second) }),
+			[]string{"2 peer-closed, high, at_7", "19 growing, medium, at_7"}},
+	})
+}

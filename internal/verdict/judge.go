@@ -211,22 +211,44 @@ func (j *Judge) Look(now uint64, t *lifecycle.Table, names Names) (suspects int)
 	j.listening = listeningPorts(t)
 	clear(j.members)
 	clear(j.others)
+	// First what the sockets are in and of which origin, because one socket can
+	// change what another is grouped by; then the groups.
 	for s, holders := range t.Sockets() {
-		j.look(subject{Socket: s, now: now, minAge: j.minAge, holders: holders}, names)
+		j.watch(subject{Socket: s, now: now, minAge: j.minAge, holders: holders}, names)
 	}
 	for n, s := range j.suspects {
 		if s.last != now {
 			delete(j.suspects, n)
 		}
 	}
+	for s, holders := range t.Sockets() {
+		j.group(subject{Socket: s, now: now, minAge: j.minAge, holders: holders})
+	}
+	for p := range j.opened {
+		if _, live := t.Process(p); !live {
+			j.Forget(p) // its end may have been lost
+		}
+	}
 	j.sample(now)
 	return len(j.suspects)
 }
 
-func (j *Judge) look(s subject, names Names) {
+// watch keeps account of a socket that is in a condition no program wants.
+func (j *Judge) watch(s subject, names Names) {
 	c, ok := judge(s)
 	if !ok {
-		key := j.groupOf(s.Socket, s.holders, c.class)
+		return
+	}
+	if u := j.suspect(s, c); u.looks >= looksNeeded {
+		j.learn(owner(s.Socket, s.holders), s.Socket, names)
+	}
+}
+
+// group puts a socket into its group.
+func (j *Judge) group(s subject) {
+	c, ok := judge(s)
+	key := j.groupOf(s.Socket, s.holders, c.class)
+	if !ok {
 		n := j.others[key]
 		n.live++
 		if j.silent(s.Socket) {
@@ -235,16 +257,41 @@ func (j *Judge) look(s subject, names Names) {
 		j.others[key] = n
 		return
 	}
-	u := j.suspect(s, c)
-	if u.looks >= looksNeeded {
-		p := owner(s.Socket, s.holders)
-		j.origins.learn(p, j.bestStack(p, s.Stack), names)
-	}
+	u := j.suspects[name{s.Inode, s.Birth}]
 	m := newMember(s.Socket, s.holders, u.condition)
 	m.looks = u.looks
 	m.ripe = u.looks >= looksNeeded && s.now >= u.since+max(j.minAge, c.patience)
-	key := j.groupOf(s.Socket, s.holders, c.class)
 	j.members[key] = append(j.members[key], m)
+}
+
+// learn resolves a stack that is seen for the first time. If it turns out to be
+// one with others, what was counted under it is counted with them.
+func (j *Judge) learn(p event.ProcessKey, s *lifecycle.Socket, names Names) {
+	id := j.bestStack(p, s.Stack)
+	if !j.origins.learn(p, id, names) {
+		return
+	}
+	standIn, bare := j.origins.of(p, id)
+	for key, counted := range j.groups {
+		if key.process != p || key.stack != id || key.label != (label{}) {
+			continue
+		}
+		to := key
+		to.stack = standIn
+		if bare {
+			// Of sockets for several peers all is taken for this one's.
+			to.label = j.labelOf(s, p)
+		}
+		if to == key {
+			continue
+		}
+		if j.groups[to] == nil {
+			j.groups[to] = counted
+		} else {
+			j.groups[to] = j.groups[to].plus(counted)
+		}
+		delete(j.groups, key)
+	}
 }
 
 // suspect notes one more look at a socket in the condition c. Another connect on

@@ -31,14 +31,14 @@ func newOrigins() origins {
 	return origins{standIn: map[event.ProcessKey]map[uint64]uint64{}, first: map[reading]uint64{}}
 }
 
-// learn resolves a stack that was not seen before.
-func (o *origins) learn(p event.ProcessKey, id uint64, names Names) {
+// learn resolves a stack, and reports whether it was not seen before.
+func (o *origins) learn(p event.ProcessKey, id uint64, names Names) bool {
 	if id == 0 {
-		return
+		return false
 	}
 	stacks := o.standIn[p]
 	if _, known := stacks[id]; known {
-		return
+		return false
 	}
 	if stacks == nil {
 		stacks = map[uint64]uint64{}
@@ -49,6 +49,7 @@ func (o *origins) learn(p event.ProcessKey, id uint64, names Names) {
 		o.first[r] = id
 	}
 	stacks[id] = o.first[r]
+	return true
 }
 
 // of returns the stack that stands for id, and whether it says nothing of the

@@ -40,6 +40,25 @@ func (s *series) add(time uint64, count int) {
 	s.counts = append(s.counts, count)
 }
 
+// plus returns the sum of two counts. Between two samples a count is what it was;
+// before the first it is nothing.
+func (s *series) plus(o *series) *series {
+	if len(o.times) > len(s.times) {
+		s, o = o, s
+	}
+	sum := &series{times: slices.Clone(s.times), counts: slices.Clone(s.counts), added: s.added, sparse: s.sparse}
+	for i, t := range sum.times {
+		n, found := slices.BinarySearch(o.times, t)
+		if found {
+			n++
+		}
+		if n > 0 {
+			sum.counts[i] += o.counts[n-1]
+		}
+	}
+	return sum
+}
+
 // span is the time from the first sample to the last.
 func (s *series) span() time.Duration {
 	if len(s.times) == 0 {

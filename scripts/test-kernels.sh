@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# Runs the tests that trace inside other kernels, one virtual machine after the
+# other, and ends with a table of the results.
+#
+#   scripts/test-kernels.sh DIR ARCH/SERIES...     DIR is kept between runs
+#
+# PACKAGES              which tests (default: those that need nothing but a kernel)
+# TIMEOUT               for a package on a kernel, boot included (default: 5m)
+# KERNELS_OPTIONAL=1    a kernel that could not be fetched is no failure
+#
+# Exit status: 0 every test passed, or was skipped with reason, on every kernel.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+dir=${1:?usage: $0 DIR ARCH/SERIES...}
+shift
+mkdir -p "$dir"
+dir=$(cd "$dir" && pwd)
+read -ra packages <<<"${PACKAGES:-./internal/tracepoint ./internal/probe}"
+
+scripts/setup.sh kernels
+status=0
+if ! scripts/kernels.sh "$dir" "$@" && [ "${KERNELS_OPTIONAL:-}" != 1 ]; then
+    status=1
+fi
+
+build_vmtest() { # ARCH FILE
+    CGO_ENABLED=0 GOARCH=$1 go build -trimpath -ldflags='-s -w' -o "$2" ./internal/vmtest
+}
+build_vmtest "$(go env GOHOSTARCH)" "$dir/vmtest"
+
+columns=()
+for kernel; do
+    [ -s "$dir/$kernel/vmlinuz" ] || continue
+    arch=${kernel%/*} results=$dir/$kernel/results.json
+    build_vmtest "$arch" "$dir/init-$arch"
+    echo "kernels: $kernel is running" >&2
+    run=("$dir/vmtest" run -kernel "$dir/$kernel/vmlinuz" -arch "$arch" -init "$dir/init-$arch"
+        -console "$dir/$kernel/console.log" -timeout "${TIMEOUT:-5m}")
+    # A failure is in the results, and the table's status says so. One package
+    # at a time: a virtual machine keeps a CPU busy.
+    CGO_ENABLED=0 GOARCH=$arch go test -json -count=1 -vet=off -p 1 -timeout 30m \
+        -exec "${run[*]}" "${packages[@]}" >"$results" || true
+    columns+=("$kernel=$results")
+done
+
+if [ ${#columns[@]} -eq 0 ]; then
+    echo "kernels: none to test on" >&2
+    exit 1
+fi
+"$dir/vmtest" table "${columns[@]}" || status=1
+for kernel; do
+    [ -s "$dir/$kernel/vmlinuz" ] || echo "$kernel: NOT TESTED, it could not be fetched"
+done
+exit $status

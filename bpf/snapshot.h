@@ -6,7 +6,9 @@
 #include "sock.h"
 #include "task.h"
 
-#define SOCK_KEEPOPEN 3 /* enum sock_flags, include/net/sock.h */
+/* enum sock_flags, include/net/sock.h. */
+#define SOCK_DONE 1 /* tcp_fin: the peer's FIN came */
+#define SOCK_KEEPOPEN 3
 #define RCV_SHUTDOWN 1
 #define SEND_SHUTDOWN 2
 #define TCP_CLOSE 7
@@ -51,7 +53,9 @@ static __always_inline void tcp_facts(struct row *r, struct sock *sk)
 		return;
 	r->last_rx = now - BPF_CORE_READ(icsk, icsk_ack.lrcvtime);
 	r->last_tx = now - BPF_CORE_READ(tp, lsndtime);
-	r->bytes_in = BPF_CORE_READ(tp, bytes_received);
+	/* The kernel counts the FIN. */
+	r->bytes_in = BPF_CORE_READ(tp, bytes_received) -
+		      (BPF_CORE_READ(sk, __sk_common.skc_flags) >> SOCK_DONE & 1);
 	r->bytes_out = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans);
 	r->known |= KNOWN_ACTIVITY | KNOWN_BYTES;
 }

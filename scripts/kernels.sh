@@ -65,7 +65,7 @@ Acquire::Retries "2";
 CONF
     } >"$apt/apt.conf"
     export APT_CONFIG=$apt/apt.conf
-    apt-get -qq update
+    timeout 120 apt-get -qq update
 }
 
 # The three newest kernels of a series that apt knows, the newest first: it may
@@ -93,7 +93,7 @@ fetch() ( # ARCH SERIES SUITE
         # From 6.19 on the image is in linux-binary and linux-image is empty.
         for package in "linux-binary-$release" "linux-image-$release"; do
             rm -rf "$apt/deb" && mkdir "$apt/deb"
-            (cd "$apt/deb" && apt-get -qq download "$package" 2>/dev/null) || continue
+            (cd "$apt/deb" && timeout 300 apt-get -qq download "$package" 2>/dev/null) || continue
             if unpack_image "$apt"/deb/*.deb "$apt/vmlinuz"; then
                 mkdir -p "$dir/$1/$2"
                 echo "$release" >"$dir/$1/$2/release"

@@ -105,7 +105,7 @@ func TestConnection(t *testing.T) {
 		tcp inode=5 was=FIN-WAIT-1 sock=tcp/FIN-WAIT-2/127.0.0.1:P1>127.0.0.1:P2`, `
 		fd=20 inode=1 sock=tcp/LISTEN/127.0.0.1:P1>- known=qwkld send-q=7 bound
 		fd=21 inode=2 sock=tcp/CLOSE/->127.0.0.1:P1 known=qabhwkld err=104 out=100 begun was-established keepalive rcv-shutdown snd-shutdown
-		fd=22 inode=3 sock=tcp6/CLOSE-WAIT/127.0.0.1:P2>127.0.0.1:P1 known=qabhwkld recv-q=1 in=1 begun was-established bound rcv-shutdown
+		fd=22 inode=3 sock=tcp6/CLOSE-WAIT/127.0.0.1:P2>127.0.0.1:P1 known=qabhwkld recv-q=1 begun was-established bound rcv-shutdown
 		fd=24 inode=5 sock=tcp/FIN-WAIT-2/127.0.0.1:P1>127.0.0.1:P2 known=qabhwkld begun was-established bound cloexec waiters snd-shutdown`)
 		k.do(`reset 24
 		close 24`)
@@ -116,7 +116,7 @@ func TestConnection(t *testing.T) {
 		destroy inode=5`, `
 		fd=20 inode=1 sock=tcp/LISTEN/127.0.0.1:P1>- known=qwkld send-q=7 bound
 		fd=21 inode=2 sock=tcp/CLOSE/->127.0.0.1:P1 known=qabhwkld err=104 out=100 begun was-established keepalive rcv-shutdown snd-shutdown
-		fd=22 inode=3 sock=tcp6/CLOSE/->127.0.0.1:P1 known=qabhwkld err=32 recv-q=1 in=1 begun was-established rcv-shutdown snd-shutdown`)
+		fd=22 inode=3 sock=tcp6/CLOSE/->127.0.0.1:P1 known=qabhwkld err=32 recv-q=1 begun was-established rcv-shutdown snd-shutdown`)
 		k.do(`close 22
 		close 21
 		close 20`)
@@ -243,8 +243,8 @@ func TestPeerClosed(t *testing.T) {
 		tcp inode=4 was=FIN-WAIT-1 sock=tcp/FIN-WAIT-2/127.0.0.1:P0>127.0.0.1:P2
 		tcp inode=4 was=FIN-WAIT-2 sock=tcp/CLOSE/->127.0.0.1:P2`, `
 		fd=20 inode=5 sock=tcp/LISTEN/127.0.0.1:P0>- known=qwkld send-q=7 bound
-		fd=21 inode=3 sock=tcp/CLOSE-WAIT/127.0.0.1:P1>127.0.0.1:P0 known=qabhwkld recv-q=1 in=1 begun was-established bound rcv-shutdown
-		fd=24 inode=4 sock=tcp/CLOSE/->127.0.0.1:P2 known=qabhwkld recv-q=1 in=1 begun was-established rcv-shutdown snd-shutdown`)
+		fd=21 inode=3 sock=tcp/CLOSE-WAIT/127.0.0.1:P1>127.0.0.1:P0 known=qabhwkld recv-q=1 begun was-established bound rcv-shutdown
+		fd=24 inode=4 sock=tcp/CLOSE/->127.0.0.1:P2 known=qabhwkld recv-q=1 begun was-established rcv-shutdown snd-shutdown`)
 	})
 }
 

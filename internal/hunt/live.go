@@ -52,7 +52,8 @@ type live struct {
 	notes   []string            // known before it began
 	loss    event.Loss
 	started time.Time
-	began   uint64 // when what is traced could begin, ns of CLOCK_MONOTONIC
+	cost    time.Duration // of the last snapshot, the merge included
+	began   uint64        // when what is traced could begin, ns of CLOCK_MONOTONIC
 }
 
 // Trace traces until cfg.For has passed, ctx ends, or every process in scope has
@@ -181,7 +182,7 @@ func (l *live) loop(ctx context.Context) error {
 		if err := l.obs.Interim(l.engine.report()); err != nil {
 			return err
 		}
-		earliest = now.Add(snapshotShare * time.Since(now))
+		earliest = now.Add(snapshotShare * l.cost)
 		nextLook = now.Add(l.cfg.Interval)
 		if nextLook.Before(earliest) {
 			nextLook = earliest
@@ -301,15 +302,19 @@ func (l *live) describe(key event.ProcessKey) (described, bool) {
 // meanwhile are applied first, so that what it shows is not news.
 func (l *live) snapshot() error {
 	l.rows = l.rows[:0]
+	began := time.Now()
 	start, end, err := l.probe.Snapshot(func(row []byte) { l.rows = append(l.rows, row...) })
 	if err != nil {
 		return err
 	}
+	l.cost = time.Since(began)
 	if l.engine.reconciles > 0 {
 		if err := l.drain(time.Now()); err != nil {
 			return err
 		}
 	}
+	began = time.Now()
+	defer func() { l.cost += time.Since(began) }()
 	l.rec.time(recording.KindSnapshotBegin, start)
 	l.engine.begin(start)
 	for rows := l.rows; len(rows) >= probe.RowSize; rows = rows[probe.RowSize:] {

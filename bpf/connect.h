@@ -6,6 +6,8 @@
 #include "begin.h"
 #include "sock.h"
 
+#define ERESTARTSYS 512 /* include/linux/errno.h: those from here on are the kernel's own */
+
 /* struct sockaddr_in and sockaddr_in6 of include/uapi/linux/in.h and in6.h. */
 struct address {
 	__u16 family;
@@ -52,7 +54,8 @@ static __always_inline int on_connect_return(struct sys_exit_ctx *ctx)
 	__u64 inode;
 	__s32 fd;
 
-	if (!current_in_scope())
+	/* Interrupted, and about to be restarted: no result yet. */
+	if (ctx->ret <= -ERESTARTSYS || !current_in_scope())
 		return 0;
 	fd = current_arg(0);
 	file = file_of(fd);

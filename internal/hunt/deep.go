@@ -164,7 +164,9 @@ func (d *deep) created(ev *event.Event) {
 	if id == 0 && reason != "" && reason != deepstack.ReasonEarly {
 		d.without[reason]++
 	}
-	if id != 0 && len(d.waiting) < maxWaiting {
+	if id != 0 && len(d.waiting) >= maxWaiting {
+		d.without[deepstack.ReasonLost]++
+	} else if id != 0 {
 		d.waiting = append(d.waiting, waiting{
 			exchanged{Inode: ev.Inode, Birth: ev.Time, Stack: id}, event.ProcessKey{PID: ev.PID, Start: ev.Start}, ev.Stack,
 		})
@@ -178,7 +180,11 @@ func (d *deep) take(exe func(event.ProcessKey) string, f func(exchanged)) {
 	now := probe.Now()
 	d.waiting = slices.DeleteFunc(d.waiting, func(w waiting) bool {
 		if !d.tier.Has(w.Stack) {
-			return now > w.Birth+patience
+			late := now > w.Birth+patience
+			if late {
+				d.without[deepstack.ReasonLost]++
+			}
+			return late
 		}
 		o := d.tier.Resolve(w.Stack)
 		if len(d.lesser) < maxWaiting {

@@ -40,6 +40,7 @@ func withEmptyLists(r *verdict.Report) *verdict.Report {
 		f := &c.Findings[i]
 		f.Origin.Frames = list(f.Origin.Frames)
 		f.Peers = list(f.Peers)
+		f.Series = list(f.Series)
 		f.Evidence = list(f.Evidence)
 		if f.States == nil {
 			f.States = map[string]int{}

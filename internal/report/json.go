@@ -34,6 +34,7 @@ func withEmptyLists(r *verdict.Report) *verdict.Report {
 	c := *r
 	c.Reasons = list(c.Reasons)
 	c.Limits = list(c.Limits)
+	c.Observations = list(c.Observations)
 	c.Notes = list(c.Notes)
 	c.Findings = list(slices.Clone(c.Findings))
 	for i := range c.Findings {

@@ -311,6 +311,9 @@ func facts(s *Socket, f *event.Facts) {
 	if f.Known&event.KnownQueues != 0 {
 		s.RecvQ, s.SendQ = pointer(f.RecvQ), pointer(f.SendQ)
 	}
+	if f.Known&event.KnownDelivery != 0 {
+		s.Unacked = pointer(f.Unacked)
+	}
 	if f.Known&event.KnownActivity != 0 {
 		s.LastRx, s.LastTx = seconds(f.LastRx), seconds(f.LastTx)
 	}

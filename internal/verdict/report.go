@@ -78,6 +78,8 @@ type Report struct {
 	Loss     Loss      `json:"loss"`
 	Limits   []Limit   `json:"limits"`
 	Findings []Finding `json:"findings"`
+	// Observations says what is worth knowing of sockets that no rule accuses.
+	Observations []string `json:"observations"`
 	// Omitted is the number of findings that --top left out.
 	Omitted int `json:"omitted,omitempty"`
 	// Notes are limits of this run that the reader should know: processes

@@ -284,7 +284,7 @@ func (l *live) describe(key event.ProcessKey) (described, bool) {
 	if err != nil || !info.StartedAt(key.Start) {
 		return described{}, false
 	}
-	d := described{ProcessKey: key, Comm: info.Comm, NoFile: info.NoFile}
+	d := described{ProcessKey: key, Comm: info.Comm, NoFile: info.NoFile, Container: info.Container}
 	if info.Exe != "" {
 		d.Exe = &info.Exe
 	}

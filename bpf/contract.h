@@ -125,6 +125,7 @@ enum row_flag {
 	ROW_RCV_SHUTDOWN = 1 << 6,
 	ROW_SND_SHUTDOWN = 1 << 7,
 	ROW_PEER_GONE = 1 << 8,
+	ROW_THREAD = 1 << 9, /* the table of a thread, not of its process's first */
 };
 
 /* Groups of facts, as event.FactSet has them. */
@@ -141,7 +142,8 @@ enum row_known {
 	KNOWN_PEER = 1 << 9,
 };
 
-/* One descriptor of one process that refers to a socket. */
+/* One descriptor of one process that refers to a socket. After it come the
+ * names of an AF_UNIX socket and of its peer, without sun_family. */
 struct row {
 	__u64 time;
 	__u64 start;
@@ -163,7 +165,9 @@ struct row {
 	__u32 unacked;
 	__u8 retransmits;
 	__u8 probes;
-	__u8 pad[6];
+	__u8 local_name; /* bytes */
+	__u8 remote_name;
+	__u8 pad[4];
 	struct sock_desc sock;
 	char comm[16];
 };

@@ -183,6 +183,10 @@ type Facts struct {
 	// state of a stream socket stays ESTAB then (net/unix/af_unix.c:
 	// unix_release_sock only shuts the survivor down).
 	PeerGone bool
+	// LocalName and RemoteName are, for AF_UNIX, the names of the socket and of
+	// its peer as ss(8) writes them: a path, or "@" and an abstract name, with
+	// "@" for each zero byte in it. Empty: it has none (unix(7), unnamed).
+	LocalName, RemoteName string
 	// Err is the socket's pending error (sk_err), positive, zero if none.
 	Err int32
 	// RecvQ and SendQ are bytes as ss(8) shows them: received and unread,

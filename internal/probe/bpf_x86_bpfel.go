@@ -126,7 +126,9 @@ type bpfRow struct {
 	Unacked     uint32
 	Retransmits uint8
 	Probes      uint8
-	Pad         [6]uint8
+	LocalName   uint8
+	RemoteName  uint8
+	Pad         [4]uint8
 	Sock        bpfSockDesc
 	Comm        [16]int8
 }
@@ -143,6 +145,7 @@ const (
 	bpfRowFlagROW_RCV_SHUTDOWN    bpfRowFlag = 64
 	bpfRowFlagROW_SND_SHUTDOWN    bpfRowFlag = 128
 	bpfRowFlagROW_PEER_GONE       bpfRowFlag = 256
+	bpfRowFlagROW_THREAD          bpfRowFlag = 512
 )
 
 type bpfRowKnown uint32

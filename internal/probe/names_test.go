@@ -86,6 +86,12 @@ func (f *fields) number(name string, value int64) {
 	}
 }
 
+func (f *fields) text(name, value string) {
+	if value != "" {
+		f.add(name, value)
+	}
+}
+
 func (f *fields) flag(name string, set bool) {
 	if set {
 		f.WriteString(" " + name)
@@ -190,17 +196,22 @@ func (n *names) address(a netip.AddrPort) string {
 	return fmt.Sprintf("%s:P%d", a.Addr(), number(n.ports, a.Port()))
 }
 
-// rows is every field of every row of a snapshot. The iterator visits a table
-// that isn't the first thread's once for each thread that uses it: such rows are
-// equal, and how many threads there are is up to the Go runtime.
+// rows is every field of every row of a snapshot.
 func (n *names) rows(rows []event.Row) string {
-	var lines []string
+	var b strings.Builder
 	for _, row := range rows {
-		if line := n.row(row) + "\n"; !slices.Contains(lines, line) {
-			lines = append(lines, line)
-		}
+		b.WriteString(n.row(row) + "\n")
 	}
-	return strings.Join(lines, "")
+	return b.String()
+}
+
+// unixName leaves out of an AF_UNIX name what differs from run to run: the pid,
+// and what autobind chose (unix(7): five hexadecimal digits).
+func (n *names) unixName(name string) string {
+	if len(name) == len("@00001") && strings.Trim(name[1:], "0123456789abcdef") == "" {
+		return name[:1] + "AUTO"
+	}
+	return strings.ReplaceAll(name, fmt.Sprint(n.pid), "PID")
 }
 
 func (n *names) row(r event.Row) string {
@@ -217,6 +228,8 @@ func (n *names) row(r event.Row) string {
 	f.add("known", known(x.Known))
 	f.number("peer", int64(number(n.inodes, x.PeerInode)))
 	f.flag("peer-gone", x.PeerGone)
+	f.text("local", n.unixName(x.LocalName))
+	f.text("remote", n.unixName(x.RemoteName))
 	f.number("err", int64(x.Err))
 	f.number("recv-q", int64(x.RecvQ))
 	f.number("send-q", int64(x.SendQ))

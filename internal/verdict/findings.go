@@ -338,8 +338,18 @@ func facts(s *Socket, f *event.Facts) {
 		s.RecvQ, s.SendQ = pointer(f.RecvQ), pointer(f.SendQ)
 	}
 	if f.Known&event.KnownDelivery != 0 {
-		s.Unacked = pointer(f.Unacked)
+		s.Unacked, s.Retransmits, s.Probes = pointer(f.Unacked), pointer(f.Retransmits), pointer(f.Probes)
 	}
+	if f.LocalName != "" {
+		s.Local = pointer(f.LocalName)
+	}
+	if f.RemoteName != "" {
+		s.Remote = pointer(f.RemoteName)
+	}
+	if f.Known&event.KnownPeer != 0 {
+		s.PeerGone = pointer(f.PeerGone)
+	}
+	s.RcvShutdown, s.SndShutdown = pointer(f.RcvShutdown), pointer(f.SndShutdown)
 	if f.Known&event.KnownActivity != 0 {
 		s.LastRx, s.LastTx = seconds(f.LastRx), seconds(f.LastTx)
 	}

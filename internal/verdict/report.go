@@ -199,22 +199,32 @@ type Peer struct {
 
 // Socket is one leaked socket.
 type Socket struct {
-	Inode     uint64   `json:"inode"`
-	Family    string   `json:"family"`
-	Type      string   `json:"type"`
-	Protocol  string   `json:"protocol"`
-	State     string   `json:"state"` // as ss(8) writes it
-	Local     *string  `json:"local"`
-	Remote    *string  `json:"remote"`
-	Age       *float64 `json:"age_s"`
-	RecvQ     *uint32  `json:"recv_q"`
-	SendQ     *uint32  `json:"send_q"`
-	Unacked   *uint32  `json:"unacked"` // bytes of SendQ sent and not acknowledged
-	LastRx    *float64 `json:"last_rx_s"`
-	LastTx    *float64 `json:"last_tx_s"`
-	BytesIn   *uint64  `json:"bytes_in"`
-	BytesOut  *uint64  `json:"bytes_out"`
-	KeepAlive *bool    `json:"keepalive"`
+	Inode    uint64   `json:"inode"`
+	Family   string   `json:"family"`
+	Type     string   `json:"type"`
+	Protocol string   `json:"protocol"`
+	State    string   `json:"state"` // as ss(8) writes it
+	Local    *string  `json:"local"` // address:port, or the name of an AF_UNIX socket
+	Remote   *string  `json:"remote"`
+	Age      *float64 `json:"age_s"`
+	RecvQ    *uint32  `json:"recv_q"`
+	SendQ    *uint32  `json:"send_q"`
+	Unacked  *uint32  `json:"unacked"` // bytes of SendQ sent and not acknowledged
+	// Retransmits and Probes are how often in a row data was sent again, or a
+	// window or keepalive probe, without an answer.
+	Retransmits *uint8   `json:"retransmits"`
+	Probes      *uint8   `json:"probes"`
+	LastRx      *float64 `json:"last_rx_s"`
+	LastTx      *float64 `json:"last_tx_s"`
+	BytesIn     *uint64  `json:"bytes_in"`
+	BytesOut    *uint64  `json:"bytes_out"`
+	KeepAlive   *bool    `json:"keepalive"`
+	// RcvShutdown and SndShutdown: no more data will come, or can be sent
+	// (shutdown(2) by either end).
+	RcvShutdown *bool `json:"rcv_shutdown"`
+	SndShutdown *bool `json:"snd_shutdown"`
+	// PeerGone: the peer of an AF_UNIX socket was closed; nil for all others.
+	PeerGone *bool `json:"peer_gone"`
 	// CloseOnExec is that of the first holder's descriptor.
 	CloseOnExec *bool    `json:"cloexec"`
 	WaitedOn    *bool    `json:"waited_on"`

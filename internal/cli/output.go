@@ -108,11 +108,9 @@ func (p *printer) write(r *verdict.Report) error {
 	case "ndjson":
 		return report.NDJSON(p.out, r)
 	}
-	width, ok := terminal(p.out)
-	if !ok {
-		width = 0
-	}
-	return report.Text(p.out, r, report.TextOptions{Width: width, Color: color(p.out), AllFrames: p.flags.allFrames})
+	o := textOptions(p.out)
+	o.AllFrames = p.flags.allFrames
+	return report.Text(p.out, r, o)
 }
 
 func (p *printer) close() error {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +19,9 @@ type TextOptions struct {
 	Width int
 	// Color allows bold, dim, red and yellow.
 	Color bool
+	// ASCII allows no other characters, for a terminal whose encoding isn't
+	// UTF-8.
+	ASCII bool
 	// AllFrames shows the frames that are folded away otherwise.
 	AllFrames bool
 	// Sockets is how many sockets of each finding are listed one by one.
@@ -27,8 +31,9 @@ type TextOptions struct {
 // Text writes the report for a reader: the answer in the first line, then what
 // it rests on. An error of w is returned as it is.
 func Text(w io.Writer, r *verdict.Report, o TextOptions) error {
-	t := &text{page: newPage(o.Width, o.Color), options: o}
+	t := &text{page: newPage(o), options: o}
 	t.headline(r)
+	t.contents(r)
 	for i := range r.Findings {
 		t.blank()
 		t.finding(i+1, &r.Findings[i])
@@ -44,7 +49,7 @@ func Text(w io.Writer, r *verdict.Report, o TextOptions) error {
 		t.prose(bold, "note: ", plain, n)
 	}
 	t.totals(r.Totals)
-	t.footer(r)
+	t.prose(dim, "", dim, about(r))
 	_, err := w.Write(t.buf.Bytes())
 	return err
 }
@@ -80,6 +85,33 @@ func (t *text) headline(r *verdict.Report) {
 	for _, s := range reasons {
 		t.para(plain, "- ", plain, s)
 	}
+	if idleMatters(r) {
+		t.para(plain, "- ", plain, idleText(r.Idle))
+	}
+}
+
+// idleText says what an established connection was given.
+func idleText(idle float64) string {
+	return "an established connection is suspected after " + duration(idle) + " of silence (--idle)"
+}
+
+// idleMatters reports whether a reader who doesn't know of the idle time would
+// misread the answer: what was found rests on it, or it was longer than the time
+// watched.
+func idleMatters(r *verdict.Report) bool {
+	if r.Idle == 0 {
+		return false
+	}
+	if r.Verdict != verdict.Leak {
+		return r.Duration < r.Idle && r.Totals.Live > 0
+	}
+	return slices.ContainsFunc(r.Findings, func(f verdict.Finding) bool {
+		switch f.Class {
+		case verdict.Abandoned, verdict.Superseded, verdict.HalfOpen, verdict.HalfClosed, verdict.Growing:
+			return true
+		}
+		return false
+	})
 }
 
 // leakWords says how many leaks there are, where, and how many sockets.
@@ -205,9 +237,12 @@ func (t *text) totals(n verdict.Totals) {
 	t.prose(bold, "sockets: ", plain, s)
 }
 
-// footer says what a report that was pasted somewhere is about.
-func (t *text) footer(r *verdict.Report) {
-	s := fmt.Sprintf("%s from %s for %s, grace time %s; sockleak %s, kernel %s", r.Scope,
-		r.Started.Format(time.RFC3339), duration(r.Duration), duration(r.MinAge), r.Version, r.Kernel)
-	t.prose(dim, "", dim, s)
+// about says what a report that was pasted somewhere is about.
+func about(r *verdict.Report) string {
+	patience := "grace time " + duration(r.MinAge)
+	if r.Idle > 0 {
+		patience += ", idle time " + duration(r.Idle)
+	}
+	return fmt.Sprintf("%s from %s for %s, %s; sockleak %s, kernel %s", r.Scope,
+		r.Started.Format(time.RFC3339), duration(r.Duration), patience, r.Version, r.Kernel)
 }

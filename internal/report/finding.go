@@ -113,15 +113,21 @@ func nowhere(o *verdict.Origin) string {
 
 // stack shows how the program got there.
 func (t *text) stack(o *verdict.Origin, exe *string) {
-	if o.Quality == stack.None || len(o.Frames) == 0 {
-		return
+	if words := stackWords(o); words != "" {
+		t.field("stack", words)
+		t.frames(o, exe)
 	}
-	words := "complete, the last call first"
-	if o.Quality == stack.Partial {
-		words = "partial: " + reasonOr(o.Reason, "frames may be missing or wrong")
+}
+
+// stackWords says what a stack is worth; empty if there is none.
+func stackWords(o *verdict.Origin) string {
+	switch {
+	case o.Quality == stack.None || len(o.Frames) == 0:
+		return ""
+	case o.Quality == stack.Partial:
+		return "partial: " + reasonOr(o.Reason, "frames may be missing or wrong")
 	}
-	t.field("stack", words)
-	t.frames(o, exe)
+	return "complete, the last call first"
 }
 
 func reasonOr(reason, otherwise string) string {

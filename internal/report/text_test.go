@@ -126,6 +126,7 @@ func TestWriteErrorIsReturnedAsItIs(t *testing.T) {
 	s := NewSnapshot(nil, SnapshotInfo{})
 	for name, err := range map[string]error{
 		"Text":          Text(w, crawler(), TextOptions{}),
+		"Markdown":      Markdown(w, crawler(), false),
 		"JSON":          JSON(w, crawler()),
 		"NDJSON":        NDJSON(w, crawler()),
 		"Snapshot.Text": s.Text(w, TextOptions{}, 0),

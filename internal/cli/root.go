@@ -60,7 +60,7 @@ func NewRoot(s Streams) *cobra.Command {
 	root.SetErr(s.Err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%w", err) })
 	root.AddCommand(
-		newAttach(s), newHunt(s), newRun(s), newSnapshot(s), newReplay(s), newDoctor(s), newVersion(s), newStarter(),
+		newAttach(s), newHunt(s), newRun(s), newSnapshot(s), newReplay(s), newExplain(s), newDoctor(s), newVersion(s), newStarter(),
 	)
 	root.InitDefaultCompletionCmd()
 	for _, cmd := range root.Commands() {

@@ -38,11 +38,19 @@ func (t *text) finding(n int, f *verdict.Finding) {
 		}
 		t.para(dim, fmt.Sprintf("   %-10s - ", label), plain, e)
 	}
-	t.field("advice", f.Advice)
+	t.field("advice", adviceWords(f))
 	t.field("confidence", confidenceWords(f.Confidence))
 	t.field("held by", holdersWords(f.Sockets))
 	t.sockets(f.Sockets)
 	t.stack(&f.Origin, f.Process.Exe)
+}
+
+// adviceWords says what to do, and where there is more about it.
+func adviceWords(f *verdict.Finding) string {
+	if f.Advice == "" {
+		return ""
+	}
+	return f.Advice + "; see sockleak explain" + nbsp + string(f.Class)
 }
 
 func title(f *verdict.Finding) string {

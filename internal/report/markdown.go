@@ -123,7 +123,7 @@ func (m *markdown) finding(n int, f *verdict.Finding) {
 		m.blank()
 	}
 	if f.Advice != "" {
-		m.line("**Advice:** " + escape(f.Advice) + "; `sockleak explain " + string(f.Class) + "` has more.")
+		m.line("**Advice:** " + escape(f.Advice) + "; see " + code("sockleak explain "+string(f.Class)))
 		m.blank()
 	}
 	m.stack(f)

@@ -61,16 +61,23 @@ func (p *page) para(leadStyle style, lead string, st style, text string) {
 // prose writes lead and text as one paragraph; the lines that follow the first
 // are indented a little more than lead is.
 func (p *page) prose(leadStyle style, lead string, st style, text string) {
+	p.flow(leadStyle, lead, st, text, 2)
+}
+
+// flow writes lead and text as one paragraph; the lines that follow the first are
+// indented by hang more than lead is.
+func (p *page) flow(leadStyle style, lead string, st style, text string, hang int) {
 	lead, text = p.clean(lead), p.clean(text)
 	body := strings.TrimLeft(lead, " ")
-	indent := strings.Repeat(" ", len(lead)-len(body)+2)
+	first := lead[:len(lead)-len(body)]
+	indent := first + strings.Repeat(" ", hang)
 	lines := wrap(body+text, p.room(len(indent)))
-	if first, ok := strings.CutPrefix(lines[0], body); ok {
-		lines[0] = p.paint(leadStyle, body) + p.paint(st, first)
+	if rest, ok := strings.CutPrefix(lines[0], body); ok {
+		lines[0] = p.paint(leadStyle, body) + p.paint(st, rest)
 	} else {
 		lines[0] = p.paint(leadStyle, lines[0])
 	}
-	p.buf.WriteString(indent[2:] + lines[0] + "\n")
+	p.buf.WriteString(first + lines[0] + "\n")
 	for _, l := range lines[1:] {
 		p.buf.WriteString(indent + p.paint(st, l) + "\n")
 	}

@@ -3,6 +3,7 @@ package verdict
 import (
 	"cmp"
 	"maps"
+	"net/netip"
 	"slices"
 
 	"sockleak/internal/event"
@@ -16,6 +17,8 @@ type Names interface {
 	Process(event.ProcessKey) Process
 	// Origin resolves a stack.
 	Origin(p event.ProcessKey, stack uint64) stack.Origin
+	// Host is what a process calls an address; empty if it has no name there.
+	Host(p event.ProcessKey, address netip.Addr) string
 }
 
 // group is the sockets of one finding.
@@ -203,10 +206,20 @@ func (j *Judge) finding(g *group, names Names) Finding {
 	}
 	f.Peers = sortedPeers(peers)
 	f.LastUse = j.lastUses(g, names)
+	nameHosts(f.Peers, g.key.process, names)
 	f.OldestAge, f.YoungestAge = ages(f.Sockets)
 	f.Evidence = j.evidence(g, names)
 	f.Confidence = confidence(g, class, f.GrowthPerMin)
 	return f
+}
+
+// nameHosts names the peers that are hosts.
+func nameHosts(peers []Peer, process event.ProcessKey, names Names) {
+	for i := range peers {
+		if a, err := netip.ParseAddrPort(peers[i].Address); err == nil {
+			peers[i].Name = names.Host(process, a.Addr())
+		}
+	}
 }
 
 func sortedPeers(counts map[string]int) []Peer {

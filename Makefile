@@ -42,7 +42,7 @@ test-kernels:
 	@scripts/test-kernels.sh $(BUILD)/kernels $(KERNELS)
 
 lint:
-	@unformatted=$$(gofmt -l bpf cmd internal scripts); \
+	@unformatted=$$(gofmt -l bpf cmd docs internal scripts); \
 		if [ -n "$$unformatted" ]; then echo "not formatted with gofmt:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
 	go tool staticcheck ./...

@@ -24,6 +24,7 @@ enum record_kind {
 	REC_TABLE_EXIT,
 	REC_UNSHARE,
 	REC_STACK,
+	REC_USE,
 };
 
 /* What a socket is. Addresses hold AF_INET in their first four bytes. */
@@ -46,6 +47,15 @@ enum event_flag {
 	FLAG_ALONE = 2,
 };
 
+/* What was done to a socket, of a REC_USE. */
+enum use_op {
+	USE_READ = 1,
+	USE_WRITE,
+	USE_SHUTDOWN,
+	USE_EPOLL_DEL,
+	USE_SO_ERROR,
+};
+
 /* One lifecycle event; internal/event documents which kind sets what. */
 struct event {
 	__u32 kind;
@@ -66,7 +76,8 @@ struct event {
 	__s32 err; /* positive errno */
 	__u8 old_state;
 	__u8 flags;
-	__u8 pad[2];
+	__u8 op; /* enum use_op */
+	__u8 pad;
 	struct sock_desc sock;
 	char comm[16];
 };

@@ -8,6 +8,7 @@ import (
 	"sockleak/internal/event"
 	"sockleak/internal/lifecycle"
 	"sockleak/internal/probe"
+	"sockleak/internal/report"
 	"sockleak/internal/stack"
 	"sockleak/internal/verdict"
 )
@@ -107,6 +108,8 @@ func (e *engine) apply(ev *event.Event) {
 	case event.Socket, event.Pair, event.Accept:
 		e.created(ev)
 		e.judge.Created(ev)
+	case event.Use:
+		e.judge.Used(ev)
 	case event.Fork:
 		if e.target(ev.PID, ev.Start) {
 			e.targets[ev.ChildPID], e.alive[ev.ChildPID] = ev.ChildStart, true
@@ -233,7 +236,7 @@ func (e *engine) report() *verdict.Report {
 // scopeText says in words what is looked at.
 func (o *options) scopeText() string {
 	s := &o.Scope
-	text := "the whole system"
+	text := report.Everything
 	switch {
 	case o.Command != "":
 		text = "command " + o.Command

@@ -57,7 +57,8 @@ type bpfEvent struct {
 	Err        int32
 	OldState   uint8
 	Flags      uint8
-	Pad        [2]uint8
+	Op         uint8
+	Pad        uint8
 	Sock       bpfSockDesc
 	Comm       [16]int8
 }
@@ -100,6 +101,7 @@ const (
 	bpfRecordKindREC_TABLE_EXIT  bpfRecordKind = 14
 	bpfRecordKindREC_UNSHARE     bpfRecordKind = 15
 	bpfRecordKindREC_STACK       bpfRecordKind = 16
+	bpfRecordKindREC_USE         bpfRecordKind = 17
 )
 
 type bpfRow struct {
@@ -197,6 +199,16 @@ type bpfStackRecord struct {
 	Ip     [127]uint64
 }
 
+type bpfUseOp uint32
+
+const (
+	bpfUseOpUSE_READ      bpfUseOp = 1
+	bpfUseOpUSE_WRITE     bpfUseOp = 2
+	bpfUseOpUSE_SHUTDOWN  bpfUseOp = 3
+	bpfUseOpUSE_EPOLL_DEL bpfUseOp = 4
+	bpfUseOpUSE_SO_ERROR  bpfUseOp = 5
+)
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -251,6 +263,7 @@ const (
 	bpfVarKeepScopeRule    = "keep_scope_rule"
 	bpfVarKeepSockDesc     = "keep_sock_desc"
 	bpfVarKeepStackRecord  = "keep_stack_record"
+	bpfVarKeepUseOp        = "keep_use_op"
 )
 
 // loadBpf returns the embedded CollectionSpec for bpf.
@@ -357,6 +370,7 @@ type bpfVariableSpecs struct {
 	KeepScopeRule   *ebpf.VariableSpec `ebpf:"keep_scope_rule"`
 	KeepSockDesc    *ebpf.VariableSpec `ebpf:"keep_sock_desc"`
 	KeepStackRecord *ebpf.VariableSpec `ebpf:"keep_stack_record"`
+	KeepUseOp       *ebpf.VariableSpec `ebpf:"keep_use_op"`
 }
 
 // bpfObjects contains all objects after they have been loaded into the kernel.
@@ -422,6 +436,7 @@ type bpfVariables struct {
 	KeepScopeRule   *ebpf.Variable `ebpf:"keep_scope_rule"`
 	KeepSockDesc    *ebpf.Variable `ebpf:"keep_sock_desc"`
 	KeepStackRecord *ebpf.Variable `ebpf:"keep_stack_record"`
+	KeepUseOp       *ebpf.Variable `ebpf:"keep_use_op"`
 }
 
 // bpfPrograms contains all programs after they have been loaded into the kernel.

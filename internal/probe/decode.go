@@ -79,6 +79,8 @@ func kindOf(k bpfRecordKind) event.Kind {
 		return event.TableExit
 	case bpfRecordKindREC_UNSHARE:
 		return event.Unshare
+	case bpfRecordKindREC_USE:
+		return event.Use
 	}
 	return 0
 }
@@ -108,7 +110,7 @@ func decodeEvent(record []byte, kind event.Kind, ev *event.Event) error {
 		Table: e.Table, Table2: e.Table2, FD: e.Fd, FD2: e.Fd2,
 		Inode: e.Inode, Inode2: e.Inode2, Stack: e.Stack, Begin: e.Begin,
 		ChildPID: e.ChildPid, ChildStart: e.ChildStart,
-		OldState: e.OldState, Errno: e.Err,
+		OldState: e.OldState, Errno: e.Err, Op: event.Op(e.Op),
 		CloseOnExec: e.Flags&uint8(bpfEventFlagFLAG_CLOEXEC) != 0,
 		Alone:       e.Flags&uint8(bpfEventFlagFLAG_ALONE) != 0,
 		Comm:        comm(&e.Comm),

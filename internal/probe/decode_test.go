@@ -169,8 +169,8 @@ func TestFactSets(t *testing.T) {
 // Every kind of record of the kernel side is decoded, and none besides.
 func TestKinds(t *testing.T) {
 	seen := map[event.Kind]bool{}
-	for k := bpfRecordKindREC_SOCKET; k < bpfRecordKindREC_STACK; k++ {
-		if k == bpfRecordKindREC_EXEC_FDS {
+	for k := bpfRecordKindREC_SOCKET; k <= bpfRecordKindREC_USE; k++ {
+		if k == bpfRecordKindREC_EXEC_FDS || k == bpfRecordKindREC_STACK {
 			continue
 		}
 		kind := kindOf(k)
@@ -180,7 +180,7 @@ func TestKinds(t *testing.T) {
 		seen[kind] = true
 	}
 	var ev event.Event
-	for _, k := range []uint32{0, uint32(bpfRecordKindREC_STACK) + 1, 1 << 31} {
+	for _, k := range []uint32{0, uint32(bpfRecordKindREC_USE) + 1, 1 << 31} {
 		record := bytesOf(bpfEvent{Kind: k})
 		if _, err := Decode(record, &ev, nil); !errors.Is(err, ErrKind) {
 			t.Errorf("kind %d: %v", k, err)

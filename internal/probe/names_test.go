@@ -72,7 +72,7 @@ var kinds = map[event.Kind]string{
 	event.Socket: "socket", event.Pair: "pair", event.Accept: "accept", event.Connect: "connect",
 	event.Close: "close", event.CloseRange: "close_range", event.Dup: "dup", event.TCPState: "tcp",
 	event.TCPDestroy: "destroy", event.Fork: "fork", event.Exec: "exec", event.ExecFDs: "exec-fds",
-	event.Exit: "exit", event.TableExit: "table-exit", event.Unshare: "unshare",
+	event.Exit: "exit", event.TableExit: "table-exit", event.Unshare: "unshare", event.Use: "use",
 }
 
 // fields writes name=value for all that is not zero.
@@ -112,6 +112,9 @@ func (n *names) event(ev event.Event) string {
 	}
 	f.number("inode", int64(number(n.inodes, ev.Inode)))
 	f.number("inode2", int64(number(n.inodes, ev.Inode2)))
+	if ev.Op != 0 {
+		f.add("op", ops[ev.Op])
+	}
 	f.number("errno", int64(ev.Errno))
 	if ev.ChildPID != 0 {
 		f.add("child", number(n.children, uint64(ev.ChildPID)))
@@ -259,4 +262,8 @@ func known(set event.FactSet) string {
 		}
 	}
 	return text
+}
+
+var ops = map[event.Op]string{
+	event.Read: "read", event.Write: "write", event.Shutdown: "shutdown", event.EpollDel: "epoll-del", event.SOError: "so-error",
 }

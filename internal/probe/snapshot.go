@@ -89,12 +89,14 @@ func OpenSnapshotter() (*Snapshotter, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := configure(spec, Config{}); err != nil {
+	values, err := constants(Config{})
+	if err != nil {
 		return nil, err
 	}
 	// It follows TCP sockets for the hooks; here nobody is in scope.
-	if err := spec.Variables[bpfVarCfgScope].Set(uint32(bpfScopeRuleSCOPE_PIDS)); err != nil {
-		return nil, fmt.Errorf("set %s: %w", bpfVarCfgScope, err)
+	values[bpfVarCfgScope] = uint32(bpfScopeRuleSCOPE_PIDS)
+	if err := set(spec, values); err != nil {
+		return nil, err
 	}
 	var o struct {
 		TaskFile *ebpf.Program `ebpf:"task_file"`

@@ -162,7 +162,13 @@ func calls() map[string]func(a []int) error {
 			go waitReadable(a[0])
 			return nil
 		},
-		"epoll":    epoll,
+		"epoll": epoll,
+		"epoll-del": func(a []int) error {
+			return unix.EpollCtl(a[0], unix.EPOLL_CTL_DEL, a[1], nil)
+		},
+		"so-error": func(a []int) error {
+			return result(unix.GetsockoptInt(a[0], unix.SOL_SOCKET, unix.SO_ERROR))
+		},
 		"spawn":    func(a []int) error { return spawn(a[0]) },
 		"unshared": unshared,
 	}

@@ -11,7 +11,7 @@ import (
 // Color of o, and shows the first top groups (zero: all). An error of w is
 // returned as it is.
 func (d *Diff) Text(w io.Writer, o TextOptions, top int) error {
-	p := newPage(o.Width, o.Color)
+	p := newPage(o)
 	n := d.Totals
 	p.para(plain, "", bold, fmt.Sprintf("%s: %s since %s (%s ago)", d.Scope,
 		counted(n.New, "new socket", "new sockets"), d.Since.Format(time.RFC3339), duration(d.Time.Sub(d.Since).Seconds())))
@@ -52,7 +52,7 @@ func (p *page) diffGroup(g *DiffGroup) {
 	if g.Peer != nil {
 		p.detail("peer", *g.Peer)
 	}
-	p.detail("local", peersWords(g.Locals))
+	p.detail("local", peersWords(g.Locals, g.Count))
 	p.detail("proto", protocolWords(g.Family, g.Protocol))
 	p.detail("fds", firstRanges(g.FDs))
 }

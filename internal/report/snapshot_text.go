@@ -13,7 +13,7 @@ import (
 // named as ss(8) does. It uses Width and Color of o, and shows the first top
 // groups (zero: all). An error of w is returned as it is.
 func (s *Snapshot) Text(w io.Writer, o TextOptions, top int) error {
-	p := newPage(o.Width, o.Color)
+	p := newPage(o)
 	n := s.Totals
 	p.para(plain, "", bold, fmt.Sprintf("%s: %s open, by %s in %s", s.Scope,
 		counted(n.Sockets, "socket", "sockets"),
@@ -49,8 +49,8 @@ func (p *page) group(g *Group) {
 	lead := fmt.Sprintf("%7s  %-5s  %-10s  %9s  %9s  ", thousands(g.Count), g.NetID, state, sumOr(g.RecvQ), sumOr(g.SendQ))
 	p.groupLine(st, lead, holdingName(&g.Process))
 	p.detail("", pastWords(g.Past))
-	p.detail("peers", peersWords(g.Peers))
-	p.detail("local", peersWords(g.Locals))
+	p.detail("peers", peersWords(g.Peers, g.Count))
+	p.detail("local", peersWords(g.Locals, g.Count))
 	p.detail("proto", protocolWords(g.Family, g.Protocol))
 	p.detail("gone", goneWords(g.PeerGone))
 	p.detail("idle", idleWords(g))

@@ -148,8 +148,11 @@ type Finding struct {
 	GrowthPerMin *float64 `json:"growth_per_min"`
 	// Series is the count at the looks since the origin was first seen, from
 	// the oldest to the newest; at most 128 samples.
-	Series   []Sample       `json:"series"`
-	Origin   Origin         `json:"origin"`
+	Series []Sample `json:"series"`
+	Origin Origin   `json:"origin"`
+	// LastUse is the last calls on the sockets that told something, the most
+	// frequent first; empty unless that was asked for.
+	LastUse  []LastUse      `json:"last_use"`
 	States   map[string]int `json:"states"`
 	Peers    []Peer         `json:"peers"` // most frequent first
 	Sockets  []Socket       `json:"sockets"`
@@ -174,6 +177,15 @@ type Origin struct {
 	// Culprit is the index in Frames of the first frame of the program's own
 	// code; nil if there is none.
 	Culprit *int `json:"culprit"`
+}
+
+// LastUse is a call that said that a socket is over, or that the program has done
+// with it.
+type LastUse struct {
+	Operation string `json:"operation"` // the call, those of a family by one name
+	Result    string `json:"result"`    // "end of file", an error, "done"
+	Count     int    `json:"count"`     // sockets whose last it was
+	Origin    Origin `json:"origin"`
 }
 
 // Peer is a remote address and how many sockets of the finding have it.

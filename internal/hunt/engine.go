@@ -8,6 +8,7 @@ import (
 	"sockleak/internal/event"
 	"sockleak/internal/lifecycle"
 	"sockleak/internal/probe"
+	"sockleak/internal/report"
 	"sockleak/internal/stack"
 	"sockleak/internal/verdict"
 )
@@ -235,7 +236,7 @@ func (e *engine) report() *verdict.Report {
 // scopeText says in words what is looked at.
 func (o *options) scopeText() string {
 	s := &o.Scope
-	text := "the whole system"
+	text := report.Everything
 	switch {
 	case o.Command != "":
 		text = "command " + o.Command

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"sockleak/internal/event"
@@ -27,8 +28,12 @@ func Snapshot(pids []uint32, comms []string, version string) (rows []event.Row, 
 	defer func() { err = errors.Join(err, s.Close()) }()
 	o := options{Scope: probe.Scope{PIDs: pids, Comms: comms}}
 	fs := procfs.New("/proc")
+	scope := o.scopeText()
+	if len(pids) > 1 { // two snapshots of so many processes need not be of the same
+		scope = "processes " + strings.Trim(fmt.Sprint(slices.Sorted(slices.Values(pids))), "[]")
+	}
 	info = report.SnapshotInfo{
-		Time: time.Now().Round(0), Scope: o.scopeText(), Kernel: kernelRelease(), Version: version,
+		Time: time.Now().Round(0), Scope: scope, Kernel: kernelRelease(), Version: version,
 	}
 	if info.BootID, err = fs.BootID(); err != nil {
 		return nil, info, err

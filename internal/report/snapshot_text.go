@@ -68,8 +68,8 @@ func (p *page) group(g *Group) {
 	}
 	detail("of", below)
 	detail("", pastWords(g.Past))
-	detail("peers", peersWords(g.Peers, g.Count))
-	detail("local", peersWords(g.Locals, g.Count))
+	detail("peers", peersWords(g.Peers, counting(g.Peers)))
+	detail("local", peersWords(g.Locals, counting(g.Locals)))
 	detail("idle", idleWords(g))
 	detail("fds", firstRanges(g.FDs))
 }

@@ -12,6 +12,7 @@ import (
 	"sockleak/internal/deepstack"
 	"sockleak/internal/event"
 	"sockleak/internal/framepointer"
+	"sockleak/internal/hosts"
 	"sockleak/internal/mapfollow"
 	"sockleak/internal/probe"
 	"sockleak/internal/procfs"
@@ -44,6 +45,7 @@ type live struct {
 	probe   *probe.Probe
 	engine  *engine
 	fs      procfs.FS
+	hosts   hosts.Files
 	obs     Observer
 	rec     *recorder
 	deep    deep
@@ -96,6 +98,7 @@ func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, erro
 		return nil, err
 	}
 	l.engine.names.resolved = l.rec.origin
+	l.engine.names.host = l.host
 	r, err := l.run(ctx)
 	if cerr := l.rec.close(); cerr != nil && r != nil {
 		r.Notes = append(r.Notes, fmt.Sprintf("the recording is incomplete: %v", cerr))
@@ -293,6 +296,7 @@ func (l *live) describe(key event.ProcessKey) (described, bool) {
 	}
 	started := info.Start.Round(0).UTC()
 	d.Start = &started
+	d.hosts, d.hostsAt = l.hostsOf(key), l.engine.last.Time
 	l.engine.names.add(d)
 	l.rec.json(recording.KindProcess, d)
 	return d, true

@@ -1,9 +1,11 @@
 package hunt
 
 import (
+	"net/netip"
 	"time"
 
 	"sockleak/internal/event"
+	"sockleak/internal/hosts"
 	"sockleak/internal/lifecycle"
 	"sockleak/internal/stack"
 	"sockleak/internal/verdict"
@@ -22,6 +24,9 @@ type described struct {
 	Start     *time.Time `json:"started,omitempty"`
 	NoFile    uint64     `json:"nofile"`
 	Container string     `json:"container,omitempty"`
+	// hosts is its /etc/hosts, as it was at the look hostsAt.
+	hosts   hosts.Table
+	hostsAt uint64
 }
 
 // names implements verdict.Names.
@@ -32,12 +37,15 @@ type names struct {
 	// resolved is called with every origin that is asked for; a recording
 	// keeps them.
 	resolved func(event.ProcessKey, uint64, stack.Origin)
+	// host looks an address up.
+	host func(event.ProcessKey, netip.Addr) string
 }
 
 func newNames(t *lifecycle.Table, origins stack.Resolver) *names {
 	return &names{
 		table: t, origins: origins, known: map[event.ProcessKey]described{},
 		resolved: func(event.ProcessKey, uint64, stack.Origin) {},
+		host:     func(event.ProcessKey, netip.Addr) string { return "" },
 	}
 }
 
@@ -70,6 +78,9 @@ func (n *names) Process(key event.ProcessKey) verdict.Process {
 	p, _ := n.table.Process(key)
 	return verdict.Process{PID: key.PID, Comm: p.Comm}
 }
+
+// Host implements verdict.Names.
+func (n *names) Host(p event.ProcessKey, address netip.Addr) string { return n.host(p, address) }
 
 // Origin implements verdict.Names.
 func (n *names) Origin(p event.ProcessKey, id uint64) stack.Origin {

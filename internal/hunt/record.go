@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/netip"
 
 	"sockleak/internal/event"
 	"sockleak/internal/probe"
@@ -18,6 +19,19 @@ type recorded struct {
 	event.ProcessKey
 	Stack  uint64       `json:"stack"`
 	Origin stack.Origin `json:"origin"`
+}
+
+// hosted is what a process calls an address, as a recording keeps it.
+type hosted struct {
+	event.ProcessKey
+	Address netip.Addr `json:"address"`
+	Name    string     `json:"name"`
+}
+
+// asked is a question for the name of an address.
+type asked struct {
+	process event.ProcessKey
+	address netip.Addr
 }
 
 // exchanged is a socket that got a better stack than the event had.
@@ -47,10 +61,12 @@ type recorder struct {
 	fault error
 	// written are the origins that are in the file already.
 	written map[event.ProcessKey]map[uint64]bool
+	// hosts are the names that are in the file already.
+	hosts map[asked]string
 }
 
 func newRecorder(w io.Writer, o options, hz, clock uint64, base verdict.Report) (*recorder, error) {
-	r := &recorder{written: map[event.ProcessKey]map[uint64]bool{}}
+	r := &recorder{written: map[event.ProcessKey]map[uint64]bool{}, hosts: map[asked]string{}}
 	if w == nil {
 		return r, nil
 	}
@@ -97,6 +113,17 @@ func (r *recorder) origin(p event.ProcessKey, id uint64, o stack.Origin) {
 	}
 	r.written[p][id] = true
 	r.json(recording.KindOrigin, recorded{ProcessKey: p, Stack: id, Origin: o})
+}
+
+// host keeps the name of an address that a report needs, and again when it has
+// changed.
+func (r *recorder) host(p event.ProcessKey, address netip.Addr, name string) {
+	question := asked{p, address}
+	if r.w == nil || r.hosts[question] == name {
+		return
+	}
+	r.hosts[question] = name
+	r.json(recording.KindHost, hosted{ProcessKey: p, Address: address, Name: name})
 }
 
 func (r *recorder) flush() {

@@ -40,6 +40,7 @@ const (
 	KindOrigin
 	KindTick
 	KindExchange
+	KindHost
 )
 
 // Header says how to read the rest.

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"sockleak/internal/rootfile"
 )
 
 // Mapped is a mapping of a file in a process, for those who don't get it from
@@ -33,8 +35,8 @@ func (s *Symbolizer) Adopt(m Mapped, f *os.File) (*Module, error) {
 		_ = f.Close()
 		return nil, fmt.Errorf("stat %s: %w", m.Path, err)
 	}
-	id := identify(&st)
-	key := fileKey{id.dev, id.inode, m.Path}
+	id := rootfile.Identify(&st)
+	key := fileKey{id.Dev, id.Inode, m.Path}
 	have := s.files.byKey[key]
 	if have != nil && have.id == id && have.f != nil {
 		have.pid = m.PID

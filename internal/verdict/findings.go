@@ -3,6 +3,7 @@ package verdict
 import (
 	"cmp"
 	"maps"
+	"net/netip"
 	"slices"
 
 	"sockleak/internal/event"
@@ -16,6 +17,8 @@ type Names interface {
 	Process(event.ProcessKey) Process
 	// Origin resolves a stack.
 	Origin(p event.ProcessKey, stack uint64) stack.Origin
+	// Host is what a process calls an address; empty if it has no name there.
+	Host(p event.ProcessKey, address netip.Addr) string
 }
 
 // group is the sockets of one finding.
@@ -203,10 +206,20 @@ func (j *Judge) finding(g *group, names Names) Finding {
 	}
 	f.Peers = sortedPeers(peers)
 	f.LastUse = j.lastUses(g, names)
+	nameHosts(f.Peers, g.key.process, names)
 	f.OldestAge, f.YoungestAge = ages(f.Sockets)
 	f.Evidence = j.evidence(g, names)
 	f.Confidence = confidence(g, class, f.GrowthPerMin)
 	return f
+}
+
+// nameHosts names the peers that are hosts.
+func nameHosts(peers []Peer, process event.ProcessKey, names Names) {
+	for i := range peers {
+		if a, err := netip.ParseAddrPort(peers[i].Address); err == nil {
+			peers[i].Name = names.Host(process, a.Addr())
+		}
+	}
 }
 
 func sortedPeers(counts map[string]int) []Peer {
@@ -340,11 +353,11 @@ func facts(s *Socket, f *event.Facts) {
 	if f.Known&event.KnownDelivery != 0 {
 		s.Unacked, s.Retransmits, s.Probes = pointer(f.Unacked), pointer(f.Retransmits), pointer(f.Probes)
 	}
-	if f.LocalName != "" {
-		s.Local = pointer(f.LocalName)
+	if names := f.UnixNames(); names.Local != "" {
+		s.Local = pointer(names.Local)
 	}
-	if f.RemoteName != "" {
-		s.Remote = pointer(f.RemoteName)
+	if names := f.UnixNames(); names.Remote != "" {
+		s.Remote = pointer(names.Remote)
 	}
 	if f.Known&event.KnownPeer != 0 {
 		s.PeerGone = pointer(f.PeerGone)

@@ -368,6 +368,14 @@ func (fakeNames) Process(p event.ProcessKey) Process {
 	return Process{PID: p.PID, Comm: comm, Exe: &exe}
 }
 
+// Host: 192.0.2.7 is called seven.
+func (fakeNames) Host(_ event.ProcessKey, address netip.Addr) string {
+	if address == netip.AddrFrom4([4]byte{192, 0, 2, 7}) {
+		return "seven"
+	}
+	return ""
+}
+
 func (fakeNames) Origin(_ event.ProcessKey, id uint64) stack.Origin {
 	if id >= 1000 {
 		return stack.Origin{Quality: stack.None, Reason: "lost"}

@@ -353,10 +353,11 @@ func facts(s *Socket, f *event.Facts) {
 	if f.Known&event.KnownDelivery != 0 {
 		s.Unacked, s.Retransmits, s.Probes = pointer(f.Unacked), pointer(f.Retransmits), pointer(f.Probes)
 	}
-	if names := f.UnixNames(); names.Local != "" {
+	names := f.UnixNames()
+	if names.Local != "" {
 		s.Local = pointer(names.Local)
 	}
-	if names := f.UnixNames(); names.Remote != "" {
+	if names.Remote != "" {
 		s.Remote = pointer(names.Remote)
 	}
 	if f.Known&event.KnownPeer != 0 {

@@ -27,9 +27,13 @@ const slack = 5 * time.Second
 
 // factOf is what is known of a program for a report that looked at a time.
 func factOf(p *Program, at time.Time) (fact, error) {
-	f := fact{least: p.leakedAt(at.Add(-slack)) - 1, most: p.leakedAt(at) + 1, peers: p.knownPeers()}
+	lag, ahead := time.Duration(0), time.Duration(0)
+	f := fact{peers: p.knownPeers()}
 	for i := range p.Case.Want {
 		w := &p.Case.Want[i]
+		if w.Lag > 0 {
+			lag, ahead = w.Lag, slack
+		}
 		if w.NoOrigin != "" {
 			f.lines = append(f.lines, "")
 			continue
@@ -40,6 +44,7 @@ func factOf(p *Program, at time.Time) (fact, error) {
 		}
 		f.lines = append(f.lines, l)
 	}
+	f.least, f.most = p.leakedAt(at.Add(-lag-slack))-1, p.leakedAt(at.Add(ahead-lag))+1
 	return f, nil
 }
 
@@ -79,8 +84,6 @@ func judge(c *Case, got []verdict.Finding, known fact) judgement {
 		case w >= 0:
 			byWant[w] = append(byWant[w], f)
 			total += f.Count
-		case slices.ContainsFunc(c.Want, func(w Want) bool { return w.Before != "" && w.Before == f.Class }):
-			j.missing = append(j.missing, "still "+short(f))
 		default:
 			j.accusations = append(j.accusations, "not wanted: "+short(f))
 		}

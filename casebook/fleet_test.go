@@ -119,15 +119,15 @@ func drain(c net.Conn) error {
 	return nil
 }
 
-// live is a device's life: heartbeats on one connection after the other, each for
-// a time, the first for less. How the old one is given up is for the caller.
-func (f *fleet) live(i int, first, each time.Duration, give func(net.Conn)) error {
-	for stay := first; ; stay = each {
+// live is a device's life: heartbeats on one connection after the other, on the
+// nth for the time that stay says. How the old one is given up is for the caller.
+func (f *fleet) live(i int, give func(net.Conn), stay func(n int) time.Duration) error {
+	for n := 0; ; n++ {
 		c, err := f.connect(i)
 		if err != nil {
 			return err
 		}
-		for end := time.Now().Add(stay); time.Now().Before(end); {
+		for end := time.Now().Add(stay(n)); time.Now().Before(end); {
 			select {
 			case <-f.stop:
 				return nil

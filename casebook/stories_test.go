@@ -93,6 +93,8 @@ const (
 	// stays is how long a device keeps a connection. The first are shorter, each
 	// another, so that one comes back every two seconds.
 	stays = devices * 2 * time.Second
+	// outages is how often each device comes back during an outage.
+	outages = 3
 	// works is how long all goes well before the wire is cut.
 	works = 8 * time.Second
 )
@@ -103,11 +105,30 @@ func reconnecting(give func(net.Conn)) func(*Stage) []string {
 		f, args := newFleet(s, devices)
 		s.Then(func(*Program) {
 			for i := range devices {
-				f.run(func() error { return f.live(i, stays*time.Duration(i+1)/devices, stays, give) })
+				first := stays * time.Duration(i+1) / devices
+				f.run(func() error { return f.live(i, give, func(n int) time.Duration { return min(stays, first+time.Duration(n)*stays) }) })
 			}
 		})
 		return args
 	}
+}
+
+// unpowered devices come back several times, without having closed what they had,
+// and all is well after that.
+func unpowered(s *Stage) []string {
+	f, args := newFleet(s, devices)
+	stay := func(n int) time.Duration {
+		if n < outages {
+			return 3 * time.Second
+		}
+		return time.Hour
+	}
+	s.Then(func(*Program) {
+		for i := range devices {
+			f.run(func() error { return f.live(i, lost, stay) })
+		}
+	})
+	return args
 }
 
 // vanishing devices are cut off after a while.
@@ -115,7 +136,7 @@ func vanishing(s *Stage) []string {
 	f, args := newFleet(s, devices)
 	s.Then(func(p *Program) {
 		for i := range devices {
-			f.run(func() error { return f.live(i, time.Hour, 0, func(net.Conn) {}) })
+			f.run(func() error { return f.live(i, lost, func(int) time.Duration { return time.Hour }) })
 		}
 		f.run(func() error {
 			select {
@@ -142,19 +163,25 @@ func left(c net.Conn) { c.Close() }
 func gatewayCases() []Case {
 	base := Case{Story: 4, Language: "Python", Source: "gateway.py"}
 	does := "Python gateway, selectors; "
-	cases := []Case{base, base, base, base}
-	cases[0].Name, cases[0].Args, cases[0].Setup = "gateway-reconnect/leak", []string{"leak"}, reconnecting(lost)
-	cases[0].Does = does + "devices come back on a new connection, the old one is kept"
-	cases[0].Want = []Want{{Class: verdict.Superseded, Lag: idle, Function: "accept"}}
-	cases[1].Name, cases[1].Args, cases[1].Setup = "gateway-reconnect/ok", []string{"ok"}, reconnecting(lost)
-	cases[1].Does = does + "devices come back on a new connection, the old one is closed"
-	cases[2].Name, cases[2].Args, cases[2].Setup = "gateway-cut/leak", []string{"leak"}, vanishing
-	cases[2].Does = does + "the wire to the devices is cut, their connections are kept"
-	cases[2].Want = []Want{{Class: verdict.HalfOpen, Lag: idle, NoOrigin: "accepted before tracing began"}}
-	cases[3].Name, cases[3].Args, cases[3].Setup = "gateway-cut/ok", []string{"ok"}, vanishing
-	cases[3].Does = does + "the wire to the devices is cut, what is silent is closed"
+	cases := []Case{base, base, base, base, base}
+	cases[0].Name, cases[0].Args, cases[0].Setup = "gateway-outage/leak", []string{"leak"}, unpowered
+	cases[0].Does = does + "devices come back after an outage, their old connections are kept"
+	cases[0].Want = []Want{{Class: verdict.Superseded, Lag: idle, NoOrigin: opened}}
+	cases[1].Name, cases[1].Args, cases[1].Setup = "gateway-flapping/leak", []string{"leak"}, reconnecting(lost)
+	cases[1].Does = does + "devices come back all the time, their old connections are kept"
+	cases[1].Want = []Want{{Class: verdict.Superseded, Lag: idle, Function: "Gateway.accept"}}
+	cases[2].Name, cases[2].Args, cases[2].Setup = "gateway-flapping/ok", []string{"ok"}, reconnecting(lost)
+	cases[2].Does = does + "devices come back all the time, the old connection is closed"
+	cases[3].Name, cases[3].Args, cases[3].Setup = "gateway-cut/leak", []string{"leak"}, vanishing
+	cases[3].Does = does + "the wire to the devices is cut, their connections are kept"
+	cases[3].Want = []Want{{Class: verdict.HalfOpen, Lag: idle, NoOrigin: opened}}
+	cases[4].Name, cases[4].Args, cases[4].Setup = "gateway-cut/ok", []string{"ok"}, vanishing
+	cases[4].Does = does + "the wire to the devices is cut, what is silent is closed"
 	return cases
 }
+
+// opened says why there is no origin.
+const opened = "all were opened before tracing began"
 
 func machineCases() []Case {
 	base := Case{Story: 5, Language: "Ruby", Source: "machine.rb"}
@@ -165,7 +192,7 @@ func machineCases() []Case {
 	cases[0].Says = "look at the heap"
 	cases[1].Name, cases[1].Args, cases[1].Setup = "machine-cut/leak", []string{"leak"}, vanishing
 	cases[1].Does = does + "the wire to the routers is cut, their connections are kept"
-	cases[1].Want = []Want{{Class: verdict.HalfOpen, Lag: idle, NoOrigin: "accepted before tracing began"}}
+	cases[1].Want = []Want{{Class: verdict.HalfOpen, Lag: idle, NoOrigin: opened}}
 	cases[2].Name, cases[2].Args, cases[2].Setup = "machine-cut/ok", []string{"ok"}, vanishing
 	cases[2].Does = does + "the wire to the routers is cut, what is silent is closed"
 	return cases

@@ -5,6 +5,7 @@
 # twin closes what a device had when it comes back, and what was silent for 5 s.
 #
 #   gateway.py leak|ok ADDRESS PORT
+import functools
 import selectors
 import socket
 import sys
@@ -28,13 +29,13 @@ class Gateway:
         self.devices = {}
         self.leaked = 0
         listener = socket.create_server((address, port), backlog=64)
-        self.loop.register(listener, selectors.EVENT_READ, lambda: self.accept(listener))
+        self.loop.register(listener, selectors.EVENT_READ, functools.partial(self.accept, listener))
 
     def accept(self, listener):
         conn, _ = listener.accept()  # LEAK
         session = Session(conn)
         self.sessions.add(session)
-        self.loop.register(conn, selectors.EVENT_READ, lambda: self.read(session))
+        self.loop.register(conn, selectors.EVENT_READ, functools.partial(self.read, session))
 
     def read(self, session):
         try:

@@ -5,7 +5,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -53,6 +55,24 @@ func trace(t testing.TB, sockleak string, args ...string) (begun time.Time, repo
 		t.Fatalf("sockleak %v wrote no report\n%s", args, errs.String())
 	}
 	return begun, reports
+}
+
+// saveText makes the text report of a recording, as on a terminal of 100 columns,
+// and saves it under a name in the folder that -reports names.
+func saveText(t testing.TB, sockleak, recording, name string) {
+	t.Helper()
+	if flags.reports == "" {
+		return
+	}
+	cmd := exec.Command(tool(t, "script"), "-qec", "stty cols 100; NO_COLOR=1 "+sockleak+" replay "+recording, "/dev/null")
+	text, err := cmd.Output()
+	if err != nil && cmd.ProcessState.ExitCode() != 1 { // there are findings
+		t.Fatalf("replay %s: %v\n%s", recording, err, text)
+	}
+	text = bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))
+	if err := os.WriteFile(filepath.Join(flags.reports, name+".txt"), text, 0o644); err != nil {
+		t.Fatalf("save the report: %v", err)
+	}
 }
 
 // looked is when the facts of a report were read.

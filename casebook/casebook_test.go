@@ -1,9 +1,14 @@
 package casebook
 
 import (
+	"fmt"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"sockleak/internal/verdict"
 )
 
 // idle is given to sockleak as --idle: half of the default, and the shortest that
@@ -44,7 +49,9 @@ func TestStories(t *testing.T) {
 		if s.story != 3 { // its rules need no idle time
 			time.Sleep(time.Until(begun.Add(aged)))
 		}
-		started, reports := attach(t, sockleak, own, s.duration)
+		recording := filepath.Join(t.TempDir(), "recording")
+		started, reports := attach(t, sockleak, own, s.duration, "--record", recording)
+		saveText(t, sockleak, recording, fmt.Sprintf("story%d", s.story))
 		t.Logf("story %d: sockleak traced after %.1f s", s.story, reports[0].report.Started.Sub(started).Seconds())
 		results := examine(t, own, reports)
 		for i := range results {
@@ -55,16 +62,39 @@ func TestStories(t *testing.T) {
 	writeTable(t, "stories", all)
 }
 
+// TestVerdicts traces, each alone, the healthy programs whose report must say
+// something: nothing to be found is an answer too.
+func TestVerdicts(t *testing.T) {
+	needs(t)
+	sockleak := buildSockleak(t)
+	programs := cast(t, slices.DeleteFunc(stories(), func(c Case) bool { return c.Says == "" }))
+	for _, p := range programs {
+		own := []*Program{p}
+		recording := filepath.Join(t.TempDir(), "recording")
+		_, reports := attach(t, sockleak, own, 25*time.Second, "--record", recording)
+		saveText(t, sockleak, recording, strings.ReplaceAll(p.Case.Name, "/", "-"))
+		results := examine(t, own, reports)
+		results[0].tell(t)
+		last := &reports[len(reports)-1].report
+		if last.Verdict != verdict.NoLeak || !strings.Contains(strings.Join(last.Reasons, "; "), p.Case.Says) {
+			t.Errorf("%s: verdict %s because %q, want %s, and %q among the reasons",
+				p.Case.Name, last.Verdict, last.Reasons, verdict.NoLeak, p.Case.Says)
+		}
+	}
+}
+
 // watched is how long the further programs are traced: the healthy ones must be
 // left in peace for 90 s at least, and an established connection may be
 // suspected only after --idle.
 const watched = 100 * time.Second
 
-// TestCasebook traces all further programs, leaking and healthy, by their ids.
+// TestCasebook traces the healthy twins of the stories and all further programs,
+// leaking and healthy, by their ids.
 func TestCasebook(t *testing.T) {
 	needs(t)
 	sockleak := buildSockleak(t)
-	programs := cast(t, further())
+	healthy := slices.DeleteFunc(stories(), func(c Case) bool { return len(c.Want) > 0 })
+	programs := cast(t, slices.Concat(healthy, further()))
 	if len(programs) == 0 {
 		t.Skip("no case has such a name")
 	}

@@ -106,7 +106,9 @@ func reconnecting(give func(net.Conn)) func(*Stage) []string {
 		s.Then(func(*Program) {
 			for i := range devices {
 				first := stays * time.Duration(i+1) / devices
-				f.run(func() error { return f.live(i, give, func(n int) time.Duration { return min(stays, first+time.Duration(n)*stays) }) })
+				f.run(func() error {
+					return f.live(i, give, func(n int) time.Duration { return min(stays, first+time.Duration(n)*stays) })
+				})
 			}
 		})
 		return args

@@ -140,7 +140,7 @@ func TestSnapshotGolden(t *testing.T) {
 	s := NewSnapshot(snapshotRows(), snapshotInfo())
 	golden(t, "snapshot-json", []byte(jsonOf(t, s.JSON)))
 	for name, o := range map[string]TextOptions{
-		"snapshot-60": {Width: 60}, "snapshot-80": {Width: 80}, "snapshot-120": {Width: 120},
+		"snapshot-60": {Width: 60}, "snapshot-80": {Width: 80}, "snapshot-100": {Width: 100},
 	} {
 		var b bytes.Buffer
 		if err := s.Text(&b, o, 5); err != nil {

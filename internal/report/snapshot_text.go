@@ -13,7 +13,7 @@ import (
 // named as ss(8) does. It uses Width and Color of o, and shows the first top
 // groups (zero: all). An error of w is returned as it is.
 func (s *Snapshot) Text(w io.Writer, o TextOptions, top int) error {
-	p := newPage(o.Width, o.Color)
+	p := newPage(o)
 	n := s.Totals
 	p.para(plain, "", bold, fmt.Sprintf("%s: %s open, by %s in %s", s.Scope,
 		counted(n.Sockets, "socket", "sockets"),
@@ -68,8 +68,8 @@ func (p *page) group(g *Group) {
 	}
 	detail("of", below)
 	detail("", pastWords(g.Past))
-	detail("peers", peersWords(g.Peers))
-	detail("local", peersWords(g.Locals))
+	detail("peers", peersWords(g.Peers, g.Count))
+	detail("local", peersWords(g.Locals, g.Count))
 	detail("idle", idleWords(g))
 	detail("fds", firstRanges(g.FDs))
 }

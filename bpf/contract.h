@@ -113,6 +113,7 @@ enum row_flag {
 	ROW_WAITERS = 1 << 5,
 	ROW_RCV_SHUTDOWN = 1 << 6,
 	ROW_SND_SHUTDOWN = 1 << 7,
+	ROW_PEER_GONE = 1 << 8,
 };
 
 /* Groups of facts, as event.FactSet has them. */
@@ -125,6 +126,8 @@ enum row_known {
 	KNOWN_KEEPALIVE = 1 << 5,
 	KNOWN_BOUND = 1 << 6,
 	KNOWN_DESCRIPTOR = 1 << 7,
+	KNOWN_DELIVERY = 1 << 8,
+	KNOWN_PEER = 1 << 9,
 };
 
 /* One descriptor of one process that refers to a socket. */
@@ -146,11 +149,14 @@ struct row {
 	__u16 flags;
 	__u16 known;
 	__u32 netns;
-	__u32 pad;
+	__u32 unacked;
+	__u8 retransmits;
+	__u8 probes;
+	__u8 pad[6];
 	struct sock_desc sock;
 	char comm[16];
 };
-_Static_assert(sizeof(struct row) == 160, "row is part of the ABI");
+_Static_assert(sizeof(struct row) == 168, "row is part of the ABI");
 
 enum counter {
 	COUNT_RING_FULL,

@@ -7,12 +7,18 @@
 #include "task.h"
 
 /* enum sock_flags, include/net/sock.h. */
+#define SOCK_DEAD 0 /* sock_orphan: the last descriptor was closed */
 #define SOCK_DONE 1 /* tcp_fin: the peer's FIN came */
 #define SOCK_KEEPOPEN 3
 #define RCV_SHUTDOWN 1
 #define SEND_SHUTDOWN 2
+#define TCP_SYN_SENT 2
+#define TCP_SYN_RECV 3
+#define TCP_FIN_WAIT1 4
 #define TCP_CLOSE 7
+#define TCP_LAST_ACK 9
 #define TCP_LISTEN 10
+#define TCP_CLOSING 11
 
 static __always_inline bool cloexec_of(struct files_struct *files, __u32 fd)
 {
@@ -22,10 +28,35 @@ static __always_inline bool cloexec_of(struct files_struct *files, __u32 fd)
 	return word >> (fd % 64) & 1;
 }
 
+/* What was sent and finds no answer. In TCP_CLOSE the counters are those of the
+ * moment the connection ended: nothing is under way any more. */
+static __always_inline void delivery_facts(struct row *r, struct sock *sk, __u32 write_seq)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
+	__u32 una = BPF_CORE_READ(tp, snd_una), next = BPF_CORE_READ(tp, snd_nxt);
+	__u32 unacked = next - una;
+	__u8 state = r->sock.state;
+
+	/* The kernel counts the SYN, and the FIN, the last of write_seq, once it
+	 * was sent: in these states it was not acknowledged. */
+	if (state == TCP_SYN_SENT || state == TCP_SYN_RECV ||
+	    ((state == TCP_FIN_WAIT1 || state == TCP_CLOSING || state == TCP_LAST_ACK) &&
+	     next == write_seq))
+		unacked -= unacked > 0;
+	r->unacked = unacked;
+	r->retransmits = BPF_CORE_READ(icsk, icsk_retransmits);
+	r->probes = BPF_CORE_READ(icsk, icsk_probes_out);
+	r->known |= KNOWN_DELIVERY;
+}
+
 static __always_inline void tcp_facts(struct row *r, struct sock *sk)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
+	/* What is behind is read before what is ahead of it, or a packet that comes
+	 * meanwhile makes the difference negative. */
+	__u32 copied_seq = BPF_CORE_READ(tp, copied_seq), snd_una = BPF_CORE_READ(tp, snd_una);
 	__u32 write_seq = BPF_CORE_READ(tp, write_seq), rcv_nxt = BPF_CORE_READ(tp, rcv_nxt);
 	__u32 now = bpf_jiffies64();
 
@@ -43,11 +74,13 @@ static __always_inline void tcp_facts(struct row *r, struct sock *sk)
 	if (rcv_nxt)
 		r->flags |= ROW_WAS_ESTABLISHED;
 	r->known |= KNOWN_HISTORY;
-	r->recv_q = rcv_nxt - BPF_CORE_READ(tp, copied_seq);
+	r->recv_q = rcv_nxt - copied_seq;
 	/* In TCP_CLOSE nothing is queued any more, and after a connect that failed
 	 * write_seq is ahead of what was sent (tcp_disconnect). */
-	if (r->sock.state != TCP_CLOSE)
-		r->send_q = write_seq - BPF_CORE_READ(tp, snd_una);
+	if (r->sock.state != TCP_CLOSE) {
+		r->send_q = write_seq - snd_una;
+		delivery_facts(r, sk, write_seq);
+	}
 	r->known |= KNOWN_QUEUES;
 	if (!rcv_nxt)
 		return;
@@ -67,10 +100,17 @@ static __always_inline void unix_facts(struct row *r, struct sock *sk)
 
 	if (BPF_CORE_READ(u, addr))
 		r->flags |= ROW_BOUND;
-	r->known |= KNOWN_BOUND | KNOWN_HISTORY;
+	r->known |= KNOWN_BOUND | KNOWN_HISTORY | KNOWN_PEER;
 	if (!peer)
 		return;
 	r->flags |= ROW_BEGUN | ROW_WAS_ESTABLISHED;
+	/* The survivor keeps the sock of a peer that was closed, in state and all
+	 * (unix_release_sock). Not sk_socket: a connection that was not accepted
+	 * yet has none either. */
+	if (BPF_CORE_READ(peer, __sk_common.skc_flags) >> SOCK_DEAD & 1) {
+		r->flags |= ROW_PEER_GONE;
+		return;
+	}
 	r->peer_inode = BPF_CORE_READ(peer, sk_socket, file, f_inode, i_ino);
 }
 

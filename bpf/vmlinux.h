@@ -186,6 +186,8 @@ struct socket {
 };
 
 struct inet_connection_sock {
+	__u8 icsk_retransmits;
+	__u8 icsk_probes_out;
 	struct {
 		__u32 lrcvtime;
 	} icsk_ack;
@@ -195,6 +197,7 @@ struct tcp_sock {
 	u32 rcv_nxt;
 	u32 copied_seq;
 	u32 snd_una;
+	u32 snd_nxt;
 	u32 write_seq;
 	u32 lsndtime;
 	u64 bytes_received;

@@ -158,8 +158,13 @@ type Facts struct {
 
 	// NetNS is the inode number of the socket's network namespace.
 	NetNS uint32
-	// PeerInode is, for AF_UNIX, the inode of the connected peer.
+	// PeerInode is, for AF_UNIX, the inode of the connected peer; zero where
+	// there is none, or PeerGone.
 	PeerInode uint64
+	// PeerGone: the AF_UNIX peer it was connected to has been closed. The
+	// state of a stream socket stays ESTAB then (net/unix/af_unix.c:
+	// unix_release_sock only shuts the survivor down).
+	PeerGone bool
 	// Err is the socket's pending error (sk_err), positive, zero if none.
 	Err int32
 	// RecvQ and SendQ are bytes as ss(8) shows them: received and unread,
@@ -167,6 +172,13 @@ type Facts struct {
 	// acknowledged. For a listener RecvQ is the
 	// number of connections that wait to be accepted and SendQ the limit.
 	RecvQ, SendQ uint32
+	// Unacked is the part of SendQ, in bytes, that was sent and is not
+	// acknowledged. Retransmits is how often in a row the oldest of it was sent
+	// again because the retransmission timer ran out, Probes how many window or
+	// keepalive probes in a row were not answered (tcp_info: tcpi_retransmits,
+	// tcpi_probes). Neither is zero for long while the peer is there.
+	Unacked             uint32
+	Retransmits, Probes uint8
 	// LastRx and LastTx are how long ago, in ns, data was last received or
 	// sent. For a socket that never carried data they count from the
 	// moment it was established (tcp_info: tcpi_last_data_recv).
@@ -201,6 +213,8 @@ const (
 	KnownKeepAlive                      // KeepAlive
 	KnownBound                          // Bound
 	KnownDescriptor                     // CloseOnExec
+	KnownDelivery                       // Unacked, Retransmits, Probes
+	KnownPeer                           // PeerInode, PeerGone
 )
 
 // Loss counts what could not be recorded. All counters only grow.

@@ -74,7 +74,7 @@ type engine struct {
 func newEngine(o options, hz, clock uint64, origins stack.Resolver, base verdict.Report) *engine {
 	e := &engine{
 		opts: o, hz: hz, clock: clock,
-		table: lifecycle.New(o.MaxSockets), judge: verdict.NewJudge(o.Judgement.MinAge),
+		table: lifecycle.New(o.MaxSockets), judge: verdict.NewJudge(o.Judgement.Patience, clock),
 		origins: origins, base: base,
 		created: func(*event.Event) {},
 		targets: map[uint32]uint64{}, alive: map[uint32]bool{},
@@ -203,7 +203,8 @@ func (e *engine) report() *verdict.Report {
 	t := e.table.Totals()
 	r.Schema = verdict.Schema
 	r.Duration = float64(e.elapsed().Milliseconds()) / 1e3
-	r.MinAge = e.opts.Judgement.MinAge.Seconds()
+	r.MinAge = e.opts.Judgement.Patience.MinAge.Seconds()
+	r.Idle = e.opts.Judgement.Patience.Idle.Seconds()
 	r.Totals = verdict.Totals{
 		Opened: t.Opened, Closed: t.Closed, Live: uint64(t.Live), Preexisting: uint64(t.Preexisting),
 		Winding: uint64(t.Winding), TimeWait: e.last.TimeWait,
@@ -213,6 +214,7 @@ func (e *engine) report() *verdict.Report {
 	r.Loss.TableFull += t.Full
 	r.Findings = e.judge.Findings(e.table, e.names)
 	r.Limits = e.judge.Limits(e.names)
+	r.Observations = e.judge.Observations(e.names)
 	r.Notes = slices.Concat(e.base.Notes, e.last.Notes)
 	if n := e.judge.EndedOmitted(); n > 0 {
 		r.Notes = append(r.Notes, fmt.Sprintf("%d more sockets were left by processes that ended than can be remembered; no finding counts them", n))

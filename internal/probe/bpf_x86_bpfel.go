@@ -103,27 +103,30 @@ const (
 )
 
 type bpfRow struct {
-	_         structs.HostLayout
-	Time      uint64
-	Start     uint64
-	Table     uint64
-	Inode     uint64
-	PeerInode uint64
-	BytesIn   uint64
-	BytesOut  uint64
-	Pid       uint32
-	Fd        int32
-	RecvQ     uint32
-	SendQ     uint32
-	LastRx    uint32
-	LastTx    uint32
-	Err       int32
-	Flags     uint16
-	Known     uint16
-	Netns     uint32
-	Pad       uint32
-	Sock      bpfSockDesc
-	Comm      [16]int8
+	_           structs.HostLayout
+	Time        uint64
+	Start       uint64
+	Table       uint64
+	Inode       uint64
+	PeerInode   uint64
+	BytesIn     uint64
+	BytesOut    uint64
+	Pid         uint32
+	Fd          int32
+	RecvQ       uint32
+	SendQ       uint32
+	LastRx      uint32
+	LastTx      uint32
+	Err         int32
+	Flags       uint16
+	Known       uint16
+	Netns       uint32
+	Unacked     uint32
+	Retransmits uint8
+	Probes      uint8
+	Pad         [6]uint8
+	Sock        bpfSockDesc
+	Comm        [16]int8
 }
 
 type bpfRowFlag uint32
@@ -137,6 +140,7 @@ const (
 	bpfRowFlagROW_WAITERS         bpfRowFlag = 32
 	bpfRowFlagROW_RCV_SHUTDOWN    bpfRowFlag = 64
 	bpfRowFlagROW_SND_SHUTDOWN    bpfRowFlag = 128
+	bpfRowFlagROW_PEER_GONE       bpfRowFlag = 256
 )
 
 type bpfRowKnown uint32
@@ -150,6 +154,8 @@ const (
 	bpfRowKnownKNOWN_KEEPALIVE  bpfRowKnown = 32
 	bpfRowKnownKNOWN_BOUND      bpfRowKnown = 64
 	bpfRowKnownKNOWN_DESCRIPTOR bpfRowKnown = 128
+	bpfRowKnownKNOWN_DELIVERY   bpfRowKnown = 256
+	bpfRowKnownKNOWN_PEER       bpfRowKnown = 512
 )
 
 type bpfScopeRule uint32

@@ -12,7 +12,7 @@ import (
 
 // ABI is the version of bpf/contract.h. Recordings hold the kernel's records
 // as they came, so a recording can be read only by the same version.
-const ABI = 1
+const ABI = 2
 
 // Errors of Decode, by what is wrong with a record.
 var (
@@ -177,9 +177,10 @@ func DecodeRow(record []byte, hz uint64, row *event.Row) error {
 		Facts: event.Facts{
 			// The two sets have the same bits; TestFactSets holds them together.
 			Known: event.FactSet(r.Known),
-			NetNS: r.Netns, PeerInode: r.PeerInode, Err: r.Err, RecvQ: r.RecvQ, SendQ: r.SendQ,
+			NetNS: r.Netns, PeerInode: r.PeerInode, PeerGone: has(bpfRowFlagROW_PEER_GONE), Err: r.Err, RecvQ: r.RecvQ, SendQ: r.SendQ,
 			LastRx: jiffies(r.LastRx, hz), LastTx: jiffies(r.LastTx, hz),
 			BytesIn: r.BytesIn, BytesOut: r.BytesOut,
+			Unacked: r.Unacked, Retransmits: r.Retransmits, Probes: r.Probes,
 			Begun: has(bpfRowFlagROW_BEGUN), WasEstablished: has(bpfRowFlagROW_WAS_ESTABLISHED),
 			Bound: has(bpfRowFlagROW_BOUND), KeepAlive: has(bpfRowFlagROW_KEEPALIVE),
 			CloseOnExec: has(bpfRowFlagROW_CLOEXEC), Waiters: has(bpfRowFlagROW_WAITERS),

@@ -95,8 +95,9 @@ func TestDecodeRow(t *testing.T) {
 	record := bpfRow{
 		Time: 1, Start: 2, Table: 3, Inode: 4, PeerInode: 5, BytesIn: 6, BytesOut: 7, Pid: 8, Fd: 9,
 		RecvQ: 10, SendQ: 11, LastRx: 250, LastTx: 0xffffffff, Err: 104, Netns: 12,
-		Flags: uint16(bpfRowFlagROW_BEGUN | bpfRowFlagROW_WAITERS | bpfRowFlagROW_SND_SHUTDOWN),
-		Known: uint16(bpfRowKnownKNOWN_QUEUES | bpfRowKnownKNOWN_WAITERS),
+		Unacked: 13, Retransmits: 14, Probes: 15,
+		Flags: uint16(bpfRowFlagROW_BEGUN | bpfRowFlagROW_WAITERS | bpfRowFlagROW_SND_SHUTDOWN | bpfRowFlagROW_PEER_GONE),
+		Known: uint16(bpfRowKnownKNOWN_QUEUES | bpfRowKnownKNOWN_WAITERS | bpfRowKnownKNOWN_DELIVERY),
 		Sock:  bpfSockDesc{Family: 2, Type: 1, Protocol: 6, State: event.StateClose, Local: [16]uint8{10, 0, 0, 1}, RemotePort: 443, Remote: [16]uint8{10, 0, 0, 2}},
 		Comm:  name16("x"),
 	}
@@ -104,9 +105,9 @@ func TestDecodeRow(t *testing.T) {
 		Time: 1, PID: 8, Start: 2, Table: 3, FD: 9, Inode: 4, Comm: [16]byte{'x'},
 		Sock: event.Sock{Family: 2, Type: 1, Protocol: 6, State: event.StateClose, Remote: netip.MustParseAddrPort("10.0.0.2:443")},
 		Facts: event.Facts{
-			Known: event.KnownQueues | event.KnownWaiters, NetNS: 12, PeerInode: 5, Err: 104, RecvQ: 10, SendQ: 11,
+			Known: event.KnownQueues | event.KnownWaiters | event.KnownDelivery, NetNS: 12, PeerInode: 5, PeerGone: true, Err: 104, RecvQ: 10, SendQ: 11,
 			LastRx: 1e9, LastTx: 0, // a jiffy in the future
-			BytesIn: 6, BytesOut: 7, Begun: true, Waiters: true, SndShutdown: true,
+			Unacked: 13, Retransmits: 14, Probes: 15, BytesIn: 6, BytesOut: 7, Begun: true, Waiters: true, SndShutdown: true,
 		},
 	}
 	var got event.Row
@@ -125,6 +126,7 @@ func TestFactSets(t *testing.T) {
 		bpfRowKnownKNOWN_BYTES: event.KnownBytes, bpfRowKnownKNOWN_HISTORY: event.KnownHistory,
 		bpfRowKnownKNOWN_WAITERS: event.KnownWaiters, bpfRowKnownKNOWN_KEEPALIVE: event.KnownKeepAlive,
 		bpfRowKnownKNOWN_BOUND: event.KnownBound, bpfRowKnownKNOWN_DESCRIPTOR: event.KnownDescriptor,
+		bpfRowKnownKNOWN_DELIVERY: event.KnownDelivery, bpfRowKnownKNOWN_PEER: event.KnownPeer,
 	} {
 		if uint16(kernel) != uint16(ours) {
 			t.Errorf("%#x is not %#x", kernel, ours)

@@ -213,9 +213,14 @@ func (n *names) row(r event.Row) string {
 	f.flag("NO-NETNS", x.NetNS == 0)
 	f.add("known", known(x.Known))
 	f.number("peer", int64(number(n.inodes, x.PeerInode)))
+	f.flag("peer-gone", x.PeerGone)
 	f.number("err", int64(x.Err))
 	f.number("recv-q", int64(x.RecvQ))
 	f.number("send-q", int64(x.SendQ))
+	f.number("unacked", int64(x.Unacked))
+	// How often by now is up to the clock.
+	f.flag("retransmits", x.Retransmits > 0)
+	f.flag("probes", x.Probes > 0)
 	f.number("in", int64(x.BytesIn))
 	f.number("out", int64(x.BytesOut))
 	const minute = 60e9 // more than any test takes
@@ -235,7 +240,7 @@ func (n *names) row(r event.Row) string {
 // known has a letter for each group of facts.
 func known(set event.FactSet) string {
 	text := ""
-	for i, letter := range "qabhwkld" {
+	for i, letter := range "qabhwkldup" {
 		if set>>i&1 != 0 {
 			text += string(letter)
 		}

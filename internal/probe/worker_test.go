@@ -2,6 +2,7 @@ package probe
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -147,12 +148,14 @@ func calls() map[string]func(a []int) error {
 		"reset": func(a []int) error {
 			return unix.SetsockoptLinger(a[0], unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 		},
-		"close":       func(a []int) error { return unix.Close(a[0]) },
-		"close_range": func(a []int) error { return unix.CloseRange(uint(a[0]), uint(a[1]), uint(a[2])) },
-		"dup":         func(a []int) error { return result(unix.Dup(a[0])) },
-		"dup2":        dup2,
-		"dup3":        func(a []int) error { return unix.Dup3(a[0], a[1], a[2]) },
-		"fcntl":       func(a []int) error { return result(unix.FcntlInt(uintptr(a[0]), a[1], a[2])) },
+		"keepalive-fast": keepaliveFast,
+		"deaf":           func(a []int) error { return deaf(a[0]) },
+		"close":          func(a []int) error { return unix.Close(a[0]) },
+		"close_range":    func(a []int) error { return unix.CloseRange(uint(a[0]), uint(a[1]), uint(a[2])) },
+		"dup":            func(a []int) error { return result(unix.Dup(a[0])) },
+		"dup2":           dup2,
+		"dup3":           func(a []int) error { return unix.Dup3(a[0], a[1], a[2]) },
+		"fcntl":          func(a []int) error { return result(unix.FcntlInt(uintptr(a[0]), a[1], a[2])) },
 		"wait-readable": func(a []int) error { // until the next command changes it
 			go waitReadable(a[0])
 			return nil
@@ -213,6 +216,22 @@ func dup2(a []int) error {
 	const sysDup2 = 33 // arch/x86/entry/syscalls/syscall_64.tbl
 	_, _, errno := unix.Syscall(sysDup2, uintptr(a[0]), uintptr(a[1]), 0)
 	return errnoError(errno)
+}
+
+// keepaliveFast has a probe sent after a second of silence, and every second.
+func keepaliveFast(a []int) error {
+	return errors.Join(
+		unix.SetsockoptInt(a[0], unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 1),
+		unix.SetsockoptInt(a[0], unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 1),
+		unix.SetsockoptInt(a[0], unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1),
+	)
+}
+
+// deaf has the kernel drop all that arrives for a socket before TCP sees it: to
+// its peer it is as if the cable were cut (socket(7), SO_ATTACH_FILTER).
+func deaf(fd int) error {
+	drop := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0}
+	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &drop})
 }
 
 func waitReadable(fd int) {

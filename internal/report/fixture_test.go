@@ -31,6 +31,7 @@ func base() *verdict.Report {
 		Version:  "0.1.0",
 		Kernel:   "6.12.22-amd64",
 		MinAge:   10,
+		Idle:     100,
 	}
 }
 

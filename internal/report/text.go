@@ -40,6 +40,9 @@ func Text(w io.Writer, r *verdict.Report, o TextOptions) error {
 	t.blank()
 	t.limits(r)
 	t.loss(r.Loss)
+	for _, o := range r.Observations {
+		t.prose(bold, "worth a look: ", plain, o)
+	}
 	for _, n := range r.Notes {
 		t.prose(bold, "note: ", plain, n)
 	}
@@ -207,7 +210,7 @@ func (t *text) totals(n verdict.Totals) {
 
 // footer says what a report that was pasted somewhere is about.
 func (t *text) footer(r *verdict.Report) {
-	s := fmt.Sprintf("%s from %s for %s, grace time %s; sockleak %s, kernel %s", r.Scope,
-		r.Started.Format(time.RFC3339), duration(r.Duration), duration(r.MinAge), r.Version, r.Kernel)
+	s := fmt.Sprintf("%s from %s for %s, grace time %s, idle after %s; sockleak %s, kernel %s", r.Scope,
+		r.Started.Format(time.RFC3339), duration(r.Duration), duration(r.MinAge), duration(r.Idle), r.Version, r.Kernel)
 	t.prose(dim, "", dim, s)
 }

@@ -39,6 +39,14 @@ func classWords(c verdict.Class) string {
 		return "closed by the peer, never by the program"
 	case verdict.Dead:
 		return "connection over, never closed"
+	case verdict.HalfClosed:
+		return "shut down by the program, never finished by the peer, never closed"
+	case verdict.HalfOpen:
+		return "established here, and the peer is gone without a word"
+	case verdict.Superseded:
+		return "replaced by a newer connection of the same peer, never closed"
+	case verdict.Abandoned:
+		return "connected, and left alone by the program"
 	case verdict.Growing:
 		return "opened again and again, never closed"
 	case verdict.Inherited:

@@ -22,8 +22,9 @@ type Names interface {
 type group struct {
 	key      groupKey
 	members  []member
-	inferred bool // some have no stack of their own
-	rivals   int  // other origins that could be meant
+	series   *series // how many there were; nil if that wasn't counted
+	inferred bool    // some have no stack of their own
+	rivals   int     // other origins that could be meant
 }
 
 // lesser counts the members that were made when only a lesser tier of stacks was
@@ -38,7 +39,7 @@ func (j *Judge) Findings(t *lifecycle.Table, names Names) []Finding {
 	grown := j.grown(t)
 	for key, members := range grown {
 		if key.stack != 0 && len(members) > 0 {
-			groups[key] = &group{key: key, members: members}
+			j.addGrown(groups, key, members)
 		}
 	}
 	j.addEnded(groups)
@@ -50,6 +51,25 @@ func (j *Judge) Findings(t *lifecycle.Table, names Names) []Finding {
 	}
 	slices.SortFunc(findings, gravest)
 	return findings
+}
+
+// addGrown adds the sockets of an origin that grows. Those that another rule put
+// into the same class are of one finding with them.
+func (j *Judge) addGrown(groups map[groupKey]*group, key groupKey, members []member) {
+	to := key.in(members[0].cond.class)
+	g := groups[to]
+	if g == nil {
+		groups[to] = &group{key: to, members: members, series: j.groups[key]}
+		return
+	}
+	g.members = append(g.members, members...)
+	g.series = j.groups[key].plus(g.series)
+}
+
+// in is the group of the same sockets in another class.
+func (k groupKey) in(c Class) groupKey {
+	k.class = c
+	return k
 }
 
 // accused returns the groups of suspects with one at least that is past the
@@ -68,9 +88,7 @@ func (j *Judge) accuse(key groupKey, members []member) *group {
 	if !slices.ContainsFunc(members, func(m member) bool { return m.ripe }) {
 		return nil
 	}
-	g := &group{key: key}
-	g.members = j.settled(members)
-	return g
+	return &group{key: key, members: j.settled(members), series: j.groups[key]}
 }
 
 func (j *Judge) settled(members []member) []member {
@@ -105,7 +123,7 @@ func (j *Judge) join(groups map[groupKey]*group, grown map[groupKey][]member) {
 		to := groups[candidates[0]]
 		if to == nil {
 			// Not old enough alone, but with those before it the case is clear.
-			to = &group{key: candidates[0], members: j.settled(j.members[candidates[0]])}
+			to = &group{key: candidates[0], members: j.settled(j.members[candidates[0]]), series: j.groups[candidates[0]]}
 			groups[candidates[0]] = to
 		}
 		to.members = append(to.members, groups[key].members...)
@@ -117,7 +135,7 @@ func (j *Judge) join(groups map[groupKey]*group, grown map[groupKey][]member) {
 			continue
 		}
 		if candidates := j.candidates(key, grown, func(*member) bool { return true }); len(candidates) == 1 {
-			to := groups[candidates[0]]
+			to := groups[candidates[0].in(members[0].cond.class)]
 			to.members = append(to.members, members...)
 			to.inferred = true
 		}
@@ -165,11 +183,13 @@ func (j *Judge) finding(g *group, names Names) Finding {
 		Count:   len(g.members),
 		Origin:  j.origin(g, names),
 		States:  map[string]int{},
+		Series:  []Sample{},
 		Sockets: make([]Socket, 0, len(g.members)),
 		Advice:  advice(class),
 	}
-	if s := j.groups[g.key]; s != nil {
-		f.GrowthPerMin = s.perMinute()
+	if g.series != nil {
+		f.GrowthPerMin = g.series.perMinute()
+		f.Series = g.series.samples(j.began)
 	}
 	peers := map[string]int{}
 	for i := range g.members {
@@ -310,6 +330,9 @@ func facts(s *Socket, f *event.Facts) {
 	}
 	if f.Known&event.KnownQueues != 0 {
 		s.RecvQ, s.SendQ = pointer(f.RecvQ), pointer(f.SendQ)
+	}
+	if f.Known&event.KnownDelivery != 0 {
+		s.Unacked = pointer(f.Unacked)
 	}
 	if f.Known&event.KnownActivity != 0 {
 		s.LastRx, s.LastTx = seconds(f.LastRx), seconds(f.LastTx)

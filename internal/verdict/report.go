@@ -34,6 +34,10 @@ const (
 	ConnectFailed  Class = "connect-failed"
 	PeerClosed     Class = "peer-closed"
 	Dead           Class = "dead"
+	HalfClosed     Class = "half-closed"
+	HalfOpen       Class = "half-open"
+	Superseded     Class = "superseded"
+	Abandoned      Class = "abandoned"
 	Growing        Class = "growing"
 	Inherited      Class = "inherited"
 )
@@ -66,12 +70,16 @@ type Report struct {
 	Scope   string `json:"scope"`
 	Version string `json:"version"`
 	Kernel  string `json:"kernel"`
-	// MinAge is the grace time the rules used, in seconds.
+	// MinAge is the grace time the rules used, Idle the silence after which an
+	// established connection may be suspected, both in seconds.
 	MinAge   float64   `json:"min_age_s"`
+	Idle     float64   `json:"idle_s"`
 	Totals   Totals    `json:"totals"`
 	Loss     Loss      `json:"loss"`
 	Limits   []Limit   `json:"limits"`
 	Findings []Finding `json:"findings"`
+	// Observations says what is worth knowing of sockets that no rule accuses.
+	Observations []string `json:"observations"`
 	// Omitted is the number of findings that --top left out.
 	Omitted int `json:"omitted,omitempty"`
 	// Notes are limits of this run that the reader should know: processes
@@ -120,6 +128,9 @@ type Process struct {
 	Comm  string     `json:"comm"`
 	Exe   *string    `json:"exe"`
 	Start *time.Time `json:"start"`
+	// Container is the id of the container it runs in, as its engine knows
+	// it; empty if it is in none.
+	Container string `json:"container,omitempty"`
 }
 
 // Finding is a group of leaked sockets with one origin and one class.
@@ -134,13 +145,22 @@ type Finding struct {
 	YoungestAge *float64 `json:"youngest_age_s"`
 	// GrowthPerMin is how many more are open each minute; nil while it has
 	// been watched for too short.
-	GrowthPerMin *float64       `json:"growth_per_min"`
-	Origin       Origin         `json:"origin"`
-	States       map[string]int `json:"states"`
-	Peers        []Peer         `json:"peers"` // most frequent first
-	Sockets      []Socket       `json:"sockets"`
-	Evidence     []string       `json:"evidence"`
-	Advice       string         `json:"advice"`
+	GrowthPerMin *float64 `json:"growth_per_min"`
+	// Series is the count at the looks since the origin was first seen, from
+	// the oldest to the newest; at most 128 samples.
+	Series   []Sample       `json:"series"`
+	Origin   Origin         `json:"origin"`
+	States   map[string]int `json:"states"`
+	Peers    []Peer         `json:"peers"` // most frequent first
+	Sockets  []Socket       `json:"sockets"`
+	Evidence []string       `json:"evidence"`
+	Advice   string         `json:"advice"`
+}
+
+// Sample is a count at one look.
+type Sample struct {
+	At    float64 `json:"at_s"` // seconds since tracing began
+	Count int     `json:"count"`
 }
 
 // Origin is where the sockets of a finding were made.
@@ -159,7 +179,10 @@ type Origin struct {
 // Peer is a remote address and how many sockets of the finding have it.
 type Peer struct {
 	Address string `json:"address"` // address:port, or a path
-	Count   int    `json:"count"`
+	// Name is what the address is called where the process runs
+	// (/etc/hosts); empty if it has no name there.
+	Name  string `json:"name,omitempty"`
+	Count int    `json:"count"`
 }
 
 // Socket is one leaked socket.
@@ -174,6 +197,7 @@ type Socket struct {
 	Age       *float64 `json:"age_s"`
 	RecvQ     *uint32  `json:"recv_q"`
 	SendQ     *uint32  `json:"send_q"`
+	Unacked   *uint32  `json:"unacked"` // bytes of SendQ sent and not acknowledged
 	LastRx    *float64 `json:"last_rx_s"`
 	LastTx    *float64 `json:"last_tx_s"`
 	BytesIn   *uint64  `json:"bytes_in"`

@@ -4,7 +4,7 @@
  *
  * Forgets: IORING_OP_CLOSE when the server has said goodbye.
  * The healthy twin submits it.
- * Prints "unsupported: REASON" and ends where io_uring is refused.
+ * Prints "unsupported REASON" and ends where io_uring is refused.
  *
  *   uring leak|ok ADDRESS */
 #include "further.h"
@@ -21,7 +21,7 @@ static struct {
 
 static void unsupported(const char *what)
 {
-	printf("unsupported: %s: %s\n", what, strerror(errno));
+	printf("unsupported %s: %s\n", what, strerror(errno));
 	exit(0);
 }
 
@@ -93,6 +93,7 @@ int main(int argc, char **argv)
 	begin();
 	set_up();
 	server = address(argv[2]);
+	ask_by_ring(&server, false); /* or it is unsupported */
 	printf("peer %s\nready\n", argv[2]);
 	for (;; sleep(1))
 		if (ask_by_ring(&server, strcmp(argv[1], "leak") == 0))

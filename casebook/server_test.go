@@ -1,0 +1,88 @@
+package casebook
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"testing"
+	"time"
+)
+
+// serve accepts on a free port of loopback until the test ends, and has each
+// connection served. What serving leaves open is closed then.
+func serve(t testing.TB, conn func(net.Conn)) net.Addr {
+	t.Helper()
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatalf("listen: %v", err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				if !errors.Is(err, net.ErrClosed) {
+					t.Errorf("accept: %v", err)
+				}
+				return
+			}
+			go conn(c)
+		}
+	}()
+	t.Cleanup(func() {
+		l.Close()
+		<-done
+	})
+	return l.Addr()
+}
+
+// hostPort are an address's two parts.
+func hostPort(t testing.TB, a net.Addr) []string {
+	t.Helper()
+	host, port, err := net.SplitHostPort(a.String())
+	if err != nil {
+		t.Fatalf("split %s: %v", a, err)
+	}
+	return []string{host, port}
+}
+
+// The answers of the DNS server, RFC 1035 section 4.1.1.
+const (
+	noError        = 0
+	serverFailure  = 2
+	refused        = 5
+	responseFlag   = 0x80
+	dnsHeader      = 12
+	dnsKeepsOpen   = 10 * time.Second // RFC 7766 section 6.2.3: the client closes first
+	dnsBeforeReset = 200 * time.Millisecond
+)
+
+// answerDNS answers one query. By its id it goes well, and the server leaves the
+// closing to the client; or it fails, and the server closes; or is refused, and
+// the server resets.
+func answerDNS(c net.Conn) {
+	defer c.Close()
+	var size [2]byte
+	if _, err := io.ReadFull(c, size[:]); err != nil {
+		return // a client may leave at any time
+	}
+	query := make([]byte, binary.BigEndian.Uint16(size[:]))
+	if _, err := io.ReadFull(c, query); err != nil || len(query) < dnsHeader {
+		return
+	}
+	code := []byte{noError, serverFailure, refused}[binary.BigEndian.Uint16(query)%3]
+	query[2] |= responseFlag
+	query[3] = query[3]&0xf0 | code
+	if _, err := c.Write(append(size[:], query...)); err != nil {
+		return
+	}
+	switch code {
+	case noError:
+		time.Sleep(dnsKeepsOpen)
+	case refused:
+		time.Sleep(dnsBeforeReset)
+		_ = c.(*net.TCPConn).SetLinger(0) // on a fresh connection of ours: it can't fail
+	}
+}

@@ -36,7 +36,7 @@ func TestStories(t *testing.T) {
 // watched is how long the further programs are traced: the healthy ones must be
 // left in peace for 90 s at least, and an established connection may be
 // suspected only after --idle.
-const watched = 100 * time.Second
+const watched = 150 * time.Second
 
 // TestCasebook traces all further programs, leaking and healthy, by their ids.
 func TestCasebook(t *testing.T) {

@@ -3,14 +3,12 @@ package casebook
 import (
 	"bufio"
 	"bytes"
-	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
-	"testing"
 	"time"
 )
 
@@ -25,12 +23,12 @@ import (
 //	drip    a line a second for 40 s, once the client has sent all it has
 //	others  an answer
 func lines(s *Stage) []string {
-	return []string{serveLines(s.T, "tcp", "127.0.0.1:0")}
+	return []string{serve(s.T, answer).String()}
 }
 
 // unixLines is the same on an AF_UNIX path.
 func unixLines(s *Stage) []string {
-	return []string{serveLines(s.T, "unix", filepath.Join(s.T.TempDir(), "daemon"))}
+	return []string{serveOn(s.T, "unix", filepath.Join(s.T.TempDir(), "daemon"), answer).String()}
 }
 
 // web starts an HTTP server and returns its address: /small is a short answer,
@@ -80,29 +78,6 @@ func names(s *Stage) []string {
 		}
 	}()
 	return []string{conn.LocalAddr().String()}
-}
-
-func serveLines(t testing.TB, network, address string) string {
-	t.Helper()
-	listener, err := net.Listen(network, address)
-	if err != nil {
-		t.Fatalf("serve lines: %v", err)
-	}
-	t.Cleanup(func() { listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			if err != nil {
-				t.Errorf("accept on %s: %v", address, err)
-				return
-			}
-			go answer(conn)
-		}
-	}()
-	return listener.Addr().String()
 }
 
 // answer serves one connection. It ends with the client's program.

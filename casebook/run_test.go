@@ -56,7 +56,12 @@ func cast(t *testing.T, cases []Case) []*Program {
 			t.Logf("LEFT OUT %s: needs %s; run scripts/setup.sh casebook", c.Name, tool)
 			continue
 		}
-		programs = append(programs, start(t, c))
+		p := start(t, c)
+		if p.refused != "" {
+			t.Logf("LEFT OUT %s: %s", c.Name, p.refused)
+			continue
+		}
+		programs = append(programs, p)
 	}
 	return programs
 }

@@ -19,6 +19,13 @@
 #define TCP_LAST_ACK 9
 #define TCP_LISTEN 10
 #define TCP_CLOSING 11
+#define UNIX_PATH_MAX 108 /* include/uapi/linux/un.h */
+
+/* What a row's names are read from. */
+struct names {
+	struct unix_address *local;
+	struct unix_address *remote;
+};
 
 static __always_inline bool cloexec_of(struct files_struct *files, __u32 fd)
 {
@@ -93,16 +100,52 @@ static __always_inline void tcp_facts(struct row *r, struct sock *sk)
 	r->known |= KNOWN_ACTIVITY | KNOWN_BYTES;
 }
 
-static __always_inline void unix_facts(struct row *r, struct sock *sk)
+/* MPTCP counts for itself, above its subflows, and says less on older kernels.
+ * What it counts means something while it is connected: from ESTABLISHED on. */
+static __always_inline void mptcp_facts(struct row *r, struct sock *sk)
+{
+	struct mptcp_sock *msk = (struct mptcp_sock *)sk;
+	__u32 now = bpf_jiffies64();
+	__u8 state = r->sock.state;
+
+	if (state == TCP_SYN_SENT || state == TCP_SYN_RECV || state == TCP_CLOSE || state == TCP_LISTEN)
+		return;
+	r->flags |= ROW_BEGUN | ROW_WAS_ESTABLISHED;
+	r->known |= KNOWN_HISTORY;
+	if (bpf_core_field_exists(msk->last_data_recv)) {
+		r->last_rx = now - BPF_CORE_READ(msk, last_data_recv);
+		r->last_tx = now - BPF_CORE_READ(msk, last_data_sent);
+		r->known |= KNOWN_ACTIVITY;
+	}
+	if (bpf_core_field_exists(msk->bytes_received)) {
+		r->bytes_in = BPF_CORE_READ(msk, bytes_received);
+		r->bytes_out = BPF_CORE_READ(msk, bytes_sent) - BPF_CORE_READ(msk, bytes_retrans);
+		r->known |= KNOWN_BYTES;
+	}
+}
+
+/* The length of the name of an AF_UNIX socket, 0 if it has none. */
+static __always_inline __u8 name_length(struct unix_address *addr)
+{
+	int len = addr ? BPF_CORE_READ(addr, len) - (int)sizeof(__u16) : 0;
+
+	return len > 0 && len <= UNIX_PATH_MAX ? len : 0;
+}
+
+static __always_inline void unix_facts(struct row *r, struct sock *sk, struct names *names)
 {
 	struct unix_sock *u = (struct unix_sock *)sk;
 	struct sock *peer = BPF_CORE_READ(u, peer);
 
-	if (BPF_CORE_READ(u, addr))
+	names->local = BPF_CORE_READ(u, addr);
+	r->local_name = name_length(names->local);
+	if (names->local)
 		r->flags |= ROW_BOUND;
 	r->known |= KNOWN_BOUND | KNOWN_HISTORY | KNOWN_PEER;
 	if (!peer)
 		return;
+	names->remote = BPF_CORE_READ((struct unix_sock *)peer, addr);
+	r->remote_name = name_length(names->remote);
 	r->flags |= ROW_BEGUN | ROW_WAS_ESTABLISHED;
 	/* The survivor keeps the sock of a peer that was closed, in state and all
 	 * (unix_release_sock). Not sk_socket: a connection that was not accepted
@@ -114,7 +157,7 @@ static __always_inline void unix_facts(struct row *r, struct sock *sk)
 	r->peer_inode = BPF_CORE_READ(peer, sk_socket, file, f_inode, i_ino);
 }
 
-static __always_inline void sock_facts(struct row *r, struct sock *sk)
+static __always_inline void sock_facts(struct row *r, struct sock *sk, struct names *names)
 {
 	struct socket_wq *wq = BPF_CORE_READ(sk, sk_wq);
 	__u8 shutdown = BPF_CORE_READ(sk, sk_shutdown);
@@ -142,11 +185,26 @@ static __always_inline void sock_facts(struct row *r, struct sock *sk)
 	if (is_tcp(&r->sock) && r->sock.protocol == IPPROTO_TCP) {
 		tcp_facts(r, sk);
 	} else if (r->sock.family == AF_UNIX) {
-		unix_facts(r, sk);
+		unix_facts(r, sk, names);
+	} else if (is_tcp(&r->sock)) {
+		mptcp_facts(r, sk);
 	} else if (is_inet(&r->sock) && r->sock.type != SOCK_STREAM) {
 		r->recv_q = BPF_CORE_READ(sk, sk_backlog.rmem_alloc.counter);
 		r->known |= KNOWN_QUEUES;
 	}
+}
+
+/* Writes the bytes the row has promised, whatever can be read of them. */
+static __always_inline void write_name(struct seq_file *seq, struct unix_address *addr, __u32 len)
+{
+	char name[128] = {}; /* a power of two, for the verifier */
+
+	len &= sizeof(name) - 1;
+	if (!len)
+		return;
+	bpf_probe_read_kernel(name, len,
+			      (char *)addr + bpf_core_field_offset(struct unix_address, name) + sizeof(__u16));
+	bpf_seq_write(seq, name, len);
 }
 
 static __always_inline int on_task_file(struct bpf_iter__task_file *ctx)
@@ -154,6 +212,7 @@ static __always_inline int on_task_file(struct bpf_iter__task_file *ctx)
 	struct task_struct *task = ctx->task;
 	struct file *file = ctx->file;
 	struct files_struct *files;
+	struct names names = {};
 	struct row r = {};
 	struct sock *sk;
 
@@ -175,14 +234,20 @@ static __always_inline int on_task_file(struct bpf_iter__task_file *ctx)
 	BPF_CORE_READ_INTO(&r.comm, task, group_leader, comm);
 	describe(&r.sock, sk, false);
 	r.netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
-	sock_facts(&r, sk);
+	sock_facts(&r, sk, &names);
+	if (task->pid != task->tgid)
+		r.flags |= ROW_THREAD;
 	if (cloexec_of(files, ctx->fd))
 		r.flags |= ROW_CLOEXEC;
 	r.known |= KNOWN_DESCRIPTOR;
 	/* A socket from before the attach: its next states belong to us too. */
 	if (is_tcp(&r.sock) && in_scope(task, r.pid))
 		follow_tcp(sk, r.inode);
+	/* All of it or nothing: what does not fit is taken back, and the program
+	 * runs again for this file (bpf_seq_read). */
 	bpf_seq_write(ctx->meta->seq, &r, sizeof(r));
+	write_name(ctx->meta->seq, names.local, r.local_name);
+	write_name(ctx->meta->seq, names.remote, r.remote_name);
 	return 0;
 }
 

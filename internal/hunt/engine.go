@@ -107,6 +107,8 @@ func (e *engine) apply(ev *event.Event) {
 	case event.Socket, event.Pair, event.Accept:
 		e.created(ev)
 		e.judge.Created(ev)
+	case event.Use:
+		e.judge.Used(ev)
 	case event.Fork:
 		if e.target(ev.PID, ev.Start) {
 			e.targets[ev.ChildPID], e.alive[ev.ChildPID] = ev.ChildStart, true

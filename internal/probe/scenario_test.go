@@ -162,7 +162,7 @@ func TestFailedConnect(t *testing.T) {
 		fd=20 inode=1 sock=tcp/CLOSE known=qhwkld begun
 		fd=21 inode=2 sock=udp/UNCONN/127.0.0.1:P1>- known=qwkld bound
 		fd=22 inode=3 sock=udp/UNCONN/0.0.0.0:P2>- known=qwkld bound
-		fd=23 inode=4 sock=u_str/LISTEN known=hwldp bound
+		fd=23 inode=4 sock=u_str/LISTEN known=hwldp local=@AUTO bound
 		fd=24 inode=5 sock=u_dgr/UNCONN known=hwldp`)
 	})
 }
@@ -245,113 +245,6 @@ func TestPeerClosed(t *testing.T) {
 		fd=20 inode=5 sock=tcp/LISTEN/127.0.0.1:P0>- known=qwkld send-q=7 bound
 		fd=21 inode=3 sock=tcp/CLOSE-WAIT/127.0.0.1:P1>127.0.0.1:P0 known=qabhwkldu recv-q=1 begun was-established bound rcv-shutdown
 		fd=24 inode=4 sock=tcp/CLOSE/->127.0.0.1:P2 known=qabhwkld recv-q=1 begun was-established rcv-shutdown snd-shutdown`)
-	})
-}
-
-func TestWaiters(t *testing.T) {
-	scenario(t, ``, func(k *trace) {
-		k.do(`
-		socketpair 1 1 0
-		socketpair 1 1 0
-		socket 2 2 0
-		wait-readable 20
-		epoll 24`)
-		k.check(`
-		pair comm=exe fd=20 fd2=21 inode=1 inode2=2 stack sock=u_str/ESTAB
-		pair comm=exe fd=21 fd2=20 inode=2 inode2=1 stack sock=u_str/ESTAB
-		pair comm=exe fd=22 fd2=23 inode=3 inode2=4 stack sock=u_str/ESTAB
-		pair comm=exe fd=23 fd2=22 inode=4 inode2=3 stack sock=u_str/ESTAB
-		socket comm=exe fd=24 inode=5 stack sock=udp/UNCONN`, `
-		fd=20 inode=1 sock=u_str/ESTAB known=hwldp peer=2 begun was-established waiters
-		fd=21 inode=2 sock=u_str/ESTAB known=hwldp peer=1 begun was-established
-		fd=22 inode=3 sock=u_str/ESTAB known=hwldp peer=4 begun was-established
-		fd=23 inode=4 sock=u_str/ESTAB known=hwldp peer=3 begun was-established
-		fd=24 inode=5 sock=udp/UNCONN known=qwkld waiters`)
-	})
-}
-
-// TestPeerGone has AF_UNIX sockets whose peer was closed, which their state
-// doesn't tell, and one whose peer was not accepted yet.
-func TestPeerGone(t *testing.T) {
-	const before = `
-		socketpair 1 1 0
-		socketpair 1 2 0
-		socketpair 1 5 0
-		socket 1 1 0
-		bind-unix 26
-		listen 26 7
-		socket 1 1 0
-		connect 27 26`
-	// Connected datagram sockets got a state with 83301b5367a9.
-	datagram := "ESTAB"
-	if olderThan(t, 5, 15) {
-		datagram = "UNCONN"
-	}
-	scenario(t, before, func(k *trace) {
-		k.check(``, `
-		fd=20 inode=1 sock=u_str/ESTAB known=hwldp peer=2 begun was-established
-		fd=21 inode=2 sock=u_str/ESTAB known=hwldp peer=1 begun was-established
-		fd=22 inode=3 sock=u_dgr/`+datagram+` known=hwldp peer=4 begun was-established
-		fd=23 inode=4 sock=u_dgr/`+datagram+` known=hwldp peer=3 begun was-established
-		fd=24 inode=5 sock=u_seq/ESTAB known=hwldp peer=6 begun was-established
-		fd=25 inode=6 sock=u_seq/ESTAB known=hwldp peer=5 begun was-established
-		fd=26 inode=7 sock=u_str/LISTEN known=hwldp bound
-		fd=27 inode=8 sock=u_str/ESTAB known=hwldp begun was-established`)
-		k.do(`
-		close 21
-		close 23
-		close 25
-		close 26`)
-		k.check(`
-		close fd=21 inode=2
-		close fd=23 inode=4
-		close fd=25 inode=6
-		close fd=26 inode=7`, `
-		fd=20 inode=1 sock=u_str/ESTAB known=hwldp peer-gone begun was-established rcv-shutdown snd-shutdown
-		fd=22 inode=3 sock=u_dgr/`+datagram+` known=hwldp peer-gone begun was-established
-		fd=24 inode=5 sock=u_seq/ESTAB known=hwldp peer-gone begun was-established rcv-shutdown snd-shutdown
-		fd=27 inode=8 sock=u_str/ESTAB known=hwldp peer-gone err=104 begun was-established rcv-shutdown snd-shutdown`)
-	})
-}
-
-// TestUnanswered has peers that stopped to answer: data, a FIN and keepalive
-// probes are sent in vain. The SYN and the FIN are no data.
-func TestUnanswered(t *testing.T) {
-	const before = `
-		socket 2 1 0
-		bind 20 0
-		listen 20 7
-		socket 2 1 0
-		connect 21 20
-		accept4 20 0
-		socket 2 1 0
-		connect 23 20
-		accept4 20 0
-		socket 2 1 0
-		connect 25 20
-		accept4 20 0
-		socket 2 2049 0
-		deaf 22
-		deaf 24
-		deaf 26
-		deaf 20
-		connect 27 20 errno=115`
-	scenario(t, before, func(k *trace) {
-		k.do(`
-		write 21 100
-		write 23 7
-		shutdown 23 1
-		keepalive-fast 25`)
-		k.check(`
-		tcp inode=1 was=ESTAB sock=tcp/FIN-WAIT-1/127.0.0.1:P0>127.0.0.1:P1`, `
-		fd=20 inode=2 sock=tcp/LISTEN/127.0.0.1:P1>- known=qwkld send-q=7 bound
-		fd=21 inode=3 sock=tcp/ESTAB/127.0.0.1:P2>127.0.0.1:P1 known=qabhwkldu send-q=100 unacked=100 retransmits out=100 begun was-established bound
-		fd=22 inode=4 sock=tcp/ESTAB/127.0.0.1:P1>127.0.0.1:P2 known=qabhwkldu begun was-established bound
-		fd=23 inode=1 sock=tcp/FIN-WAIT-1/127.0.0.1:P0>127.0.0.1:P1 known=qabhwkldu send-q=8 unacked=7 retransmits out=7 begun was-established bound snd-shutdown
-		fd=24 inode=5 sock=tcp/ESTAB/127.0.0.1:P1>127.0.0.1:P0 known=qabhwkldu begun was-established bound
-		fd=25 inode=6 sock=tcp/ESTAB/127.0.0.1:P3>127.0.0.1:P1 known=qabhwkldu probes begun was-established bound keepalive
-		fd=26 inode=7 sock=tcp/ESTAB/127.0.0.1:P1>127.0.0.1:P3 known=qabhwkldu begun was-established bound
-		fd=27 inode=8 sock=tcp/SYN-SENT/127.0.0.1:P4>127.0.0.1:P1 known=qhwkldu send-q=1 retransmits begun bound`)
 	})
 }
 

@@ -130,13 +130,15 @@ func integers(words []string) ([]int, error) {
 
 func calls() map[string]func(a []int) error {
 	return map[string]func(a []int) error{
-		"socket":     func(a []int) error { return result(unix.Socket(a[0], a[1], a[2])) },
-		"socketpair": func(a []int) error { _, err := unix.Socketpair(a[0], a[1], a[2]); return err },
-		"bind":       func(a []int) error { return unix.Bind(a[0], loopback(a[1])) },
-		"bind-unix":  func(a []int) error { return unix.Bind(a[0], &unix.SockaddrUnix{}) }, // autobind: unix(7)
-		"listen":     func(a []int) error { return unix.Listen(a[0], a[1]) },
-		"accept4":    func(a []int) error { fd, _, err := unix.Accept4(a[0], a[1]); return result(fd, err) },
-		"accept":     accept,
+		"socket":        func(a []int) error { return result(unix.Socket(a[0], a[1], a[2])) },
+		"socketpair":    func(a []int) error { _, err := unix.Socketpair(a[0], a[1], a[2]); return err },
+		"bind":          func(a []int) error { return unix.Bind(a[0], loopback(a[1])) },
+		"bind-unix":     func(a []int) error { return unix.Bind(a[0], &unix.SockaddrUnix{}) }, // autobind: unix(7)
+		"bind-path":     func(a []int) error { return bindPath(a[0]) },
+		"bind-abstract": func(a []int) error { return unix.Bind(a[0], &unix.SockaddrUnix{Name: abstractName(a[0])}) },
+		"listen":        func(a []int) error { return unix.Listen(a[0], a[1]) },
+		"accept4":       func(a []int) error { fd, _, err := unix.Accept4(a[0], a[1]); return result(fd, err) },
+		"accept":        accept,
 		// connect FD TO: to where the socket TO is bound.
 		"connect":         connect,
 		"connect-nowhere": func(a []int) error { return unix.Connect(a[0], loopback(1)) }, // nobody listens on tcpmux
@@ -160,7 +162,13 @@ func calls() map[string]func(a []int) error {
 			go waitReadable(a[0])
 			return nil
 		},
-		"epoll":    epoll,
+		"epoll": epoll,
+		"epoll-del": func(a []int) error {
+			return unix.EpollCtl(a[0], unix.EPOLL_CTL_DEL, a[1], nil)
+		},
+		"so-error": func(a []int) error {
+			return result(unix.GetsockoptInt(a[0], unix.SOL_SOCKET, unix.SO_ERROR))
+		},
 		"spawn":    func(a []int) error { return spawn(a[0]) },
 		"unshared": unshared,
 	}
@@ -217,6 +225,22 @@ func dup2(a []int) error {
 	_, _, errno := unix.Syscall(sysDup2, uintptr(a[0]), uintptr(a[1]), 0)
 	return errnoError(errno)
 }
+
+// bindPath gives an AF_UNIX socket a path as long as there can be, of which
+// nothing is left in the file system.
+func bindPath(fd int) error {
+	dir, err := os.MkdirTemp("", "")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	path := dir + "/"
+	path += strings.Repeat("x", 107-len(path)) // and the final zero: unix(7)
+	return unix.Bind(fd, &unix.SockaddrUnix{Name: path})
+}
+
+// abstractName is one to package unix.
+func abstractName(fd int) string { return fmt.Sprintf("@probe.%d.%d", os.Getpid(), fd) }
 
 // keepaliveFast has a probe sent after a second of silence, and every second.
 func keepaliveFast(a []int) error {

@@ -33,6 +33,9 @@ func (t *text) finding(n int, f *verdict.Finding) {
 	t.blank()
 	t.origin(&f.Origin, f.Process.Exe)
 	t.blank()
+	for i := range f.LastUse {
+		t.lastUse(&f.LastUse[i])
+	}
 
 	var states []string
 	for _, s := range byCount(f.States) {
@@ -53,6 +56,16 @@ func (t *text) finding(n int, f *verdict.Finding) {
 	}
 	t.field("advice", f.Advice)
 	t.field("confidence", confidenceWords(f.Confidence))
+}
+
+// lastUse says what the program was told last, and where.
+func (t *text) lastUse(l *verdict.LastUse) {
+	where := "unknown line"
+	if o := &l.Origin; o.Culprit != nil && *o.Culprit < len(o.Frames) {
+		f := o.Frames[*o.Culprit]
+		where = functionOf(f) + "  " + placeOf(f)
+	}
+	t.field("last use", fmt.Sprintf("%s: %s (%s) at %s", l.Operation, l.Result, counted(l.Count, "socket", "sockets"), where))
 }
 
 // origin shows where the sockets were made: the line first, then the stack. Why

@@ -43,6 +43,7 @@ func withEmptyLists(r *verdict.Report) *verdict.Report {
 		f.Peers = list(f.Peers)
 		f.Series = list(f.Series)
 		f.Evidence = list(f.Evidence)
+		f.LastUse = list(f.LastUse)
 		if f.States == nil {
 			f.States = map[string]int{}
 		}

@@ -69,6 +69,8 @@ func filled() *verdict.Report {
 	f := &r.Findings[0]
 	f.Class, f.Confidence = verdict.PeerClosed, verdict.High
 	f.Origin.Quality, f.Origin.Frames[0].Kind = stack.Complete, stack.Native
+	last := &f.LastUse[0].Origin
+	last.Quality, last.Frames[0].Kind = stack.Complete, stack.Native
 	f.States = map[string]int{"CLOSE-WAIT": 1}
 	f.Sockets[0].State = "CLOSE-WAIT"
 	return &r
@@ -153,7 +155,7 @@ func TestSchemaIsStrict(t *testing.T) {
 		}
 	}
 	visit("", doc)
-	if want := 13; objects != want { // one for each struct of the model, and states
+	if want := 16; objects != want { // one for each struct of the model, and states
 		t.Errorf("the report has %d objects, want %d", objects, want)
 	}
 	if err := sch.Validate(doc); err != nil {

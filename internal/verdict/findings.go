@@ -202,6 +202,7 @@ func (j *Judge) finding(g *group, names Names) Finding {
 		}
 	}
 	f.Peers = sortedPeers(peers)
+	f.LastUse = j.lastUses(g, names)
 	f.OldestAge, f.YoungestAge = ages(f.Sockets)
 	f.Evidence = j.evidence(g, names)
 	f.Confidence = confidence(g, class, f.GrowthPerMin)
@@ -252,15 +253,20 @@ func (j *Judge) origin(g *group, names Names) Origin {
 		}
 		return o
 	}
-	r := j.fullest(g, names)
-	inferred := g.inferred || j.lesser(g) > 0
-	o := Origin{Quality: r.Quality, Reason: r.Reason, Inferred: inferred, Frames: r.Frames}
+	o := described(g.key.process, j.fullest(g, names), names)
+	o.Inferred = g.inferred || j.lesser(g) > 0
+	return o
+}
+
+// described is a resolved stack as the report has it.
+func described(p event.ProcessKey, r stack.Origin, names Names) Origin {
+	o := Origin{Quality: r.Quality, Reason: r.Reason, Frames: r.Frames}
 	if o.Frames == nil {
 		o.Frames = []stack.Frame{}
 	}
 	exe := ""
-	if p := names.Process(g.key.process); p.Exe != nil {
-		exe = *p.Exe
+	if e := names.Process(p).Exe; e != nil {
+		exe = *e
 	}
 	if i := stack.Culprit(o.Frames, exe); i >= 0 {
 		o.Culprit = &i
@@ -332,8 +338,18 @@ func facts(s *Socket, f *event.Facts) {
 		s.RecvQ, s.SendQ = pointer(f.RecvQ), pointer(f.SendQ)
 	}
 	if f.Known&event.KnownDelivery != 0 {
-		s.Unacked = pointer(f.Unacked)
+		s.Unacked, s.Retransmits, s.Probes = pointer(f.Unacked), pointer(f.Retransmits), pointer(f.Probes)
 	}
+	if f.LocalName != "" {
+		s.Local = pointer(f.LocalName)
+	}
+	if f.RemoteName != "" {
+		s.Remote = pointer(f.RemoteName)
+	}
+	if f.Known&event.KnownPeer != 0 {
+		s.PeerGone = pointer(f.PeerGone)
+	}
+	s.RcvShutdown, s.SndShutdown = pointer(f.RcvShutdown), pointer(f.SndShutdown)
 	if f.Known&event.KnownActivity != 0 {
 		s.LastRx, s.LastTx = seconds(f.LastRx), seconds(f.LastTx)
 	}

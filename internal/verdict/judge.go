@@ -45,6 +45,7 @@ type Judge struct {
 	// at for it.
 	superseded map[name]uint64
 	met        map[name]acquaintance
+	uses       map[uint64]use // by inode
 	ended      []member
 	// endedOmitted is how many more there were.
 	endedOmitted int
@@ -258,6 +259,7 @@ func (j *Judge) Look(now uint64, t *lifecycle.Table, names Names) (suspects int)
 			j.Forget(p) // its end may have been lost
 		}
 	}
+	j.dropUses(t)
 	j.sample(now)
 	return len(j.suspects)
 }

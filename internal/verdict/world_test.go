@@ -87,6 +87,8 @@ func (w *world) apply(e event.Event) {
 	switch e.Kind {
 	case event.Socket, event.Pair, event.Accept:
 		w.judge.Created(&e)
+	case event.Use:
+		w.judge.Used(&e)
 	}
 	w.table.Apply(&e)
 }

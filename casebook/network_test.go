@@ -1,12 +1,16 @@
 package casebook
 
 import (
-	"io"
+	"fmt"
+	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // Stage is what a case's program finds around it.
@@ -49,18 +53,26 @@ func newNetwork(t testing.TB) *Network {
 	return n
 }
 
+func (n *Network) path() string { return "/proc/" + strconv.Itoa(n.pid) + "/ns/net" }
+
 // enter is the command that runs another inside, as the same process.
 func (n *Network) enter() []string {
-	return []string{tool(n.t, "nsenter"), "--net=/proc/" + strconv.Itoa(n.pid) + "/ns/net", "--"}
+	return []string{tool(n.t, "nsenter"), "--net=" + n.path(), "--"}
 }
 
 // IP runs ip(8) inside.
 func (n *Network) IP(args ...string) {
 	n.t.Helper()
-	argv := append(n.enter(), tool(n.t, "ip"))
+	n.run("ip", args...)
+}
+
+// run runs a command inside.
+func (n *Network) run(name string, args ...string) {
+	n.t.Helper()
+	argv := append(n.enter(), tool(n.t, name))
 	argv = append(argv, args...)
 	if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
-		n.t.Fatalf("ip %s: %v\n%s", strings.Join(args, " "), err, out)
+		n.t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
 	}
 }
 
@@ -75,27 +87,44 @@ func (n *Network) Blackhole() string {
 	return "198.51.100.7"
 }
 
-// Start runs a command inside that ends when its input does, and returns its
-// input and output.
-func (n *Network) Start(argv ...string) (io.WriteCloser, io.Reader) {
+// LateAccept makes the first SYN of every connection to a port get lost, so that
+// connections are established with the second, a second later.
+func (n *Network) LateAccept(port string) {
 	n.t.Helper()
-	argv = append(n.enter(), argv...)
-	cmd := exec.Command(argv[0], argv[1:]...)
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		n.t.Fatalf("start %s: %v", argv[0], err)
+	for _, rule := range []string{
+		"add table inet late",
+		"add set inet late seen { type inet_service; flags dynamic; timeout 60s; }",
+		"add chain inet late input { type filter hook input priority 0; }",
+		"add rule inet late input tcp dport " + port + " tcp sport @seen accept",
+		"add rule inet late input tcp dport " + port + " tcp flags & (syn|ack) == syn add @seen { tcp sport } drop",
+	} {
+		n.run("nft", rule)
 	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		n.t.Fatalf("start %s: %v", argv[0], err)
-	}
-	if err := cmd.Start(); err != nil {
-		n.t.Fatalf("start %s: %v", argv[0], err)
-	}
-	n.t.Cleanup(func() {
-		in.Close()
-		_ = cmd.Process.Kill() // it may have ended by itself
-		_ = cmd.Wait()
-	})
-	return in, out
+}
+
+// Patient makes connect go on for longer than any test watches.
+func (n *Network) Patient() {
+	n.t.Helper()
+	n.run("sh", "-c", "echo 9 >/proc/sys/net/ipv4/tcp_syn_retries")
+}
+
+// inside runs f on a thread that is in the namespace, and not used for anything
+// else after that. Sockets that f makes stay in the namespace.
+func (n *Network) inside(f func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		done <- func() error {
+			ns, err := os.Open(n.path())
+			if err != nil {
+				return fmt.Errorf("open the namespace: %w", err)
+			}
+			defer ns.Close()
+			if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+				return fmt.Errorf("enter the namespace: %w", err)
+			}
+			return f()
+		}()
+	}()
+	return <-done
 }

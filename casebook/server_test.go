@@ -10,7 +10,7 @@ import (
 )
 
 // serve accepts on a free port of loopback until the test ends, and has each
-// connection served. What serving leaves open is closed then.
+// connection served.
 func serve(t testing.TB, conn func(net.Conn)) net.Addr {
 	t.Helper()
 	return serveOn(t, "tcp4", "127.0.0.1:0", conn)
@@ -23,6 +23,25 @@ func serveOn(t testing.TB, network, address string, conn func(net.Conn)) net.Add
 	if err != nil {
 		t.Fatalf("listen: %v", err)
 	}
+	acceptAll(t, l, conn)
+	return l.Addr()
+}
+
+// serve accepts on an address inside the namespace.
+func (n *Network) serve(address string, conn func(net.Conn)) {
+	n.t.Helper()
+	var l net.Listener
+	err := n.inside(func() (err error) {
+		l, err = net.Listen("tcp4", address)
+		return err
+	})
+	if err != nil {
+		n.t.Fatalf("listen on %s: %v", address, err)
+	}
+	acceptAll(n.t, l, conn)
+}
+
+func acceptAll(t testing.TB, l net.Listener, conn func(net.Conn)) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -41,7 +60,6 @@ func serveOn(t testing.TB, network, address string, conn func(net.Conn)) net.Add
 		l.Close()
 		<-done
 	})
-	return l.Addr()
 }
 
 // hostPort are an address's two parts.
@@ -52,6 +70,21 @@ func hostPort(t testing.TB, a net.Addr) []string {
 		t.Fatalf("split %s: %v", a, err)
 	}
 	return []string{host, port}
+}
+
+// greet says what a server says first, and waits until the client leaves.
+func greet(c net.Conn) {
+	defer c.Close()
+	if _, err := io.WriteString(c, "220 crawl.example ready\r\n"); err != nil {
+		return
+	}
+	_, _ = io.Copy(io.Discard, c) // until the end, of whatever kind
+}
+
+// silent says nothing, and waits until the client leaves.
+func silent(c net.Conn) {
+	defer c.Close()
+	_, _ = io.Copy(io.Discard, c) // until the end, of whatever kind
 }
 
 // The answers of the DNS server, RFC 1035 section 4.1.1.

@@ -10,7 +10,7 @@ case "${1:-}" in
 demo) needed="g++"; optional="" ;;
 test) needed="gcc"; optional="python3 node" ;; # cgo for -race, the test programs
 casebook) # the languages of the programs, and what they use of them
-    needed="ip nsenter"
+    needed="ip nft nsenter"
     optional="gcc g++ node ruby python3 javac rustc libssl-dev ruby-eventmachine python3-requests" ;;
 generate) needed="clang-19 llvm-strip-19 bpf_helpers.h"; optional="" ;;
 kernels) needed="qemu-system-x86_64 qemu-system-aarch64 debian-archive-keyring"; optional="" ;;
@@ -45,6 +45,7 @@ packages_of() {
     node) echo nodejs ;;
     javac) echo default-jdk-headless ;;
     ip) echo iproute2 ;;
+    nft) echo nftables ;;
     nsenter) echo util-linux ;;
     qemu-system-x86_64) echo qemu-system-x86 ;;
     qemu-system-aarch64) echo qemu-system-arm ;;
@@ -59,7 +60,7 @@ why_of() {
     clang-19 | llvm-strip-19 | bpf_helpers.h) echo "compiles the BPF programs" ;;
     qemu-system-*) echo "boots other kernels" ;;
     debian-archive-keyring) echo "proves that the kernels are Debian's" ;;
-    ip | nsenter) echo "makes the network namespaces of the casebook" ;;
+    ip | nft | nsenter) echo "makes the network namespaces of the casebook" ;;
     python3 | node) echo "runs a healthy test program; its test is skipped without" ;;
     ruby | javac | rustc | libssl-dev | ruby-* | python3-*) echo "for programs of the casebook, which are left out without" ;;
     esac

@@ -22,7 +22,7 @@ func TestStories(t *testing.T) {
 		if len(own) == 0 {
 			continue
 		}
-		begun, reports := trace(t, sockleak, append([]string{"attach", "--output", "ndjson", "--for", "40s"}, pids(own)...)...)
+		begun, reports := trace(t, sockleak, append([]string{"attach", "--output", "ndjson", "--for", "40s"}, pids(t, own)...)...)
 		t.Logf("story %d: sockleak traced after %.1f s", story, reports[0].report.Started.Sub(begun).Seconds())
 		results := examine(t, own, reports)
 		for i := range results {
@@ -46,7 +46,7 @@ func TestCasebook(t *testing.T) {
 	if len(programs) == 0 {
 		t.Skip("no case has such a name")
 	}
-	_, reports := trace(t, sockleak, append([]string{"attach", "--output", "ndjson", "--top", "0", "--for", watched.String()}, pids(programs)...)...)
+	_, reports := trace(t, sockleak, append([]string{"attach", "--output", "ndjson", "--top", "0", "--for", watched.String()}, pids(t, programs)...)...)
 	results := examine(t, programs, reports)
 	for i := range results {
 		results[i].tell(t)

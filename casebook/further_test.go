@@ -31,18 +31,24 @@ func at(class verdict.Class, function string) []Want {
 // accuses.
 func byGrowth(function string) []Want { return at(verdict.Abandoned, function) }
 
+// dialled is the finding of connections that net/http made.
+func dialled() []Want {
+	return []Want{{Class: verdict.Abandoned, Function: "net/http.(*Transport).startDialConnForLocked.func1",
+		Library: "net/http connects in a goroutine of its own"}}
+}
+
 // clients forget their side of a connection.
 func clients() []Case {
 	return slices.Concat(
 		twins(Case{
 			Name: "go-bodies-large", Language: "Go", Source: "gobodies", Args: []string{"large"}, Setup: web,
 			Does: "doesn't close the bodies of large answers (net/http)",
-			Want: []Want{{Class: verdict.Abandoned, NoOrigin: "net/http connects in a goroutine of its own"}},
+			Want: dialled(),
 		}),
 		twins(Case{
 			Name: "go-bodies-small", Language: "Go", Source: "gobodies", Args: []string{"small"}, Setup: web,
 			Does: "doesn't close the bodies of answers of one line (net/http)",
-			Want: []Want{{Class: verdict.Abandoned, NoOrigin: "net/http connects in a goroutine of its own"}},
+			Want: dialled(),
 		}),
 		twins(Case{
 			Name: "requests-stream", Language: "Python", Source: "requests_stream.py", Setup: web,
@@ -129,7 +135,8 @@ func travellers() []Case {
 		twins(Case{
 			Name: "inherited", Language: "C", Source: "inherited.c",
 			Does: "starts jobs that inherit the accepted connection",
-			Want: []Want{{Class: verdict.Inherited, Function: "serve_one", Peer: "127.0.0.1", Holder: "sleep"}},
+			Want: []Want{{Class: verdict.Inherited, Function: "serve_one", Peer: "127.0.0.1", Holder: "sleep",
+				OnlyNew: "who created them is not known"}},
 		}),
 		twins(Case{
 			Name: "scm-rights", Language: "C", Source: "scm_rights.c",

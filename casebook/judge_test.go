@@ -25,12 +25,16 @@ type fact struct {
 // missing in a report: two looks confirm it, and they are two seconds apart.
 const slack = 5 * time.Second
 
-// factOf is what is known of a program for a report that looked at a time.
-func factOf(p *Program, at time.Time) (fact, error) {
-	f := fact{least: p.leakedAt(at.Add(-slack)) - 1, most: p.leakedAt(at) + 1, peers: p.knownPeers()}
+// factOf is what is known of a program for a report.
+func factOf(p *Program, r *verdict.Report) (fact, error) {
+	at, before := looked(r), 0
+	if slices.ContainsFunc(p.Case.Want, func(w Want) bool { return w.OnlyNew != "" }) {
+		before = p.leakedAt(r.Started)
+	}
+	f := fact{least: p.leakedAt(at.Add(-slack)) - before - 1, most: p.leakedAt(at) - before + 1, peers: p.knownPeers()}
 	for i := range p.Case.Want {
 		w := &p.Case.Want[i]
-		if w.NoOrigin != "" {
+		if w.NoOrigin != "" || w.Library != "" {
 			f.lines = append(f.lines, "")
 			continue
 		}
@@ -154,6 +158,8 @@ func wrongOrigin(w *Want, o *verdict.Origin, line string) string {
 	case w.NoOrigin != "" && culprit != nil:
 		return fmt.Sprintf("origin %s (%s), but want none: %s", culprit.Function, place(culprit.File, culprit.Line), w.NoOrigin)
 	case w.NoOrigin != "":
+		return ""
+	case culprit != nil && w.Library != "" && sameFunction(culprit.Function, w.Function):
 		return ""
 	case culprit == nil:
 		return fmt.Sprintf("no origin (%s %s), want %s (%s)", o.Quality, o.Reason, w.Function, line)

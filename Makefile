@@ -48,7 +48,7 @@ test-kernels:
 	@scripts/test-kernels.sh $(BUILD)/kernels $(KERNELS)
 
 lint:
-	@unformatted=$$(gofmt -l bpf casebook cmd internal scripts); \
+	@unformatted=$$(gofmt -l bpf casebook cmd docs internal scripts); \
 		if [ -n "$$unformatted" ]; then echo "not formatted with gofmt:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
 	go tool staticcheck ./...

@@ -10,6 +10,7 @@ require (
 	github.com/spf13/cobra v1.10.2
 	github.com/spf13/pflag v1.0.10
 	github.com/ulikunitz/xz v0.5.17
+	github.com/yuin/goldmark v1.8.7
 	go.opentelemetry.io/ebpf-profiler v0.0.202633
 	golang.org/x/arch v0.32.0
 	golang.org/x/sys v0.49.0

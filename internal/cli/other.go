@@ -11,7 +11,6 @@ import (
 
 	"sockleak/internal/hunt"
 	"sockleak/internal/preflight"
-	"sockleak/internal/report"
 	"sockleak/internal/verdict"
 )
 
@@ -165,8 +164,7 @@ were only created, or their connection is gone.`,
 			if out.format == "json" {
 				err = snap.JSON(p.out)
 			} else {
-				width, _ := terminal(p.out)
-				err = snap.Text(p.out, report.TextOptions{Width: width, Color: color(p.out)}, out.top)
+				err = snap.Text(p.out, textOptions(p.out), out.top)
 			}
 			if err := errors.Join(err, p.close()); err != nil {
 				return fmt.Errorf("write the snapshot: %w", outputError(err))

@@ -122,7 +122,12 @@ func TestMPTCP(t *testing.T) {
 	if err == nil {
 		unix.Close(fd)
 	}
-	kernelHas(t, "MPTCP", err, 5, 6)
+	if err == unix.EPROTONOSUPPORT && olderThan(t, 6, 1) {
+		t.Skipf("needs MPTCP, which Debian's kernel 5.10 is built without: this is %s", release(t))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	known, in, out := "hwkld", "", ""
 	if !olderThan(t, 6, 5) {
 		known, in, out = "b"+known, " in=100", " out=100"

@@ -19,6 +19,8 @@ func fixtures() map[string]*verdict.Report {
 		"winding":      winding(),
 		"inconclusive": inconclusive(),
 		"unknown":      unknown(),
+		"gateway":      gateway(),
+		"checker":      checker(),
 	}
 }
 
@@ -31,7 +33,7 @@ func base() *verdict.Report {
 		Version:  "0.1.0",
 		Kernel:   "6.12.22-amd64",
 		MinAge:   10,
-		Idle:     100,
+		Idle:     60,
 	}
 }
 
@@ -64,6 +66,7 @@ func connectFailed(p verdict.Process) verdict.Finding {
 	f := verdict.Finding{
 		Class: verdict.ConnectFailed, Confidence: verdict.High, Process: p, Count: 20,
 		OldestAge: ptr(27.5), YoungestAge: ptr(10.4), GrowthPerMin: ptr(31.2),
+		Series: counts(2, 0, 2, 2, 3, 5, 6, 7, 9, 10, 11, 13, 14, 15, 18, 20),
 		Origin: verdict.Origin{
 			Quality: stack.Complete,
 			Frames: []stack.Frame{
@@ -81,7 +84,7 @@ func connectFailed(p verdict.Process) verdict.Finding {
 		},
 		States: map[string]int{"CLOSE": 20},
 		Peers: []verdict.Peer{
-			{Address: "93.184.216.34:443", Count: 12}, {Address: "[2606:2800:220:1:248:1893:25c8:1946]:443", Count: 5},
+			{Address: "93.184.216.34:443", Name: "mirror.example", Count: 12}, {Address: "[2606:2800:220:1:248:1893:25c8:1946]:443", Count: 5},
 			{Address: "10.0.0.8:443", Count: 2}, {Address: "10.0.0.9:8443", Count: 1},
 		},
 		Evidence: []string{
@@ -183,7 +186,11 @@ func goGrowing() verdict.Finding {
 	}
 	f := verdict.Finding{
 		Class: verdict.Growing, Confidence: verdict.Medium, Count: 240, GrowthPerMin: ptr(2.0),
-		Process:   verdict.Process{PID: 900, NSPID: ptr(uint32(1)), Comm: "gateway", Exe: ptr(exe)},
+		Process: verdict.Process{
+			PID: 900, NSPID: ptr(uint32(1)), Comm: "gateway", Exe: ptr(exe),
+			Container: "3f2a90b1c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f708192a3b4c5d6e7f",
+		},
+		Series:    sawtooth(),
 		OldestAge: ptr(3700.0), YoungestAge: ptr(12.0),
 		Origin: verdict.Origin{Quality: stack.Complete, Culprit: ptr(4), Frames: []stack.Frame{
 			frame("syscall.Syscall", "/usr/local/go/src/syscall/syscall_linux.go", 73),
@@ -193,7 +200,7 @@ func goGrowing() verdict.Finding {
 			frame("example.org/gateway/internal/upstream.(*Pool[...]).connect", "/src/internal/upstream/pool_with_a_rather_long_file_name.go", 1288),
 		}},
 		States: map[string]int{"ESTAB": 240},
-		Peers:  []verdict.Peer{{Address: "10.2.0.1:5432", Count: 240}},
+		Peers:  []verdict.Peer{{Address: "[fd00:2::1]:5432", Name: "db.internal", Count: 240}},
 		Advice: "look for the path on which the connection is not given back",
 	}
 	for i := range 40 {

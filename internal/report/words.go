@@ -111,12 +111,26 @@ func ranges(sorted []int32, max int) (string, int) {
 	return strings.Join(parts, ","), 0
 }
 
+// containerDigits is how much of a container's id docker(1) and podman(1) show.
+const containerDigits = 12
+
 // processName writes "crawler (pid 4242)".
 func processName(p verdict.Process) string {
+	s := fmt.Sprintf("%s (pid%s%d", p.Comm, nbsp, p.PID)
 	if p.NSPID != nil {
-		return fmt.Sprintf("%s (pid%s%d, %d in its pid namespace)", p.Comm, nbsp, p.PID, *p.NSPID)
+		s += fmt.Sprintf(", %d in its pid namespace", *p.NSPID)
 	}
-	return fmt.Sprintf("%s (pid%s%d)", p.Comm, nbsp, p.PID)
+	if p.Container != "" {
+		s += ", container" + nbsp + cut(p.Container, containerDigits)
+	}
+	return s + ")"
+}
+
+func either(n int, one, many string) string {
+	if n == 1 {
+		return one
+	}
+	return many
 }
 
 // most writes the first entries of a list that is sorted by weight, and how

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"sockleak/internal/verdict"
 )
@@ -41,9 +42,9 @@ type Case struct {
 // Want is one finding.
 type Want struct {
 	Class verdict.Class
-	// Before is the class that the same sockets may be reported under until
-	// the evidence for Class is there; empty: none.
-	Before verdict.Class
+	// Lag is how long after a socket was leaked the rule of Class takes by its
+	// nature to hold; 0: no longer than the grace time.
+	Lag time.Duration
 	// Function is the culprit's, without parameters. It must be on the line
 	// that is marked LEAK in the source, or whose mark is Mark.
 	Function string

@@ -17,7 +17,11 @@ import (
 type Stage struct {
 	T       testing.TB
 	network *Network
+	then    func(*Program)
 }
+
+// Then has f called once the program is ready, on the test's goroutine.
+func (s *Stage) Then(f func(*Program)) { s.then = f }
 
 // Network makes a network namespace for the program, with loopback up.
 func (s *Stage) Network() *Network {

@@ -93,6 +93,9 @@ func start(t testing.TB, c *Case) *Program {
 	case <-time.After(patience):
 		t.Fatalf("%s is not ready after %v", c.Name, patience)
 	}
+	if stage.then != nil {
+		stage.then(p)
+	}
 	return p
 }
 
@@ -131,6 +134,19 @@ func (p *Program) heard(line string, at time.Time) error {
 		return fmt.Errorf("%q is no line of the protocol", line)
 	}
 	return nil
+}
+
+// Leak notes that one more is leaked, where the harness knows it and not the
+// program.
+func (p *Program) Leak(peer string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := 1
+	if len(p.history) > 0 {
+		n += p.history[len(p.history)-1].total
+	}
+	p.history = append(p.history, leaked{at: time.Now(), total: n})
+	p.peers = append(p.peers, peer)
 }
 
 // leakedAt is how many the program had leaked at a time.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -71,6 +72,9 @@ func hostPort(t testing.TB, a net.Addr) []string {
 	}
 	return []string{host, port}
 }
+
+// errReset is how a connection ends when the other side leaves with bytes unread.
+var errReset = syscall.ECONNRESET
 
 // greet says what a server says first, and waits until the client leaves.
 func greet(c net.Conn) {

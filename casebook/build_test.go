@@ -81,6 +81,7 @@ func (c *Case) compile(t testing.TB, source string, compiler []string) string {
 	h := sha256.New()
 	fmt.Fprintln(h, source, compiler, c.Flags)
 	h.Write(text)
+	h.Write(c.headers(t, source))
 	cache, err := os.UserCacheDir()
 	if err != nil { // no HOME
 		cache = t.TempDir()
@@ -106,6 +107,24 @@ func (c *Case) compile(t testing.TB, source string, compiler []string) string {
 		t.Fatalf("%s: move what was built into place: %v", c.Name, err)
 	}
 	return dir
+}
+
+// headers is the text of all that the source may include.
+func (c *Case) headers(t testing.TB, source string) []byte {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(filepath.Dir(source), "*.h"))
+	if err != nil {
+		t.Fatalf("%s: find the headers: %v", c.Name, err)
+	}
+	var all []byte
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatalf("%s: read a header: %v", c.Name, err)
+		}
+		all = append(all, text...)
+	}
+	return all
 }
 
 // tool finds a command that cases need and that any machine they run on has.

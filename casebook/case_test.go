@@ -52,9 +52,15 @@ type Want struct {
 	// NoOrigin says why no function and line are wanted: what creates the
 	// socket isn't the program's own code. The culprit must then be empty.
 	NoOrigin string
+	// Library says why Function is of a library and on no line of the source:
+	// nothing of the program's own is on the stack. Empty: it is the program's.
+	Library string
 	// Holder is the name of the process that holds the sockets, if that isn't
 	// the program itself; the finding may be of either.
 	Holder string
+	// OnlyNew says why sockets from before tracing began can't be among them;
+	// empty: they must be.
+	OnlyNew string
 	// Peer is an address, with or without port; empty: as the program says.
 	Peer string
 	// States must all be among the states of the finding; empty: anything goes.

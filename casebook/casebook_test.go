@@ -23,7 +23,7 @@ const aged = idle + 25*time.Second
 func attach(t *testing.T, sockleak string, programs []*Program, duration time.Duration, more ...string) (time.Time, []arrival) {
 	t.Helper()
 	args := []string{"attach", "--output", "ndjson", "--top", "0", "--idle", idle.String(), "--for", duration.String()}
-	return trace(t, sockleak, slices.Concat(args, more, pids(programs))...)
+	return trace(t, sockleak, slices.Concat(args, more, pids(t, programs))...)
 }
 
 // storyTimes are how long each story's programs are traced. The gateway's need

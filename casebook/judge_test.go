@@ -25,8 +25,9 @@ type fact struct {
 // missing in a report: two looks confirm it, and they are two seconds apart.
 const slack = 5 * time.Second
 
-// factOf is what is known of a program for a report that looked at a time.
-func factOf(p *Program, at time.Time) (fact, error) {
+// factOf is what is known of a program for a report.
+func factOf(p *Program, r *verdict.Report) (fact, error) {
+	at, before := looked(r), 0
 	lag, ahead := time.Duration(0), time.Duration(0)
 	f := fact{peers: p.knownPeers()}
 	for i := range p.Case.Want {
@@ -34,7 +35,10 @@ func factOf(p *Program, at time.Time) (fact, error) {
 		if w.Lag > 0 {
 			lag, ahead = w.Lag, slack
 		}
-		if w.NoOrigin != "" {
+		if w.OnlyNew != "" {
+			before = p.leakedAt(r.Started)
+		}
+		if w.NoOrigin != "" || w.Library != "" {
 			f.lines = append(f.lines, "")
 			continue
 		}
@@ -44,7 +48,7 @@ func factOf(p *Program, at time.Time) (fact, error) {
 		}
 		f.lines = append(f.lines, l)
 	}
-	f.least, f.most = p.leakedAt(at.Add(-lag-slack))-1, p.leakedAt(at.Add(ahead-lag))+1
+	f.least, f.most = p.leakedAt(at.Add(-lag-slack))-before-1, p.leakedAt(at.Add(ahead-lag))-before+1
 	return f, nil
 }
 

@@ -24,6 +24,7 @@ const patience = time.Minute
 //	ready            what it needs is up; before it nothing is leaked
 //	leaked N         N have been leaked until now
 //	peer ADDR:PORT   a peer of what it leaks (or ADDR, if the port is any)
+//	unsupported WHY  this machine has not what it shows; said before ready
 //
 // and ends when its standard input does.
 type Program struct {
@@ -41,6 +42,7 @@ type Program struct {
 	mu      sync.Mutex
 	history []leaked // rising
 	peers   []string
+	refused string   // why it is unsupported
 	unknown []string // lines that are none of the above
 }
 
@@ -51,7 +53,7 @@ type leaked struct {
 }
 
 // start builds what the case needs, starts its program and waits until it is
-// ready. The program ends with the test.
+// ready, or has said that it is unsupported. The program ends with the test.
 func start(t testing.TB, c *Case) *Program {
 	t.Helper()
 	argv := append(c.command(t), c.Args...)
@@ -85,7 +87,9 @@ func start(t testing.TB, c *Case) *Program {
 	select {
 	case <-p.ready:
 	case <-p.ended:
-		t.Fatalf("%s ended before it was ready", c.Name)
+		if p.refused == "" {
+			t.Fatalf("%s ended before it was ready", c.Name)
+		}
 	case <-time.After(patience):
 		t.Fatalf("%s is not ready after %v", c.Name, patience)
 	}
@@ -120,6 +124,8 @@ func (p *Program) heard(line string, at time.Time) error {
 			return fmt.Errorf("read %q: %w", line, err)
 		}
 		p.history = append(p.history, leaked{at: at, total: n})
+	case "unsupported":
+		p.refused = rest
 	case "peer":
 		if !slices.Contains(p.peers, rest) {
 			p.peers = append(p.peers, rest)

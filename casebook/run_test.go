@@ -4,8 +4,11 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -56,18 +59,52 @@ func cast(t *testing.T, cases []Case) []*Program {
 			t.Logf("LEFT OUT %s: needs %s; run scripts/setup.sh casebook", c.Name, tool)
 			continue
 		}
-		programs = append(programs, start(t, c))
+		p := start(t, c)
+		if p.refused != "" {
+			t.Logf("LEFT OUT %s: %s", c.Name, p.refused)
+			continue
+		}
+		programs = append(programs, p)
 	}
 	return programs
 }
 
-// pids are the arguments that name the programs.
-func pids(programs []*Program) []string {
+// pids are the arguments that name the programs, with those of their processes
+// that run the same file: what pidof(1) would find.
+func pids(t testing.TB, programs []*Program) []string {
+	t.Helper()
+	all, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		t.Fatalf("list processes: %v", err)
+	}
 	var args []string
-	for _, p := range programs {
-		args = append(args, strconv.Itoa(p.PID))
+	for _, dir := range all {
+		pid, err := strconv.Atoi(filepath.Base(dir))
+		if err != nil {
+			t.Fatalf("list processes: %v", err)
+		}
+		group, err := syscall.Getpgid(pid)
+		if err != nil {
+			continue // it has ended meanwhile
+		}
+		if slices.ContainsFunc(programs, func(p *Program) bool { return p.PID == group && sameFile(p.PID, pid) }) {
+			args = append(args, strconv.Itoa(pid))
+		}
 	}
 	return args
+}
+
+// sameFile says whether two processes run the same file. One that has ended
+// runs none.
+func sameFile(a, b int) bool {
+	fileOf := func(pid int) string {
+		exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+		if err != nil {
+			return ""
+		}
+		return exe
+	}
+	return fileOf(a) != "" && fileOf(a) == fileOf(b)
 }
 
 // result is what became of one case.
@@ -94,7 +131,7 @@ func examine(t *testing.T, programs []*Program, reports []arrival) []result {
 	for n := range reports {
 		r := &reports[n]
 		for i, p := range programs {
-			known, err := factOf(p, looked(&r.report))
+			known, err := factOf(p, &r.report)
 			if err != nil {
 				t.Fatalf("%s: %v", p.Case.Name, err)
 			}

@@ -14,7 +14,13 @@ import (
 // connection served.
 func serve(t testing.TB, conn func(net.Conn)) net.Addr {
 	t.Helper()
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	return serveOn(t, "tcp4", "127.0.0.1:0", conn)
+}
+
+// serveOn is serve on an address.
+func serveOn(t testing.TB, network, address string, conn func(net.Conn)) net.Addr {
+	t.Helper()
+	l, err := net.Listen(network, address)
 	if err != nil {
 		t.Fatalf("listen: %v", err)
 	}

@@ -24,6 +24,7 @@ enum record_kind {
 	REC_TABLE_EXIT,
 	REC_UNSHARE,
 	REC_STACK,
+	REC_USE,
 };
 
 /* What a socket is. Addresses hold AF_INET in their first four bytes. */
@@ -46,6 +47,15 @@ enum event_flag {
 	FLAG_ALONE = 2,
 };
 
+/* What was done to a socket, of a REC_USE. */
+enum use_op {
+	USE_READ = 1,
+	USE_WRITE,
+	USE_SHUTDOWN,
+	USE_EPOLL_DEL,
+	USE_SO_ERROR,
+};
+
 /* One lifecycle event; internal/event documents which kind sets what. */
 struct event {
 	__u32 kind;
@@ -66,7 +76,8 @@ struct event {
 	__s32 err; /* positive errno */
 	__u8 old_state;
 	__u8 flags;
-	__u8 pad[2];
+	__u8 op; /* enum use_op */
+	__u8 pad;
 	struct sock_desc sock;
 	char comm[16];
 };
@@ -113,6 +124,8 @@ enum row_flag {
 	ROW_WAITERS = 1 << 5,
 	ROW_RCV_SHUTDOWN = 1 << 6,
 	ROW_SND_SHUTDOWN = 1 << 7,
+	ROW_PEER_GONE = 1 << 8,
+	ROW_THREAD = 1 << 9, /* the table of a thread, not of its process's first */
 };
 
 /* Groups of facts, as event.FactSet has them. */
@@ -125,9 +138,12 @@ enum row_known {
 	KNOWN_KEEPALIVE = 1 << 5,
 	KNOWN_BOUND = 1 << 6,
 	KNOWN_DESCRIPTOR = 1 << 7,
+	KNOWN_DELIVERY = 1 << 8,
+	KNOWN_PEER = 1 << 9,
 };
 
-/* One descriptor of one process that refers to a socket. */
+/* One descriptor of one process that refers to a socket. After it come the
+ * names of an AF_UNIX socket and of its peer, without sun_family. */
 struct row {
 	__u64 time;
 	__u64 start;
@@ -146,11 +162,16 @@ struct row {
 	__u16 flags;
 	__u16 known;
 	__u32 netns;
-	__u32 pad;
+	__u32 unacked;
+	__u8 retransmits;
+	__u8 probes;
+	__u8 local_name; /* bytes */
+	__u8 remote_name;
+	__u8 pad[4];
 	struct sock_desc sock;
 	char comm[16];
 };
-_Static_assert(sizeof(struct row) == 160, "row is part of the ABI");
+_Static_assert(sizeof(struct row) == 168, "row is part of the ABI");
 
 enum counter {
 	COUNT_RING_FULL,

@@ -22,6 +22,7 @@ KEEP(struct, stack_record);
 KEEP(struct, row);
 KEEP(enum, record_kind);
 KEEP(enum, event_flag);
+KEEP(enum, use_op);
 KEEP(enum, row_flag);
 KEEP(enum, row_known);
 KEEP(enum, counter);

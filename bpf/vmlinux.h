@@ -186,6 +186,8 @@ struct socket {
 };
 
 struct inet_connection_sock {
+	__u8 icsk_retransmits;
+	__u8 icsk_probes_out;
 	struct {
 		__u32 lrcvtime;
 	} icsk_ack;
@@ -195,6 +197,7 @@ struct tcp_sock {
 	u32 rcv_nxt;
 	u32 copied_seq;
 	u32 snd_una;
+	u32 snd_nxt;
 	u32 write_seq;
 	u32 lsndtime;
 	u64 bytes_received;
@@ -202,7 +205,22 @@ struct tcp_sock {
 	u64 bytes_retrans;
 };
 
-struct unix_address;
+/* In kernels since 5.6; bytes_received since 6.5 (38967f424b5b), last_data_recv
+ * since 6.10 (18d82cde7432), before 5.11 snd_una is atomic. */
+struct mptcp_sock {
+	u64 write_seq;
+	u64 snd_una;
+	u64 bytes_sent;
+	u64 bytes_retrans;
+	u64 bytes_received;
+	u32 last_data_sent;
+	u32 last_data_recv;
+};
+
+struct unix_address {
+	int len; /* of name, with its sun_family */
+	char name[0]; /* struct sockaddr_un */
+};
 
 struct unix_sock {
 	struct unix_address *addr;

@@ -67,6 +67,23 @@ const (
 	TableExit
 	// Unshare: unshare(CLONE_FILES) gave the thread Table, a copy of Table2.
 	Unshare
+	// Use: a call on a socket said that it is over, or that the program has
+	// done with it. FD, Inode, Op, Errno (of the call; of SOError the value;
+	// zero for the end of file), Stack. Only where it was asked for.
+	Use
+)
+
+// Op is what was done to a socket by a Use.
+type Op uint8
+
+// The operations, as bpf/contract.h numbers them. Read and Write stand for the
+// whole family of calls.
+const (
+	Read     Op = iota + 1 // returned zero bytes, or an error
+	Write                  // returned an error
+	Shutdown               // shutdown(2)
+	EpollDel               // epoll_ctl(2), EPOLL_CTL_DEL
+	SOError                // getsockopt(2) of SO_ERROR, which was not zero
 )
 
 // TCP states as include/net/tcp_states.h numbers them. Sock.State uses them
@@ -132,6 +149,7 @@ type Event struct {
 	OldState, NewState uint8
 	Errno              int32
 	CloseOnExec        bool
+	Op                 Op
 	Alone              bool   // the acting thread is the only one of PID; Unshare and CloseRange
 	OpenFDs            []byte // bitmap, bit 0 of byte 0 is FD; valid until the next event
 	Comm               [16]byte
@@ -165,6 +183,10 @@ type Facts struct {
 	// state of a stream socket stays ESTAB then (net/unix/af_unix.c:
 	// unix_release_sock only shuts the survivor down).
 	PeerGone bool
+	// LocalName and RemoteName are, for AF_UNIX, the names of the socket and of
+	// its peer as ss(8) writes them: a path, or "@" and an abstract name, with
+	// "@" for each zero byte in it. Empty: it has none (unix(7), unnamed).
+	LocalName, RemoteName string
 	// Err is the socket's pending error (sk_err), positive, zero if none.
 	Err int32
 	// RecvQ and SendQ are bytes as ss(8) shows them: received and unread,

@@ -75,7 +75,7 @@ func (noStacks) Exec(event.ProcessKey)                             {}
 func (noStacks) Forget(event.ProcessKey)                           {}
 
 func benchEngine() *engine {
-	return newEngine(options{Judgement: Judgement{MinAge: time.Second}}, 250, 0, noStacks{}, verdict.Report{})
+	return newEngine(options{Judgement: Judgement{Patience: verdict.Patience{MinAge: time.Second, Idle: time.Minute}}}, 250, 0, noStacks{}, verdict.Report{})
 }
 
 // The benchmark's records are what the decoder takes them for.

@@ -12,8 +12,8 @@ import (
 
 // Judgement is what decides the report, whatever the source of the events.
 type Judgement struct {
-	MinAge time.Duration `json:"min_age"` // grace time, see verdict.NewJudge
-	Top    int           `json:"top"`     // the most findings to report; 0 for all
+	Patience verdict.Patience `json:"patience"`
+	Top      int              `json:"top"` // the most findings to report; 0 for all
 }
 
 // Config says what to trace and for how long.

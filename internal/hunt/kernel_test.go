@@ -124,8 +124,8 @@ func (k *traced) snapshot() lifecycle.Repair {
 	}
 	k.drain()
 	k.engine.begin(start)
-	for rows := k.rows; len(rows) >= probe.RowSize; rows = rows[probe.RowSize:] {
-		k.engine.rowRecord(rows[:probe.RowSize])
+	for row := range probe.Rows(k.rows) {
+		k.engine.rowRecord(row)
 	}
 	k.engine.reconciles++
 	return k.engine.table.EndSnapshot(end)

@@ -287,7 +287,7 @@ func (l *live) describe(key event.ProcessKey) (described, bool) {
 	if err != nil || !info.StartedAt(key.Start) {
 		return described{}, false
 	}
-	d := described{ProcessKey: key, Comm: info.Comm, NoFile: info.NoFile}
+	d := described{ProcessKey: key, Comm: info.Comm, NoFile: info.NoFile, Container: info.Container}
 	if info.Exe != "" {
 		d.Exe = &info.Exe
 	}
@@ -321,9 +321,9 @@ func (l *live) snapshot() error {
 	defer func() { l.cost += time.Since(began) }()
 	l.rec.time(recording.KindSnapshotBegin, start)
 	l.engine.begin(start)
-	for rows := l.rows; len(rows) >= probe.RowSize; rows = rows[probe.RowSize:] {
+	for row := range probe.Rows(l.rows) {
 		// Of other processes' sockets a recording knows nothing.
-		if row := rows[:probe.RowSize]; l.engine.rowRecord(row) {
+		if l.engine.rowRecord(row) {
 			l.rec.frame(recording.KindRow, row)
 		}
 	}

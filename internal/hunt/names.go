@@ -18,11 +18,12 @@ const maxNames = 16384
 // described is what was looked up about a process, as a recording keeps it.
 type described struct {
 	event.ProcessKey
-	NSPID  *uint32    `json:"ns_pid,omitempty"`
-	Comm   string     `json:"comm"`
-	Exe    *string    `json:"exe,omitempty"`
-	Start  *time.Time `json:"started,omitempty"`
-	NoFile uint64     `json:"nofile"`
+	NSPID     *uint32    `json:"ns_pid,omitempty"`
+	Comm      string     `json:"comm"`
+	Exe       *string    `json:"exe,omitempty"`
+	Start     *time.Time `json:"started,omitempty"`
+	NoFile    uint64     `json:"nofile"`
+	Container string     `json:"container,omitempty"`
 	// hosts is its /etc/hosts, as it was at the look hostsAt.
 	hosts   hosts.Table
 	hostsAt uint64
@@ -70,7 +71,9 @@ func (n *names) keep(key event.ProcessKey, comm string) {
 // Process implements verdict.Names.
 func (n *names) Process(key event.ProcessKey) verdict.Process {
 	if d, ok := n.known[key]; ok {
-		return verdict.Process{PID: key.PID, NSPID: d.NSPID, Comm: d.Comm, Exe: d.Exe, Start: d.Start}
+		return verdict.Process{
+			PID: key.PID, NSPID: d.NSPID, Comm: d.Comm, Exe: d.Exe, Start: d.Start, Container: d.Container,
+		}
 	}
 	p, _ := n.table.Process(key)
 	return verdict.Process{PID: key.PID, Comm: p.Comm}

@@ -37,7 +37,7 @@ func needRoot(t *testing.T) {
 func config(d time.Duration) hunt.Config {
 	return hunt.Config{
 		Probe:     probe.Config{RingSize: 8 << 20, MaxSockets: 131072, Stacks: true},
-		Judgement: hunt.Judgement{MinAge: verdict.DefaultMinAge},
+		Judgement: hunt.Judgement{Patience: verdict.Patience{MinAge: verdict.DefaultMinAge, Idle: verdict.DefaultIdle}},
 		For:       d,
 		Interval:  2 * time.Second,
 		Version:   "test",
@@ -140,7 +140,7 @@ func TestPreexisting(t *testing.T) {
 			p := workload.Start(t, workload.Build(t, program), "--pre", fmt.Sprint(before), "--then-on-command")
 			p.Ready()
 			cfg := config(3 * time.Second)
-			cfg.Judgement.MinAge, cfg.Interval = time.Second, 500*time.Millisecond
+			cfg.Judgement.Patience.MinAge, cfg.Interval = time.Second, 500*time.Millisecond
 			cfg.Probe.Scope.PIDs = []uint32{uint32(p.PID)}
 
 			r := trace(t, t.Context(), cfg)
@@ -180,7 +180,7 @@ func TestLoss(t *testing.T) {
 	cfg := config(8 * time.Second)
 	cfg.Probe.RingSize = 1
 	cfg.Probe.Scope.PIDs = []uint32{uint32(churn.PID), uint32(p.PID)}
-	cfg.Judgement.MinAge, cfg.Interval = time.Second, 500*time.Millisecond
+	cfg.Judgement.Patience.MinAge, cfg.Interval = time.Second, 500*time.Millisecond
 	r := trace(t, t.Context(), cfg)
 	if r.Loss.RingFull == 0 || r.Loss.Reconciles < 3 || r.Loss.Repaired == 0 {
 		t.Errorf("loss %+v", r.Loss)

@@ -57,7 +57,8 @@ type bpfEvent struct {
 	Err        int32
 	OldState   uint8
 	Flags      uint8
-	Pad        [2]uint8
+	Op         uint8
+	Pad        uint8
 	Sock       bpfSockDesc
 	Comm       [16]int8
 }
@@ -100,30 +101,36 @@ const (
 	bpfRecordKindREC_TABLE_EXIT  bpfRecordKind = 14
 	bpfRecordKindREC_UNSHARE     bpfRecordKind = 15
 	bpfRecordKindREC_STACK       bpfRecordKind = 16
+	bpfRecordKindREC_USE         bpfRecordKind = 17
 )
 
 type bpfRow struct {
-	_         structs.HostLayout
-	Time      uint64
-	Start     uint64
-	Table     uint64
-	Inode     uint64
-	PeerInode uint64
-	BytesIn   uint64
-	BytesOut  uint64
-	Pid       uint32
-	Fd        int32
-	RecvQ     uint32
-	SendQ     uint32
-	LastRx    uint32
-	LastTx    uint32
-	Err       int32
-	Flags     uint16
-	Known     uint16
-	Netns     uint32
-	Pad       uint32
-	Sock      bpfSockDesc
-	Comm      [16]int8
+	_           structs.HostLayout
+	Time        uint64
+	Start       uint64
+	Table       uint64
+	Inode       uint64
+	PeerInode   uint64
+	BytesIn     uint64
+	BytesOut    uint64
+	Pid         uint32
+	Fd          int32
+	RecvQ       uint32
+	SendQ       uint32
+	LastRx      uint32
+	LastTx      uint32
+	Err         int32
+	Flags       uint16
+	Known       uint16
+	Netns       uint32
+	Unacked     uint32
+	Retransmits uint8
+	Probes      uint8
+	LocalName   uint8
+	RemoteName  uint8
+	Pad         [4]uint8
+	Sock        bpfSockDesc
+	Comm        [16]int8
 }
 
 type bpfRowFlag uint32
@@ -137,6 +144,8 @@ const (
 	bpfRowFlagROW_WAITERS         bpfRowFlag = 32
 	bpfRowFlagROW_RCV_SHUTDOWN    bpfRowFlag = 64
 	bpfRowFlagROW_SND_SHUTDOWN    bpfRowFlag = 128
+	bpfRowFlagROW_PEER_GONE       bpfRowFlag = 256
+	bpfRowFlagROW_THREAD          bpfRowFlag = 512
 )
 
 type bpfRowKnown uint32
@@ -150,6 +159,8 @@ const (
 	bpfRowKnownKNOWN_KEEPALIVE  bpfRowKnown = 32
 	bpfRowKnownKNOWN_BOUND      bpfRowKnown = 64
 	bpfRowKnownKNOWN_DESCRIPTOR bpfRowKnown = 128
+	bpfRowKnownKNOWN_DELIVERY   bpfRowKnown = 256
+	bpfRowKnownKNOWN_PEER       bpfRowKnown = 512
 )
 
 type bpfScopeRule uint32
@@ -187,6 +198,16 @@ type bpfStackRecord struct {
 	Pad    uint32
 	Ip     [127]uint64
 }
+
+type bpfUseOp uint32
+
+const (
+	bpfUseOpUSE_READ      bpfUseOp = 1
+	bpfUseOpUSE_WRITE     bpfUseOp = 2
+	bpfUseOpUSE_SHUTDOWN  bpfUseOp = 3
+	bpfUseOpUSE_EPOLL_DEL bpfUseOp = 4
+	bpfUseOpUSE_SO_ERROR  bpfUseOp = 5
+)
 
 // Names of all BPF objects in the ELF.
 //
@@ -242,6 +263,7 @@ const (
 	bpfVarKeepScopeRule    = "keep_scope_rule"
 	bpfVarKeepSockDesc     = "keep_sock_desc"
 	bpfVarKeepStackRecord  = "keep_stack_record"
+	bpfVarKeepUseOp        = "keep_use_op"
 )
 
 // loadBpf returns the embedded CollectionSpec for bpf.
@@ -348,6 +370,7 @@ type bpfVariableSpecs struct {
 	KeepScopeRule   *ebpf.VariableSpec `ebpf:"keep_scope_rule"`
 	KeepSockDesc    *ebpf.VariableSpec `ebpf:"keep_sock_desc"`
 	KeepStackRecord *ebpf.VariableSpec `ebpf:"keep_stack_record"`
+	KeepUseOp       *ebpf.VariableSpec `ebpf:"keep_use_op"`
 }
 
 // bpfObjects contains all objects after they have been loaded into the kernel.
@@ -413,6 +436,7 @@ type bpfVariables struct {
 	KeepScopeRule   *ebpf.Variable `ebpf:"keep_scope_rule"`
 	KeepSockDesc    *ebpf.Variable `ebpf:"keep_sock_desc"`
 	KeepStackRecord *ebpf.Variable `ebpf:"keep_stack_record"`
+	KeepUseOp       *ebpf.Variable `ebpf:"keep_use_op"`
 }
 
 // bpfPrograms contains all programs after they have been loaded into the kernel.

@@ -1,8 +1,10 @@
 package probe
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"unsafe"
 
@@ -12,7 +14,7 @@ import (
 
 // ABI is the version of bpf/contract.h. Recordings hold the kernel's records
 // as they came, so a recording can be read only by the same version.
-const ABI = 1
+const ABI = 3
 
 // Errors of Decode, by what is wrong with a record.
 var (
@@ -77,6 +79,8 @@ func kindOf(k bpfRecordKind) event.Kind {
 		return event.TableExit
 	case bpfRecordKindREC_UNSHARE:
 		return event.Unshare
+	case bpfRecordKindREC_USE:
+		return event.Use
 	}
 	return 0
 }
@@ -106,7 +110,7 @@ func decodeEvent(record []byte, kind event.Kind, ev *event.Event) error {
 		Table: e.Table, Table2: e.Table2, FD: e.Fd, FD2: e.Fd2,
 		Inode: e.Inode, Inode2: e.Inode2, Stack: e.Stack, Begin: e.Begin,
 		ChildPID: e.ChildPid, ChildStart: e.ChildStart,
-		OldState: e.OldState, Errno: e.Err,
+		OldState: e.OldState, Errno: e.Err, Op: event.Op(e.Op),
 		CloseOnExec: e.Flags&uint8(bpfEventFlagFLAG_CLOEXEC) != 0,
 		Alone:       e.Flags&uint8(bpfEventFlagFLAG_ALONE) != 0,
 		Comm:        comm(&e.Comm),
@@ -161,7 +165,8 @@ func decodeStack(record []byte, raw *stack.Raw) error {
 }
 
 // DecodeRow turns one record of a snapshot into a row. hz is the number of
-// jiffies in a second on the machine that made it.
+// jiffies in a second on the machine that made it. Strings that row holds are
+// used again where they fit.
 func DecodeRow(record []byte, hz uint64, row *event.Row) error {
 	var r bpfRow
 	if err := load(record, &r); err != nil {
@@ -171,15 +176,24 @@ func DecodeRow(record []byte, hz uint64, row *event.Row) error {
 		return errors.New("jiffies per second unknown")
 	}
 	has := func(f bpfRowFlag) bool { return r.Flags&uint16(f) != 0 }
+	tail := record[rowSize:]
+	local, remote := int(r.LocalName), int(r.RemoteName)
+	if len(tail) != local+remote {
+		return ErrShort
+	}
+	localName := unixName(tail[:local], row.Facts.LocalName)
+	remoteName := unixName(tail[local:], row.Facts.RemoteName)
 	*row = event.Row{
 		Time: r.Time, PID: r.Pid, Start: r.Start, Table: r.Table, FD: r.Fd, Inode: r.Inode,
 		Comm: comm(&r.Comm),
 		Facts: event.Facts{
 			// The two sets have the same bits; TestFactSets holds them together.
 			Known: event.FactSet(r.Known),
-			NetNS: r.Netns, PeerInode: r.PeerInode, Err: r.Err, RecvQ: r.RecvQ, SendQ: r.SendQ,
+			NetNS: r.Netns, PeerInode: r.PeerInode, PeerGone: has(bpfRowFlagROW_PEER_GONE),
+			LocalName: localName, RemoteName: remoteName, Err: r.Err, RecvQ: r.RecvQ, SendQ: r.SendQ,
 			LastRx: jiffies(r.LastRx, hz), LastTx: jiffies(r.LastTx, hz),
 			BytesIn: r.BytesIn, BytesOut: r.BytesOut,
+			Unacked: r.Unacked, Retransmits: r.Retransmits, Probes: r.Probes,
 			Begun: has(bpfRowFlagROW_BEGUN), WasEstablished: has(bpfRowFlagROW_WAS_ESTABLISHED),
 			Bound: has(bpfRowFlagROW_BOUND), KeepAlive: has(bpfRowFlagROW_KEEPALIVE),
 			CloseOnExec: has(bpfRowFlagROW_CLOEXEC), Waiters: has(bpfRowFlagROW_WAITERS),
@@ -188,6 +202,27 @@ func DecodeRow(record []byte, hz uint64, row *event.Row) error {
 	}
 	decodeSock(&r.Sock, &row.Sock)
 	return nil
+}
+
+// unixName is the text of a sun_path (unix(7)): a path ends at its zero byte, an
+// abstract name begins with one. A row's names are often those of the row
+// before, so that string is used again if it is the same.
+func unixName(name []byte, before string) string {
+	var room [math.MaxUint8]byte
+	b := append(room[:0], name...)
+	if len(b) > 0 && b[0] == 0 {
+		for i := range b {
+			if b[i] == 0 {
+				b[i] = '@'
+			}
+		}
+	} else if i := bytes.IndexByte(b, 0); i >= 0 {
+		b = b[:i]
+	}
+	if string(b) == before {
+		return before
+	}
+	return string(b)
 }
 
 // jiffies converts a difference of tcp_jiffies32 to ns. A packet that arrives

@@ -80,10 +80,16 @@ type trace struct {
 // failure. Then the test runs again.
 func scenario(t *testing.T, before string, test func(*trace)) {
 	t.Helper()
+	scenarioWith(t, Config{}, before, test)
+}
+
+// scenarioWith is scenario with more than the usual traced.
+func scenarioWith(t *testing.T, cfg Config, before string, test func(*trace)) {
+	t.Helper()
 	needRoot(t)
 	const tries = 5
 	for try := 1; ; try++ {
-		k := follow(t, before)
+		k := follow(t, cfg, before)
 		test(k)
 		skipped := k.lossless()
 		if len(k.problems) == 0 {
@@ -102,14 +108,13 @@ func scenario(t *testing.T, before string, test func(*trace)) {
 
 // follow starts a worker and attaches to it, with the snapshot that makes known
 // what it had before.
-func follow(t *testing.T, before string) *trace {
+func follow(t *testing.T, cfg Config, before string) *trace {
 	t.Helper()
 	w := startWorker(t)
 	w.do(before)
-	p, err := Open(Config{
-		Scope:    Scope{PIDs: []uint32{uint32(w.pid)}, Children: true},
-		RingSize: 1 << 20, MaxSockets: 1024, Stacks: true,
-	})
+	cfg.Scope = Scope{PIDs: []uint32{uint32(w.pid)}, Children: true}
+	cfg.RingSize, cfg.MaxSockets, cfg.Stacks = 1<<20, 1024, true
+	p, err := Open(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,10 +25,12 @@ func (t *text) finding(n int, f *verdict.Finding) {
 	t.blank()
 	t.where(&f.Origin)
 	t.blank()
-
+	for i := range f.LastUse {
+		t.lastUse(&f.LastUse[i])
+	}
 	t.field("opened", openedWords(f))
 	t.count(f)
-	t.field("peers", peersWords(f.Peers, f.Count))
+	t.field("peers", leakedPeers(f))
 	t.field("states", statesWords(f.States))
 	t.field("queues", queueWords(f.Sockets))
 	for i, e := range f.Evidence {
@@ -43,6 +45,16 @@ func (t *text) finding(n int, f *verdict.Finding) {
 	t.field("held by", holdersWords(f.Sockets))
 	t.sockets(f.Sockets)
 	t.stack(&f.Origin, f.Process.Exe)
+}
+
+// lastUse says what the program was told last, and where.
+func (t *text) lastUse(l *verdict.LastUse) {
+	where := "unknown line"
+	if o := &l.Origin; o.Culprit != nil && *o.Culprit < len(o.Frames) {
+		f := o.Frames[*o.Culprit]
+		where = functionOf(f) + "  " + placeOf(f)
+	}
+	t.field("last use", fmt.Sprintf("%s: %s (%s) at %s", l.Operation, l.Result, counted(l.Count, "socket", "sockets"), where))
 }
 
 // adviceWords says what to do, and where there is more about it.

@@ -136,7 +136,7 @@ func foldedNames(frames []stack.Frame, exe string) string {
 			name = "the Go runtime"
 		case f.Module == "" && f.Kind != stack.Native:
 			name = "the " + string(f.Kind) + " runtime"
-		case f.Module == "" || f.Module == exe:
+		case f.Module == "" || f.Module == exe && !stack.Runtime(exe):
 			name = "start-up"
 		}
 		if !seen[name] {

@@ -34,6 +34,7 @@ func withEmptyLists(r *verdict.Report) *verdict.Report {
 	c := *r
 	c.Reasons = list(c.Reasons)
 	c.Limits = list(c.Limits)
+	c.Observations = list(c.Observations)
 	c.Notes = list(c.Notes)
 	c.Findings = list(slices.Clone(c.Findings))
 	for i := range c.Findings {
@@ -42,6 +43,7 @@ func withEmptyLists(r *verdict.Report) *verdict.Report {
 		f.Peers = list(f.Peers)
 		f.Series = list(f.Series)
 		f.Evidence = list(f.Evidence)
+		f.LastUse = list(f.LastUse)
 		if f.States == nil {
 			f.States = map[string]int{}
 		}

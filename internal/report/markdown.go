@@ -108,7 +108,7 @@ func (m *markdown) finding(n int, f *verdict.Finding) {
 		count = drawn + " " + count
 	}
 	m.fact("Count", count)
-	m.fact("Peers", escape(peersWords(f.Peers, f.Count)))
+	m.fact("Peers", escape(leakedPeers(f)))
 	m.fact("States", escape(statesWords(f.States)))
 	m.fact("Queues", escape(queueWords(f.Sockets)))
 	m.fact("Held by", escape(holdersWords(f.Sockets)))

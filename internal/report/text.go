@@ -45,6 +45,9 @@ func Text(w io.Writer, r *verdict.Report, o TextOptions) error {
 	t.blank()
 	t.limits(r)
 	t.loss(r.Loss)
+	for _, o := range r.Observations {
+		t.prose(bold, "worth a look: ", plain, o)
+	}
 	for _, n := range r.Notes {
 		t.prose(bold, "note: ", plain, n)
 	}

@@ -23,15 +23,28 @@ func Culprit(frames []Frame, exe string) int {
 }
 
 // Folded says for each frame whether a text that is to be read leaves it out by
-// default: the C library, and how programs and threads start.
+// default: the C library, how programs and threads start, and among frames of an
+// interpreted language the interpreter's own.
 func Folded(frames []Frame, exe string) []bool {
 	folded := make([]bool, len(frames))
+	interpreted := slices.ContainsFunc(frames, func(f Frame) bool {
+		return f.Kind == Python || f.Kind == Ruby || f.Kind == Node || f.Kind == Java
+	})
 	for i := range frames {
 		f := &frames[i]
 		folded[i] = startup(f) || f.Kind == Native && f.Module != exe && libc(f.Module) ||
-			f.Kind == Go && goSyscall(f.Function)
+			f.Kind == Go && goSyscall(f.Function) || interpreted && f.Kind == Native && Runtime(f.Module)
 	}
 	return folded
+}
+
+// Runtime says whether a file is an interpreter or its library.
+func Runtime(module string) bool {
+	if interpreter(module) {
+		return true
+	}
+	name, ok := libraryName(module)
+	return ok && hasPrefix(name, runtimeFamilies)
 }
 
 // foreign says whether a frame is not the program's own code.

@@ -28,6 +28,9 @@ var foreignFamilies = []string{
 	"_ssl.cpython", "libicu", "libglib", "libgio", "libnode",
 }
 
+// runtimeFamilies are how the libraries of interpreters begin.
+var runtimeFamilies = []string{"libpython", "libruby", "libnode", "libjvm", "libjli", "libjava", "libnet", "libnio"}
+
 // libcFunctions are the functions that make sockets or lead there, by their
 // names in a statically linked program, without leading underscores.
 var libcFunctions = map[string]bool{

@@ -87,6 +87,10 @@ func TestFolded(t *testing.T) {
 		{"thread", []Frame{native("work", "/app"), native("start_thread", libcFile), native("clone3", libcFile)}, []bool{false, true, true}},
 		{"Go", inGo("internal/runtime/syscall.Syscall6", "syscall.socket", "net.sysSocket", "main.fetch", "main.main", "runtime.main", "runtime.goexit"),
 			[]bool{true, true, false, false, false, true, true}},
+		{"Python", []Frame{native("socket", libcFile), native("sock_initobj", "/usr/bin/python3.11"), {Function: "check", File: "/srv/a.py", Kind: Python},
+			native("extension_call", "/srv/ext.cpython-311.so"), native("_PyEval_EvalFrameDefault", "/usr/lib/libpython3.11.so.1.0")},
+			[]bool{true, true, false, false, true}},
+		{"Ruby, walked as native", []Frame{native("rsock_socket", "/usr/lib/libruby-3.1.so.3.1"), native("main", "/usr/bin/ruby3.1")}, []bool{false, false}},
 		{"no code", []Frame{native("", "[vdso]"), native("", "")}, []bool{true, false}},
 	}
 	for _, test := range tests {

@@ -25,8 +25,9 @@ type Names interface {
 type group struct {
 	key      groupKey
 	members  []member
-	inferred bool // some have no stack of their own
-	rivals   int  // other origins that could be meant
+	series   *series // how many there were; nil if that wasn't counted
+	inferred bool    // some have no stack of their own
+	rivals   int     // other origins that could be meant
 }
 
 // lesser counts the members that were made when only a lesser tier of stacks was
@@ -41,7 +42,7 @@ func (j *Judge) Findings(t *lifecycle.Table, names Names) []Finding {
 	grown := j.grown(t)
 	for key, members := range grown {
 		if key.stack != 0 && len(members) > 0 {
-			groups[key] = &group{key: key, members: members}
+			j.addGrown(groups, key, members)
 		}
 	}
 	j.addEnded(groups)
@@ -53,6 +54,25 @@ func (j *Judge) Findings(t *lifecycle.Table, names Names) []Finding {
 	}
 	slices.SortFunc(findings, gravest)
 	return findings
+}
+
+// addGrown adds the sockets of an origin that grows. Those that another rule put
+// into the same class are of one finding with them.
+func (j *Judge) addGrown(groups map[groupKey]*group, key groupKey, members []member) {
+	to := key.in(members[0].cond.class)
+	g := groups[to]
+	if g == nil {
+		groups[to] = &group{key: to, members: members, series: j.groups[key]}
+		return
+	}
+	g.members = append(g.members, members...)
+	g.series = j.groups[key].plus(g.series)
+}
+
+// in is the group of the same sockets in another class.
+func (k groupKey) in(c Class) groupKey {
+	k.class = c
+	return k
 }
 
 // accused returns the groups of suspects with one at least that is past the
@@ -71,9 +91,7 @@ func (j *Judge) accuse(key groupKey, members []member) *group {
 	if !slices.ContainsFunc(members, func(m member) bool { return m.ripe }) {
 		return nil
 	}
-	g := &group{key: key}
-	g.members = j.settled(members)
-	return g
+	return &group{key: key, members: j.settled(members), series: j.groups[key]}
 }
 
 func (j *Judge) settled(members []member) []member {
@@ -108,7 +126,7 @@ func (j *Judge) join(groups map[groupKey]*group, grown map[groupKey][]member) {
 		to := groups[candidates[0]]
 		if to == nil {
 			// Not old enough alone, but with those before it the case is clear.
-			to = &group{key: candidates[0], members: j.settled(j.members[candidates[0]])}
+			to = &group{key: candidates[0], members: j.settled(j.members[candidates[0]]), series: j.groups[candidates[0]]}
 			groups[candidates[0]] = to
 		}
 		to.members = append(to.members, groups[key].members...)
@@ -120,7 +138,7 @@ func (j *Judge) join(groups map[groupKey]*group, grown map[groupKey][]member) {
 			continue
 		}
 		if candidates := j.candidates(key, grown, func(*member) bool { return true }); len(candidates) == 1 {
-			to := groups[candidates[0]]
+			to := groups[candidates[0].in(members[0].cond.class)]
 			to.members = append(to.members, members...)
 			to.inferred = true
 		}
@@ -168,11 +186,13 @@ func (j *Judge) finding(g *group, names Names) Finding {
 		Count:   len(g.members),
 		Origin:  j.origin(g, names),
 		States:  map[string]int{},
+		Series:  []Sample{},
 		Sockets: make([]Socket, 0, len(g.members)),
 		Advice:  advice(class),
 	}
-	if s := j.groups[g.key]; s != nil {
-		f.GrowthPerMin = s.perMinute()
+	if g.series != nil {
+		f.GrowthPerMin = g.series.perMinute()
+		f.Series = g.series.samples(j.began)
 	}
 	peers := map[string]int{}
 	for i := range g.members {
@@ -185,6 +205,7 @@ func (j *Judge) finding(g *group, names Names) Finding {
 		}
 	}
 	f.Peers = sortedPeers(peers)
+	f.LastUse = j.lastUses(g, names)
 	nameHosts(f.Peers, g.key.process, names)
 	f.OldestAge, f.YoungestAge = ages(f.Sockets)
 	f.Evidence = j.evidence(g, names)
@@ -245,15 +266,20 @@ func (j *Judge) origin(g *group, names Names) Origin {
 		}
 		return o
 	}
-	r := j.fullest(g, names)
-	inferred := g.inferred || j.lesser(g) > 0
-	o := Origin{Quality: r.Quality, Reason: r.Reason, Inferred: inferred, Frames: r.Frames}
+	o := described(g.key.process, j.fullest(g, names), names)
+	o.Inferred = g.inferred || j.lesser(g) > 0
+	return o
+}
+
+// described is a resolved stack as the report has it.
+func described(p event.ProcessKey, r stack.Origin, names Names) Origin {
+	o := Origin{Quality: r.Quality, Reason: r.Reason, Frames: r.Frames}
 	if o.Frames == nil {
 		o.Frames = []stack.Frame{}
 	}
 	exe := ""
-	if p := names.Process(g.key.process); p.Exe != nil {
-		exe = *p.Exe
+	if e := names.Process(p).Exe; e != nil {
+		exe = *e
 	}
 	if i := stack.Culprit(o.Frames, exe); i >= 0 {
 		o.Culprit = &i
@@ -324,6 +350,19 @@ func facts(s *Socket, f *event.Facts) {
 	if f.Known&event.KnownQueues != 0 {
 		s.RecvQ, s.SendQ = pointer(f.RecvQ), pointer(f.SendQ)
 	}
+	if f.Known&event.KnownDelivery != 0 {
+		s.Unacked, s.Retransmits, s.Probes = pointer(f.Unacked), pointer(f.Retransmits), pointer(f.Probes)
+	}
+	if f.LocalName != "" {
+		s.Local = pointer(f.LocalName)
+	}
+	if f.RemoteName != "" {
+		s.Remote = pointer(f.RemoteName)
+	}
+	if f.Known&event.KnownPeer != 0 {
+		s.PeerGone = pointer(f.PeerGone)
+	}
+	s.RcvShutdown, s.SndShutdown = pointer(f.RcvShutdown), pointer(f.SndShutdown)
 	if f.Known&event.KnownActivity != 0 {
 		s.LastRx, s.LastTx = seconds(f.LastRx), seconds(f.LastTx)
 	}

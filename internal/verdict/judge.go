@@ -21,7 +21,8 @@ const settled = uint64(500 * time.Millisecond)
 // Judge watches the table over time. It has no clock: the times are those of
 // the snapshots, in ns of CLOCK_MONOTONIC.
 type Judge struct {
-	minAge uint64
+	minAge, idle uint64 // ns
+	began        uint64 // when tracing did
 
 	suspects map[name]*suspect
 	limits   map[event.ProcessKey]*forecast
@@ -40,14 +41,28 @@ type Judge struct {
 	members   map[groupKey][]member
 	others    map[groupKey]tally
 	listening map[port]bool
-	ended     []member
+	// superseded has since when connections are; met are those that are looked
+	// at for it.
+	superseded map[name]uint64
+	met        map[name]acquaintance
+	uses       map[uint64]use // by inode
+	ended      []member
 	// endedOmitted is how many more there were.
 	endedOmitted int
-	looked       uint64 // its time, ns
+	// endedGrown has the counts of origins that grew when their process ended.
+	endedGrown map[groupKey]*series
+	looked     uint64 // its time, ns
 }
 
 // tally counts sockets that no rule accuses.
-type tally struct{ live, silent int }
+type tally struct {
+	live, silent int
+	// established are TCP's among them, idle those of these that are silent for
+	// the time that makes them suspect.
+	established, idle int
+	label             label // of one of them
+	quiet             quiet
+}
 
 // name is a socket's name, for as long as it lives.
 type name struct{ inode, birth uint64 }
@@ -73,10 +88,9 @@ type member struct {
 }
 
 // settled reports whether the condition has lasted so long at the time given
-// that the member may count with others that are ripe. A connect that may still
-// succeed never does.
+// that the member may count with others that are ripe.
 func (m *member) settled(now uint64) bool {
-	return m.ripe || m.cond.patience == 0 && now >= m.cond.since+settled
+	return m.ripe || !m.cond.innocent && now >= m.cond.since+settled
 }
 
 // originKey names the code that creates sockets.
@@ -112,18 +126,33 @@ func (l label) fits(other label) bool {
 	return l == other
 }
 
-// NewJudge returns a judge with the given grace time.
-func NewJudge(minAge time.Duration) *Judge {
+// Patience is how long the judge waits before it accuses.
+type Patience struct {
+	// MinAge is the grace time: how long a socket must be in its condition.
+	MinAge time.Duration `json:"min_age"`
+	// Idle is how long nothing must have come or gone on an established
+	// connection before it may be suspected.
+	Idle time.Duration `json:"idle"`
+}
+
+// NewJudge returns a judge of a trace that began at the time given, in ns of
+// CLOCK_MONOTONIC.
+func NewJudge(p Patience, began uint64) *Judge {
 	return &Judge{
-		minAge:   uint64(minAge),
-		suspects: map[name]*suspect{},
-		limits:   map[event.ProcessKey]*forecast{},
-		groups:   map[groupKey]*series{},
-		opened:   map[event.ProcessKey]map[uint64]uint64{},
-		better:   map[event.ProcessKey]map[uint64]uint64{},
-		origins:  newOrigins(),
-		members:  map[groupKey][]member{},
-		others:   map[groupKey]tally{},
+		minAge:     uint64(p.MinAge),
+		idle:       uint64(p.Idle),
+		began:      began,
+		suspects:   map[name]*suspect{},
+		limits:     map[event.ProcessKey]*forecast{},
+		groups:     map[groupKey]*series{},
+		opened:     map[event.ProcessKey]map[uint64]uint64{},
+		better:     map[event.ProcessKey]map[uint64]uint64{},
+		origins:    newOrigins(),
+		members:    map[groupKey][]member{},
+		others:     map[groupKey]tally{},
+		superseded: map[name]uint64{},
+		endedGrown: map[groupKey]*series{},
+		met:        map[name]acquaintance{},
 	}
 }
 
@@ -196,8 +225,8 @@ func (j *Judge) bestStack(p event.ProcessKey, id uint64) uint64 {
 // Forget lets go of what is only needed while the process lives, or while it is
 // to be judged by what it left.
 func (j *Judge) Forget(p event.ProcessKey) {
-	delete(j.opened, p)
 	if !slices.ContainsFunc(j.ended, func(m member) bool { return m.Creator == p }) {
+		delete(j.opened, p)
 		delete(j.better, p)
 		j.origins.forget(p)
 	}
@@ -211,10 +240,11 @@ func (j *Judge) Look(now uint64, t *lifecycle.Table, names Names) (suspects int)
 	j.listening = listeningPorts(t)
 	clear(j.members)
 	clear(j.others)
+	j.supersede(now, t)
 	// First what the sockets are in and of which origin, because one socket can
 	// change what another is grouped by; then the groups.
 	for s, holders := range t.Sockets() {
-		j.watch(subject{Socket: s, now: now, minAge: j.minAge, holders: holders}, names)
+		j.watch(j.subject(now, s, holders), names)
 	}
 	for n, s := range j.suspects {
 		if s.last != now {
@@ -222,20 +252,25 @@ func (j *Judge) Look(now uint64, t *lifecycle.Table, names Names) (suspects int)
 		}
 	}
 	for s, holders := range t.Sockets() {
-		j.group(subject{Socket: s, now: now, minAge: j.minAge, holders: holders})
+		j.group(j.subject(now, s, holders))
 	}
 	for p := range j.opened {
 		if _, live := t.Process(p); !live {
 			j.Forget(p) // its end may have been lost
 		}
 	}
+	j.dropUses(t)
 	j.sample(now)
 	return len(j.suspects)
 }
 
+func (j *Judge) subject(now uint64, s *lifecycle.Socket, holders []lifecycle.Holder) subject {
+	return subject{Socket: s, now: now, minAge: j.minAge, idle: j.idle, holders: holders}
+}
+
 // watch keeps account of a socket that is in a condition no program wants.
 func (j *Judge) watch(s subject, names Names) {
-	c, ok := judge(s)
+	c, ok := j.judge(s)
 	if !ok {
 		return
 	}
@@ -246,14 +281,11 @@ func (j *Judge) watch(s subject, names Names) {
 
 // group puts a socket into its group.
 func (j *Judge) group(s subject) {
-	c, ok := judge(s)
+	c, ok := j.judge(s)
 	key := j.groupOf(s.Socket, s.holders, c.class)
 	if !ok {
 		n := j.others[key]
-		n.live++
-		if j.silent(s.Socket) {
-			n.silent++
-		}
+		n.add(j, s)
 		j.others[key] = n
 		return
 	}
@@ -295,16 +327,19 @@ func (j *Judge) learn(p event.ProcessKey, s *lifecycle.Socket, names Names) {
 }
 
 // suspect notes one more look at a socket in the condition c. Another connect on
-// the same socket, or data on one that was handed down, begins a new account.
+// the same socket, or what changed its mark, begins a new account.
 func (j *Judge) suspect(s subject, c condition) *suspect {
 	n := name{s.Inode, s.Birth}
 	u := j.suspects[n]
-	if u == nil || u.class != c.class || u.attempts != s.Attempts || c.class == Inherited && moved(s, u.from) {
+	if u == nil || u.class != c.class || u.attempts != s.Attempts || u.mark != c.mark {
 		u = &suspect{from: s.now, attempts: s.Attempts}
 		j.suspects[n] = u
 	}
 	if c.vague {
 		c.since = max(c.since, u.from)
+	}
+	if c.atLeast && u.looks > 0 {
+		c.since = min(c.since, u.since)
 	}
 	u.condition, u.last = c, s.now
 	u.looks++
@@ -383,13 +418,18 @@ func owner(s *lifecycle.Socket, holders []lifecycle.Holder) event.ProcessKey {
 
 func (j *Judge) labelOf(s *lifecycle.Socket, process event.ProcessKey) label {
 	l := label{family: s.Sock.Family, kind: s.Sock.Type, protocol: s.Sock.Protocol}
-	if s.Kind == lifecycle.ByAccept || j.listening[port{process, s.Sock.Local.Port()}] {
+	if j.accepted(s, process) {
 		l.accepted = true
 		l.peer = netip.AddrPortFrom(netip.Addr{}, s.Sock.Local.Port())
 		return l
 	}
 	l.peer = peer(s)
 	return l
+}
+
+// accepted reports whether a socket of a process is an accepted connection.
+func (j *Judge) accepted(s *lifecycle.Socket, process event.ProcessKey) bool {
+	return s.Kind == lifecycle.ByAccept || j.listening[port{process, s.Sock.Local.Port()}]
 }
 
 // peer is the address a socket is, was or should have been connected to.

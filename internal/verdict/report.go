@@ -78,6 +78,8 @@ type Report struct {
 	Loss     Loss      `json:"loss"`
 	Limits   []Limit   `json:"limits"`
 	Findings []Finding `json:"findings"`
+	// Observations says what is worth knowing of sockets that no rule accuses.
+	Observations []string `json:"observations"`
 	// Omitted is the number of findings that --top left out.
 	Omitted int `json:"omitted,omitempty"`
 	// Notes are limits of this run that the reader should know: processes
@@ -146,8 +148,11 @@ type Finding struct {
 	GrowthPerMin *float64 `json:"growth_per_min"`
 	// Series is the count at the looks since the origin was first seen, from
 	// the oldest to the newest; at most 128 samples.
-	Series   []Sample       `json:"series"`
-	Origin   Origin         `json:"origin"`
+	Series []Sample `json:"series"`
+	Origin Origin   `json:"origin"`
+	// LastUse is the last calls on the sockets that told something, the most
+	// frequent first; empty unless that was asked for.
+	LastUse  []LastUse      `json:"last_use"`
 	States   map[string]int `json:"states"`
 	Peers    []Peer         `json:"peers"` // most frequent first
 	Sockets  []Socket       `json:"sockets"`
@@ -174,6 +179,15 @@ type Origin struct {
 	Culprit *int `json:"culprit"`
 }
 
+// LastUse is a call that said that a socket is over, or that the program has done
+// with it.
+type LastUse struct {
+	Operation string `json:"operation"` // the call, those of a family by one name
+	Result    string `json:"result"`    // "end of file", an error, "done"
+	Count     int    `json:"count"`     // sockets whose last it was
+	Origin    Origin `json:"origin"`
+}
+
 // Peer is a remote address and how many sockets of the finding have it.
 type Peer struct {
 	Address string `json:"address"` // address:port, or a path
@@ -185,22 +199,32 @@ type Peer struct {
 
 // Socket is one leaked socket.
 type Socket struct {
-	Inode     uint64   `json:"inode"`
-	Family    string   `json:"family"`
-	Type      string   `json:"type"`
-	Protocol  string   `json:"protocol"`
-	State     string   `json:"state"` // as ss(8) writes it
-	Local     *string  `json:"local"`
-	Remote    *string  `json:"remote"`
-	Age       *float64 `json:"age_s"`
-	RecvQ     *uint32  `json:"recv_q"`
-	SendQ     *uint32  `json:"send_q"`
-	Unacked   *uint32  `json:"unacked"` // bytes of SendQ sent and not acknowledged
-	LastRx    *float64 `json:"last_rx_s"`
-	LastTx    *float64 `json:"last_tx_s"`
-	BytesIn   *uint64  `json:"bytes_in"`
-	BytesOut  *uint64  `json:"bytes_out"`
-	KeepAlive *bool    `json:"keepalive"`
+	Inode    uint64   `json:"inode"`
+	Family   string   `json:"family"`
+	Type     string   `json:"type"`
+	Protocol string   `json:"protocol"`
+	State    string   `json:"state"` // as ss(8) writes it
+	Local    *string  `json:"local"` // address:port, or the name of an AF_UNIX socket
+	Remote   *string  `json:"remote"`
+	Age      *float64 `json:"age_s"`
+	RecvQ    *uint32  `json:"recv_q"`
+	SendQ    *uint32  `json:"send_q"`
+	Unacked  *uint32  `json:"unacked"` // bytes of SendQ sent and not acknowledged
+	// Retransmits and Probes are how often in a row data was sent again, or a
+	// window or keepalive probe, without an answer.
+	Retransmits *uint8   `json:"retransmits"`
+	Probes      *uint8   `json:"probes"`
+	LastRx      *float64 `json:"last_rx_s"`
+	LastTx      *float64 `json:"last_tx_s"`
+	BytesIn     *uint64  `json:"bytes_in"`
+	BytesOut    *uint64  `json:"bytes_out"`
+	KeepAlive   *bool    `json:"keepalive"`
+	// RcvShutdown and SndShutdown: no more data will come, or can be sent
+	// (shutdown(2) by either end).
+	RcvShutdown *bool `json:"rcv_shutdown"`
+	SndShutdown *bool `json:"snd_shutdown"`
+	// PeerGone: the peer of an AF_UNIX socket was closed; nil for all others.
+	PeerGone *bool `json:"peer_gone"`
 	// CloseOnExec is that of the first holder's descriptor.
 	CloseOnExec *bool    `json:"cloexec"`
 	WaitedOn    *bool    `json:"waited_on"`

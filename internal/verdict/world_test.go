@@ -68,7 +68,7 @@ type descriptor struct {
 }
 
 func newWorld(t *testing.T) *world {
-	w := &world{t: t, now: uint64(1000 * second), inode: 100, table: lifecycle.New(0), judge: NewJudge(DefaultMinAge)}
+	w := &world{t: t, now: uint64(1000 * second), inode: 100, table: lifecycle.New(0), judge: NewJudge(Patience{DefaultMinAge, DefaultIdle}, 0)}
 	return w
 }
 
@@ -87,6 +87,8 @@ func (w *world) apply(e event.Event) {
 	switch e.Kind {
 	case event.Socket, event.Pair, event.Accept:
 		w.judge.Created(&e)
+	case event.Use:
+		w.judge.Used(&e)
 	}
 	w.table.Apply(&e)
 }
@@ -231,6 +233,19 @@ func (w *world) reset(s *sock) { w.state(s, event.StateClose, econnreset) }
 func (w *world) send(s *sock) {
 	s.tx = w.now
 	s.facts.BytesOut += 1000
+}
+
+// receive: data comes, and is read.
+func (w *world) receive(s *sock, n uint64) {
+	s.rx = w.now
+	s.facts.BytesIn += n
+}
+
+// unanswered: data was sent, and n times again, without an answer.
+func (w *world) unanswered(s *sock, n uint8) {
+	w.send(s)
+	s.facts.Known |= event.KnownDelivery
+	s.facts.Unacked, s.facts.Retransmits, s.queued = 1000, n, 1000
 }
 
 func (w *world) close(s *sock) {

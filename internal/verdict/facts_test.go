@@ -1,0 +1,43 @@
+package verdict
+
+import (
+	"reflect"
+	"testing"
+
+	"sockleak/internal/event"
+)
+
+// What the kernel could tell is in the report, and nothing else.
+func TestFacts(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		facts event.Facts
+		want  Socket
+	}{
+		{"next to nothing known", event.Facts{Unacked: 1, Retransmits: 2, Probes: 3, PeerGone: true, RecvQ: 4}, Socket{
+			RcvShutdown: pointer(false), SndShutdown: pointer(false),
+		}},
+		{"tcp", event.Facts{
+			Known: event.KnownQueues | event.KnownActivity | event.KnownBytes | event.KnownKeepAlive |
+				event.KnownDescriptor | event.KnownWaiters | event.KnownDelivery,
+			NetNS: 1, RecvQ: 2, SendQ: 3, Unacked: 4, Retransmits: 5, Probes: 6, LastRx: 7e9, LastTx: 8e9,
+			BytesIn: 9, BytesOut: 10, KeepAlive: true, CloseOnExec: true, Waiters: true, RcvShutdown: true,
+		}, Socket{
+			NetNS: pointer(uint32(1)), RecvQ: pointer(uint32(2)), SendQ: pointer(uint32(3)), Unacked: pointer(uint32(4)),
+			Retransmits: pointer(uint8(5)), Probes: pointer(uint8(6)), LastRx: pointer(7.0), LastTx: pointer(8.0),
+			BytesIn: pointer(uint64(9)), BytesOut: pointer(uint64(10)), KeepAlive: pointer(true),
+			CloseOnExec: pointer(true), WaitedOn: pointer(true), RcvShutdown: pointer(true), SndShutdown: pointer(false),
+		}},
+		{"unix", event.Facts{Known: event.KnownPeer, LocalName: "/run/a", RemoteName: "@b", PeerGone: true, SndShutdown: true}, Socket{
+			Local: pointer("/run/a"), Remote: pointer("@b"), PeerGone: pointer(true),
+			RcvShutdown: pointer(false), SndShutdown: pointer(true),
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var got Socket
+			if facts(&got, &test.facts); !reflect.DeepEqual(got, test.want) {
+				t.Errorf("\n got %+v\nwant %+v", got, test.want)
+			}
+		})
+	}
+}

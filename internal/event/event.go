@@ -174,19 +174,20 @@ type Facts struct {
 	// Known says which of the fields below the kernel could tell.
 	Known FactSet
 
+	// Retransmits is how often in a row the oldest data that is not acknowledged
+	// was sent again because the retransmission timer ran out, Probes how many
+	// window or keepalive probes in a row were not answered (tcp_info:
+	// tcpi_retransmits, tcpi_probes). Neither stays above zero for long while the
+	// peer is there.
+	Retransmits, Probes uint8
 	// NetNS is the inode number of the socket's network namespace.
 	NetNS uint32
 	// PeerInode is, for AF_UNIX, the inode of the connected peer; zero where
 	// there is none, or PeerGone.
 	PeerInode uint64
-	// PeerGone: the AF_UNIX peer it was connected to has been closed. The
-	// state of a stream socket stays ESTAB then (net/unix/af_unix.c:
-	// unix_release_sock only shuts the survivor down).
-	PeerGone bool
-	// LocalName and RemoteName are, for AF_UNIX, the names of the socket and of
-	// its peer as ss(8) writes them: a path, or "@" and an abstract name, with
-	// "@" for each zero byte in it. Empty: it has none (unix(7), unnamed).
-	LocalName, RemoteName string
+	// Names are those of an AF_UNIX socket, nil if there are none: a pointer,
+	// because the table keeps the facts of every socket.
+	Names *UnixNames
 	// Err is the socket's pending error (sk_err), positive, zero if none.
 	Err int32
 	// RecvQ and SendQ are bytes as ss(8) shows them: received and unread,
@@ -195,12 +196,8 @@ type Facts struct {
 	// number of connections that wait to be accepted and SendQ the limit.
 	RecvQ, SendQ uint32
 	// Unacked is the part of SendQ, in bytes, that was sent and is not
-	// acknowledged. Retransmits is how often in a row the oldest of it was sent
-	// again because the retransmission timer ran out, Probes how many window or
-	// keepalive probes in a row were not answered (tcp_info: tcpi_retransmits,
-	// tcpi_probes). Neither is zero for long while the peer is there.
-	Unacked             uint32
-	Retransmits, Probes uint8
+	// acknowledged.
+	Unacked uint32
 	// LastRx and LastTx are how long ago, in ns, data was last received or
 	// sent. For a socket that never carried data they count from the
 	// moment it was established (tcp_info: tcpi_last_data_recv).
@@ -220,6 +217,23 @@ type Facts struct {
 	Waiters bool
 	// RcvShutdown and SndShutdown: no more data will come, or can be sent.
 	RcvShutdown, SndShutdown bool
+	// PeerGone: the AF_UNIX peer it was connected to has been closed. The
+	// state of a stream socket stays ESTAB then (net/unix/af_unix.c:
+	// unix_release_sock only shuts the survivor down).
+	PeerGone bool
+}
+
+// UnixNames are the names of an AF_UNIX socket and of its peer as ss(8) writes
+// them: a path, or "@" and an abstract name, with "@" for each zero byte in it.
+// Empty: that one has none (unix(7), unnamed).
+type UnixNames struct{ Local, Remote string }
+
+// UnixNames returns Names, or two empty ones.
+func (f *Facts) UnixNames() UnixNames {
+	if f.Names == nil {
+		return UnixNames{}
+	}
+	return *f.Names
 }
 
 // FactSet is a set of groups of facts.

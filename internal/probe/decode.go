@@ -165,8 +165,8 @@ func decodeStack(record []byte, raw *stack.Raw) error {
 }
 
 // DecodeRow turns one record of a snapshot into a row. hz is the number of
-// jiffies in a second on the machine that made it. Strings that row holds are
-// used again where they fit.
+// jiffies in a second on the machine that made it. The names in row are used
+// again if they fit.
 func DecodeRow(record []byte, hz uint64, row *event.Row) error {
 	var r bpfRow
 	if err := load(record, &r); err != nil {
@@ -181,8 +181,7 @@ func DecodeRow(record []byte, hz uint64, row *event.Row) error {
 	if len(tail) != local+remote {
 		return ErrShort
 	}
-	localName := unixName(tail[:local], row.Facts.LocalName)
-	remoteName := unixName(tail[local:], row.Facts.RemoteName)
+	names := unixNames(tail[:local], tail[local:], row.Facts.Names)
 	*row = event.Row{
 		Time: r.Time, PID: r.Pid, Start: r.Start, Table: r.Table, FD: r.Fd, Inode: r.Inode,
 		Comm: comm(&r.Comm),
@@ -190,7 +189,7 @@ func DecodeRow(record []byte, hz uint64, row *event.Row) error {
 			// The two sets have the same bits; TestFactSets holds them together.
 			Known: event.FactSet(r.Known),
 			NetNS: r.Netns, PeerInode: r.PeerInode, PeerGone: has(bpfRowFlagROW_PEER_GONE),
-			LocalName: localName, RemoteName: remoteName, Err: r.Err, RecvQ: r.RecvQ, SendQ: r.SendQ,
+			Names: names, Err: r.Err, RecvQ: r.RecvQ, SendQ: r.SendQ,
 			LastRx: jiffies(r.LastRx, hz), LastTx: jiffies(r.LastTx, hz),
 			BytesIn: r.BytesIn, BytesOut: r.BytesOut,
 			Unacked: r.Unacked, Retransmits: r.Retransmits, Probes: r.Probes,
@@ -204,25 +203,34 @@ func DecodeRow(record []byte, hz uint64, row *event.Row) error {
 	return nil
 }
 
-// unixName is the text of a sun_path (unix(7)): a path ends at its zero byte, an
-// abstract name begins with one. A row's names are often those of the row
-// before, so that string is used again if it is the same.
-func unixName(name []byte, before string) string {
-	var room [math.MaxUint8]byte
-	b := append(room[:0], name...)
-	if len(b) > 0 && b[0] == 0 {
-		for i := range b {
-			if b[i] == 0 {
-				b[i] = '@'
-			}
-		}
-	} else if i := bytes.IndexByte(b, 0); i >= 0 {
-		b = b[:i]
+// unixNames returns nil without names. A row's are often those of the row
+// before, which are used again then.
+func unixNames(local, remote []byte, before *event.UnixNames) *event.UnixNames {
+	if len(local)+len(remote) == 0 {
+		return nil
 	}
-	if string(b) == before {
+	var room [2][math.MaxUint8]byte
+	local, remote = unixName(room[0][:0], local), unixName(room[1][:0], remote)
+	if before != nil && string(local) == before.Local && string(remote) == before.Remote {
 		return before
 	}
-	return string(b)
+	return &event.UnixNames{Local: string(local), Remote: string(remote)}
+}
+
+// unixName appends the text of a sun_path (unix(7)) to b: a path ends at its zero
+// byte, an abstract name begins with one.
+func unixName(b, path []byte) []byte {
+	if len(path) == 0 || path[0] != 0 {
+		path, _, _ = bytes.Cut(path, []byte{0})
+		return append(b, path...)
+	}
+	for _, c := range path {
+		if c == 0 {
+			c = '@'
+		}
+		b = append(b, c)
+	}
+	return b
 }
 
 // jiffies converts a difference of tcp_jiffies32 to ns. A packet that arrives

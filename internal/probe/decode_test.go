@@ -108,7 +108,7 @@ func TestDecodeRow(t *testing.T) {
 		Time: 1, PID: 8, Start: 2, Table: 3, FD: 9, Inode: 4, Comm: [16]byte{'x'},
 		Sock: event.Sock{Family: 2, Type: 1, Protocol: 6, State: event.StateClose, Remote: netip.MustParseAddrPort("10.0.0.2:443")},
 		Facts: event.Facts{
-			Known: event.KnownQueues | event.KnownWaiters | event.KnownDelivery, NetNS: 12, PeerInode: 5, PeerGone: true, LocalName: "/run/a", RemoteName: "@peer@", Err: 104, RecvQ: 10, SendQ: 11,
+			Known: event.KnownQueues | event.KnownWaiters | event.KnownDelivery, NetNS: 12, PeerInode: 5, PeerGone: true, Names: &event.UnixNames{Local: "/run/a", Remote: "@peer@"}, Err: 104, RecvQ: 10, SendQ: 11,
 			LastRx: 1e9, LastTx: 0, // a jiffy in the future
 			Unacked: 13, Retransmits: 14, Probes: 15, BytesIn: 6, BytesOut: 7, Begun: true, Waiters: true, SndShutdown: true,
 		},

@@ -100,11 +100,11 @@ func TestUnixNames(t *testing.T) {
 		k.read()
 		k.events = nil
 		rows := k.snapshot()
-		long := rows[0].Facts.LocalName
+		long := rows[0].Facts.UnixNames().Local
 		if len(long) != 107 || !strings.HasPrefix(long, path) || !strings.HasSuffix(long, "xxx") {
 			k.problem("the longest path there can be is %q", long)
 		}
-		rows[0].Facts.LocalName = ""
+		rows[0].Facts.Names = nil
 		k.compare("rows", k.names.rows(rows), `
 		fd=20 inode=1 sock=u_str/UNCONN known=hwldp bound
 		fd=21 inode=2 sock=u_str/LISTEN known=hwldp local=@probe.PID.21 bound

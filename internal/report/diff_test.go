@@ -60,7 +60,7 @@ func later() []event.Row {
 		crawler(42, 402, "10.0.0.5:4102"),
 		accepted(30, 500, "10.9.9.9:50001"), accepted(31, 501, "10.9.9.9:50002"),
 		rowOf(4243, "worker", 32, 502, event.Sock{Family: unix, Type: stream, State: event.StateEstablished},
-			event.Facts{Known: event.KnownPeer, RemoteName: "/run/log.sock"}),
+			event.Facts{Known: event.KnownPeer, Names: &event.UnixNames{Remote: "/run/log.sock"}}),
 		rowOf(4242, "crawler", 60, 100, tcpSock(event.StateListen, "0.0.0.0:80", ""), known),
 	)
 	return rows

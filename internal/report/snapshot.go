@@ -227,14 +227,14 @@ func remote(r *event.Row) string {
 	if r.Sock.Remote.IsValid() {
 		return r.Sock.Remote.String()
 	}
-	return r.Facts.RemoteName
+	return r.Facts.UnixNames().Remote
 }
 
 func local(r *event.Row) string {
 	if r.Sock.Local.IsValid() {
 		return r.Sock.Local.String()
 	}
-	return r.Facts.LocalName
+	return r.Facts.UnixNames().Local
 }
 
 // add counts a descriptor, and its socket if this is the group's first

@@ -60,9 +60,9 @@ func snapshotRows() []event.Row {
 			event.Facts{Known: established, RecvQ: 6, SendQ: 7, Unacked: 5, LastRx: 7200e9, WasEstablished: true, Begun: true}),
 		rowOf(4242, "crawler", 7, 0, event.Sock{}, event.Facts{}),
 		rowOf(4243, "worker", 4, 300, event.Sock{Family: unix, Type: stream, State: event.StateEstablished},
-			event.Facts{Known: event.KnownPeer, RemoteName: "/run/log.sock", PeerGone: true}),
+			event.Facts{Known: event.KnownPeer, Names: &event.UnixNames{Remote: "/run/log.sock"}, PeerGone: true}),
 		rowOf(4243, "worker", 5, 303, event.Sock{Family: unix, Type: stream, State: event.StateEstablished},
-			event.Facts{Known: event.KnownPeer, LocalName: "@worker"}),
+			event.Facts{Known: event.KnownPeer, Names: &event.UnixNames{Local: "@worker"}}),
 		rowOf(4243, "worker", 6, 304, event.Sock{Family: netlink, Type: 3, State: event.StateClose}, event.Facts{}),
 		rowOf(4243, "worker", 9, 301, event.Sock{Family: inet6, Type: dgram, Protocol: 17, State: event.StateClose, Local: addr("[::]:53")}, event.Facts{Known: event.KnownQueues}),
 	}

@@ -28,7 +28,7 @@ func TestFacts(t *testing.T) {
 			BytesIn: pointer(uint64(9)), BytesOut: pointer(uint64(10)), KeepAlive: pointer(true),
 			CloseOnExec: pointer(true), WaitedOn: pointer(true), RcvShutdown: pointer(true), SndShutdown: pointer(false),
 		}},
-		{"unix", event.Facts{Known: event.KnownPeer, LocalName: "/run/a", RemoteName: "@b", PeerGone: true, SndShutdown: true}, Socket{
+		{"unix", event.Facts{Known: event.KnownPeer, Names: &event.UnixNames{Local: "/run/a", Remote: "@b"}, PeerGone: true, SndShutdown: true}, Socket{
 			Local: pointer("/run/a"), Remote: pointer("@b"), PeerGone: pointer(true),
 			RcvShutdown: pointer(false), SndShutdown: pointer(true),
 		}},

@@ -353,11 +353,12 @@ func facts(s *Socket, f *event.Facts) {
 	if f.Known&event.KnownDelivery != 0 {
 		s.Unacked, s.Retransmits, s.Probes = pointer(f.Unacked), pointer(f.Retransmits), pointer(f.Probes)
 	}
-	if f.LocalName != "" {
-		s.Local = pointer(f.LocalName)
+	names := f.UnixNames()
+	if names.Local != "" {
+		s.Local = pointer(names.Local)
 	}
-	if f.RemoteName != "" {
-		s.Remote = pointer(f.RemoteName)
+	if names.Remote != "" {
+		s.Remote = pointer(names.Remote)
 	}
 	if f.Known&event.KnownPeer != 0 {
 		s.PeerGone = pointer(f.PeerGone)

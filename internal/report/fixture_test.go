@@ -124,6 +124,13 @@ func peerClosed(p verdict.Process) verdict.Finding {
 			"17 of 18 were opened before tracing began and have no stack; the origin is that of later ones of the same class and peer",
 		},
 		Advice: "close when a read returns 0",
+		LastUse: []verdict.LastUse{
+			{Operation: "read", Result: "end of file", Count: 11, Origin: verdict.Origin{Quality: stack.Complete, Culprit: ptr(1), Frames: []stack.Frame{
+				native("__libc_recv", libc, "", 0, 0x10ec10),
+				native("Sitemap::on_readable(int)", crawlerExe, "/build/crawler-2.4.1/src/sitemap.cpp", 88, 0x3190),
+			}}},
+			{Operation: "epoll_ctl DEL", Result: "done", Count: 2, Origin: verdict.Origin{Quality: stack.None}},
+		},
 	}
 	for i := range 17 {
 		s := verdict.Socket{

@@ -102,6 +102,9 @@ func (m *markdown) finding(n int, f *verdict.Finding) {
 	m.line(counted(f.Count, "socket", "sockets") + " in " + escape(processName(f.Process)))
 	m.blank()
 	m.fact(m.where(&f.Origin))
+	for i := range f.LastUse {
+		m.fact("Last use", escape(lastUseWords(&f.LastUse[i])))
+	}
 	m.fact("Opened", openedWords(f))
 	count := countWords(f)
 	if drawn := sparkline(f.Series, 0, blockLevels); drawn != "" {

@@ -177,6 +177,9 @@ func (m *markdown) run(r *verdict.Report) {
 	for _, words := range lossWords(r.Loss) {
 		m.fact("Lost", escape(words))
 	}
+	for _, o := range r.Observations {
+		m.fact("Worth a look", escape(o))
+	}
 	for _, n := range r.Notes {
 		m.fact("Note", escape(n))
 	}

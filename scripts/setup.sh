@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what a task needs, and only what is missing, from Debian's packages.
 #
-#   scripts/setup.sh demo | test | generate | kernels
+#   scripts/setup.sh demo | test | casebook | generate | kernels
 #
 # Exit status: 0 all is there, 1 something the task can't do without is not.
 set -euo pipefail
@@ -9,10 +9,13 @@ set -euo pipefail
 case "${1:-}" in
 demo) needed="g++"; optional="" ;;
 test) needed="gcc"; optional="python3 node" ;; # cgo for -race, the test programs
+casebook) # the languages of the programs, and what they use of them
+    needed="ip nft nsenter"
+    optional="gcc g++ node ruby python3 javac rustc libssl-dev ruby-eventmachine python3-requests" ;;
 generate) needed="clang-19 llvm-strip-19 bpf_helpers.h"; optional="" ;;
 kernels) needed="qemu-system-x86_64 qemu-system-aarch64 debian-archive-keyring"; optional="" ;;
 *)
-    echo "usage: $0 demo|test|generate|kernels" >&2
+    echo "usage: $0 demo|test|casebook|generate|kernels" >&2
     exit 2
     ;;
 esac
@@ -22,6 +25,11 @@ have() {
     # A compiler without the C library's headers is of no use.
     gcc | g++) command -v "$1" >/dev/null && [ -e /usr/include/stdlib.h ] ;;
     bpf_helpers.h) [ -e /usr/include/bpf/bpf_helpers.h ] ;;
+    # Debian's own: its modules are packages.
+    python3) [ -x /usr/bin/python3 ] ;;
+    python3-*) /usr/bin/python3 -c "import ${1#python3-}" 2>/dev/null ;;
+    ruby-*) ruby -e "require '${1#ruby-}'" 2>/dev/null ;;
+    libssl-dev) [ -e /usr/include/openssl/ssl.h ] ;;
     debian-archive-keyring) [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] ;;
     *) command -v "$1" >/dev/null ;;
     esac
@@ -35,6 +43,10 @@ packages_of() {
     bpf_helpers.h) echo libbpf-dev ;;
     llvm-strip-19) echo llvm-19 ;;
     node) echo nodejs ;;
+    javac) echo default-jdk-headless ;;
+    ip) echo iproute2 ;;
+    nft) echo nftables ;;
+    nsenter) echo util-linux ;;
     qemu-system-x86_64) echo qemu-system-x86 ;;
     qemu-system-aarch64) echo qemu-system-arm ;;
     *) echo "$1" ;;
@@ -48,7 +60,9 @@ why_of() {
     clang-19 | llvm-strip-19 | bpf_helpers.h) echo "compiles the BPF programs" ;;
     qemu-system-*) echo "boots other kernels" ;;
     debian-archive-keyring) echo "proves that the kernels are Debian's" ;;
+    ip | nft | nsenter) echo "makes the network namespaces of the casebook" ;;
     python3 | node) echo "runs a healthy test program; its test is skipped without" ;;
+    ruby | javac | rustc | libssl-dev | ruby-* | python3-*) echo "for programs of the casebook, which are left out without" ;;
     esac
 }
 

@@ -43,8 +43,11 @@ func gateway() *verdict.Report {
 		Series: counts(15, 0, 1, 2, 3, 3, 5, 6, 7, 9, 10, 10, 11), Origin: accepted(61),
 		States: map[string]int{"ESTAB": 11},
 		Peers: []verdict.Peer{
-			{Address: "10.9.0.17:50112", Name: "meter-17.plant.example", Count: 1}, {Address: "10.9.0.18:41002", Count: 1},
-			{Address: "10.9.0.18:41013", Count: 1}, {Address: "10.9.0.19:39000", Count: 1},
+			{Address: "10.9.0.17:50112", Name: "meter-17.plant.example", Count: 1}, {Address: "10.9.0.17:50140", Name: "meter-17.plant.example", Count: 1},
+			{Address: "10.9.0.17:50188", Name: "meter-17.plant.example", Count: 1}, {Address: "10.9.0.18:41002", Count: 1},
+			{Address: "10.9.0.18:41013", Count: 1}, {Address: "10.9.0.18:41020", Count: 1}, {Address: "10.9.0.18:41021", Count: 1},
+			{Address: "10.9.0.19:39000", Count: 1}, {Address: "10.9.0.19:39001", Count: 1}, {Address: "10.9.0.20:39000", Count: 1},
+			{Address: "10.9.0.21:50000", Count: 1},
 		},
 		Evidence: []string{
 			"5 peers have 2 to 4 connections each to port 9100, of which one alone moves data",

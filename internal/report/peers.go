@@ -9,7 +9,8 @@ import (
 	"sockleak/internal/verdict"
 )
 
-// peersWords says to whom the sockets are connected; of is their number.
+// peersWords says to whom the sockets are connected; of is their number. The kernel
+// forgets the peer of a socket whose connect has failed.
 func peersWords(peers []verdict.Peer, of int) string {
 	if len(peers) == 1 && peers[0].Count == of {
 		return peerWords(peers[0]) + either(of, "", ", all"+nbsp+thousands(of))
@@ -20,8 +21,22 @@ func peersWords(peers []verdict.Peer, of int) string {
 	var entries []string
 	for _, p := range peers {
 		entries = append(entries, thousands(p.Count)+nbsp+"×"+nbsp+peerWords(p))
+		of -= p.Count
 	}
-	return most(entries, maxPeers)
+	words := most(entries, maxPeers)
+	if words != "" && of > 0 {
+		words += "; not known of" + nbsp + thousands(of)
+	}
+	return words
+}
+
+// counting is how many sockets have one of the peers.
+func counting(peers []verdict.Peer) int {
+	n := 0
+	for _, p := range peers {
+		n += p.Count
+	}
+	return n
 }
 
 // byAddress counts the peers that differ only in their port as one, without a

@@ -20,7 +20,7 @@ func TestPeersWords(t *testing.T) {
 		{"none", nil, 3, ""},
 		{"one", []verdict.Peer{peer("192.0.2.7:443", "", 1)}, 1, "192.0.2.7:443"},
 		{"one for all", []verdict.Peer{peer("192.0.2.7:443", "", 1200)}, 1200, "192.0.2.7:443, all 1,200"},
-		{"one for some", []verdict.Peer{peer("192.0.2.7:443", "", 2)}, 3, "2 × 192.0.2.7:443"},
+		{"one for some", []verdict.Peer{peer("192.0.2.7:443", "", 2)}, 3, "2 × 192.0.2.7:443; not known of 1"},
 		{"with a name", []verdict.Peer{peer("192.0.2.7:443", "status.example", 2)}, 2, "status.example:443 (192.0.2.7), all 2"},
 		{"IPv6 with a name", []verdict.Peer{peer("[2001:db8::7]:443", "status.example", 2)}, 2, "status.example:443 (2001:db8::7), all 2"},
 		{"a path", []verdict.Peer{peer("/run/app.sock", "", 2)}, 2, "/run/app.sock, all 2"},

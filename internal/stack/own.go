@@ -9,11 +9,18 @@ import (
 // Culprit returns the index of the first frame that is the program's own code,
 // -1 if there is none: what it calls of its language's runtime and standard
 // library, of libc and of the usual network libraries is passed over. exe is
-// the path of the program. Where nothing else is left, the first frame in the
-// program's own file is taken, unless it is only how programs start.
+// the path of the program. Where nothing else is left, the first native frame in
+// the program's own file is taken, unless it is only how programs start; for Go
+// the last of its library: net/http connects in a goroutine of its own, and what
+// began it says more than the system call.
 func Culprit(frames []Frame, exe string) int {
 	for i := range frames {
 		if !foreign(&frames[i], exe) {
+			return i
+		}
+	}
+	for i := len(frames) - 1; i >= 0; i-- {
+		if frames[i].Kind == Go && !startup(&frames[i]) {
 			return i
 		}
 	}

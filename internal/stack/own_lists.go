@@ -120,14 +120,25 @@ func goSyscall(function string) bool {
 	return false
 }
 
-// pythonStandard says whether a file is of Python's own library. Packages that
-// were installed beside it are not; who leaks there is worth knowing.
+// pythonNetwork are the packages through which Python programs connect.
+var pythonNetwork = map[string]bool{
+	"requests": true, "urllib3": true, "httplib2": true, "httpx": true, "httpcore": true, "aiohttp": true,
+	"aiohappyeyeballs": true, "anyio": true, "h11": true, "h2": true, "websockets": true, "websocket": true,
+	"uvloop": true, "tornado": true, "gevent": true, "eventlet": true, "trio": true, "twisted": true,
+}
+
+// pythonStandard says whether a file is of Python's own library, or of one of
+// the usual network libraries. Other packages that were installed beside it are
+// the program's: who leaks there is worth knowing.
 func pythonStandard(file string) bool {
 	if file == "" || strings.HasPrefix(file, "<frozen ") {
 		return true
 	}
-	if strings.Contains(file, "/site-packages/") || strings.Contains(file, "/dist-packages/") {
-		return false
+	for _, dir := range []string{"/site-packages/", "/dist-packages/"} {
+		if _, module, ok := strings.Cut(file, dir); ok {
+			name, _, _ := strings.Cut(module, "/")
+			return pythonNetwork[name]
+		}
 	}
 	_, rest, ok := strings.Cut(file, "/lib/python3")
 	return ok && strings.Contains(rest, "/")

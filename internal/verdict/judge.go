@@ -1,7 +1,6 @@
 package verdict
 
 import (
-	"net/netip"
 	"slices"
 	"time"
 
@@ -93,39 +92,6 @@ func (m *member) settled(now uint64) bool {
 	return m.ripe || !m.cond.innocent && now >= m.cond.since+settled
 }
 
-// originKey names the code that creates sockets.
-type originKey struct {
-	process event.ProcessKey
-	stack   uint64
-}
-
-// groupKey names what is reported together. Sockets without a stack are told
-// apart by what they are for.
-type groupKey struct {
-	originKey
-	class Class // empty: in no condition that a rule names
-	label label
-}
-
-// label is what a socket is for, as far as that can be seen from outside.
-type label struct {
-	family, kind, protocol uint16
-	// peer is the address connected to; or for accepted sockets the local
-	// port alone, because every client has an address of its own.
-	peer     netip.AddrPort
-	accepted bool
-}
-
-// fits reports whether a socket with label l may be for what one with the other
-// is. Of one from before, whose connect failed, the kernel has forgotten the
-// peer.
-func (l label) fits(other label) bool {
-	if !l.accepted && !l.peer.IsValid() && !other.accepted {
-		other.peer = l.peer
-	}
-	return l == other
-}
-
 // Patience is how long the judge waits before it accuses.
 type Patience struct {
 	// MinAge is the grace time: how long a socket must be in its condition.
@@ -169,57 +135,6 @@ func (j *Judge) Created(e *event.Event) {
 		j.opened[p] = stacks
 	}
 	stacks[e.Stack]++
-}
-
-// severalBetter stands in better for a stack that the better tier tells several
-// of: an interpreter's, say, which is the same for every line of the program.
-const severalBetter = 0
-
-// Better notes that the stack of a socket was exchanged for another of the same
-// call, that tells more. Sockets that have only the first belong to the same
-// origin, unless the first turns out to stand for several.
-func (j *Judge) Better(p event.ProcessKey, lesser, better uint64) {
-	if lesser == 0 || better == 0 || lesser == better {
-		return
-	}
-	stacks := j.better[p]
-	if stacks == nil {
-		stacks = map[uint64]uint64{}
-		j.better[p] = stacks
-	}
-	if known, ok := stacks[lesser]; !ok {
-		stacks[lesser] = better
-	} else if known != better {
-		stacks[lesser] = severalBetter
-	}
-	if opened := j.opened[p]; opened[lesser] > 0 {
-		opened[lesser]--
-		opened[better]++
-	}
-}
-
-// openedAt is how many sockets were made at an origin since tracing began.
-func (j *Judge) openedAt(key originKey) uint64 {
-	n := j.opened[key.process][key.stack]
-	for lesser, better := range j.better[key.process] {
-		if better == key.stack {
-			n += j.opened[key.process][lesser]
-		}
-	}
-	for id, standIn := range j.origins.standIn[key.process] {
-		if standIn == key.stack && id != key.stack {
-			n += j.opened[key.process][id]
-		}
-	}
-	return n
-}
-
-// bestStack is the stack that a socket is grouped by.
-func (j *Judge) bestStack(p event.ProcessKey, id uint64) uint64 {
-	if better := j.better[p][id]; better != severalBetter {
-		return better
-	}
-	return id
 }
 
 // Forget lets go of what is only needed while the process lives, or while it is
@@ -368,76 +283,6 @@ func (j *Judge) sample(now uint64) {
 			delete(j.groups, key)
 		}
 	}
-}
-
-// port is a local port in a process.
-type port struct {
-	process event.ProcessKey
-	number  uint16
-}
-
-// listeningPorts are the ports that are listened on: a connection on one of
-// them was accepted.
-func listeningPorts(t *lifecycle.Table) map[port]bool {
-	ports := map[port]bool{}
-	for s, holders := range t.Sockets() {
-		if s.Sock.State != event.StateListen {
-			continue
-		}
-		for _, h := range holders {
-			ports[port{h.Process, s.Sock.Local.Port()}] = true
-		}
-	}
-	return ports
-}
-
-func (j *Judge) groupOf(s *lifecycle.Socket, holders []lifecycle.Holder, c Class) groupKey {
-	process := owner(s, holders)
-	id, bare := j.origins.of(process, j.bestStack(process, s.Stack))
-	key := groupKey{originKey: originKey{process: process, stack: id}, class: c}
-	if id == 0 || bare {
-		key.label = j.labelOf(s, process)
-	}
-	return key
-}
-
-// owner is the process that a socket is counted for: its creator; if that wasn't
-// seen, the oldest that holds it, because it is handed down, not up.
-func owner(s *lifecycle.Socket, holders []lifecycle.Holder) event.ProcessKey {
-	if s.Creator.PID != 0 || len(holders) == 0 {
-		return s.Creator
-	}
-	oldest := holders[0].Process
-	for _, h := range holders[1:] {
-		if h.Process.Start < oldest.Start {
-			oldest = h.Process
-		}
-	}
-	return oldest
-}
-
-func (j *Judge) labelOf(s *lifecycle.Socket, process event.ProcessKey) label {
-	l := label{family: s.Sock.Family, kind: s.Sock.Type, protocol: s.Sock.Protocol}
-	if j.accepted(s, process) {
-		l.accepted = true
-		l.peer = netip.AddrPortFrom(netip.Addr{}, s.Sock.Local.Port())
-		return l
-	}
-	l.peer = peer(s)
-	return l
-}
-
-// accepted reports whether a socket of a process is an accepted connection.
-func (j *Judge) accepted(s *lifecycle.Socket, process event.ProcessKey) bool {
-	return s.Kind == lifecycle.ByAccept || j.listening[port{process, s.Sock.Local.Port()}]
-}
-
-// peer is the address a socket is, was or should have been connected to.
-func peer(s *lifecycle.Socket) netip.AddrPort {
-	if s.Sock.Remote.IsValid() {
-		return s.Sock.Remote
-	}
-	return s.Asked
 }
 
 // newMember copies what the table will recycle.

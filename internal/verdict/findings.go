@@ -130,6 +130,7 @@ func (j *Judge) join(groups map[groupKey]*group, grown map[groupKey][]member) {
 			groups[candidates[0]] = to
 		}
 		to.members = append(to.members, groups[key].members...)
+		to.series = to.series.plus(groups[key].series)
 		to.inferred = true
 		delete(groups, key)
 	}
@@ -140,6 +141,7 @@ func (j *Judge) join(groups map[groupKey]*group, grown map[groupKey][]member) {
 		if candidates := j.candidates(key, grown, func(*member) bool { return true }); len(candidates) == 1 {
 			to := groups[candidates[0].in(members[0].cond.class)]
 			to.members = append(to.members, members...)
+			to.series = to.series.plus(j.groups[key])
 			to.inferred = true
 		}
 	}

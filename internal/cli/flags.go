@@ -22,6 +22,7 @@ type traceFlags struct {
 	children                   bool
 	ringSize, maxSockets       int
 	stacks                     hunt.Stacks
+	stackRate                  uint32
 	out                        outputFlags
 	set                        *pflag.FlagSet
 }
@@ -34,6 +35,7 @@ func (f *traceFlags) add(cmd *cobra.Command, duration time.Duration) {
 	fs.DurationVar(&f.minAge, "min-age", verdict.DefaultMinAge, "how long a socket must be in its condition to be reported")
 	f.stacks = hunt.StacksAuto
 	fs.Var(&f.stacks, "stacks", "how stacks are taken: auto (complete ones of processes that are named), deep (complete, or an error), fp (by frame pointers), off")
+	fs.Uint32Var(&f.stackRate, "stack-rate", hunt.DefaultStackRate, "the most stacks of one process in a `second`; of the sockets beyond one in so many has one; 0 for all")
 	fs.StringVar(&f.record, "record", "", "also write all that is seen to this `file`, for replay")
 	fs.StringSliceVar(&f.comms, "comm", nil, "only processes of this `name` (up to 15 characters, as in ps -o comm); repeatable")
 	fs.StringSliceVar(&f.exclude, "exclude", nil, "no processes of this `name`; repeatable")
@@ -66,7 +68,7 @@ func (f *traceFlags) config() (hunt.Config, error) {
 	return hunt.Config{
 		Probe: probe.Config{
 			Scope:    probe.Scope{Children: f.children, Comms: f.comms, Exclude: f.exclude},
-			RingSize: f.ringSize, MaxSockets: f.maxSockets, Stacks: f.stacks != hunt.StacksOff,
+			RingSize: f.ringSize, MaxSockets: f.maxSockets, Stacks: f.stacks != hunt.StacksOff, StackRate: f.stackRate,
 		},
 		For: f.duration, Interval: f.interval,
 		Judgement: hunt.Judgement{MinAge: f.minAge, Top: f.out.top},

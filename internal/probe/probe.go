@@ -41,6 +41,10 @@ type Config struct {
 	// one time.
 	MaxSockets int
 	Stacks     bool // take user stacks
+	// StackRate is how many stacks are taken of one process in a second; zero:
+	// all. Past it, one in so many sockets has one, and as many again are
+	// taken of calls that were not seen before or not walked for a second.
+	StackRate uint32
 }
 
 // hook is a syscall tracepoint and the program for it.
@@ -149,10 +153,11 @@ func configure(spec *ebpf.CollectionSpec, cfg Config) error {
 		scope |= bpfScopeRuleSCOPE_EXCLUDE
 	}
 	for name, value := range map[string]any{
-		bpfVarCfgSelf:   uint32(os.Getpid()),
-		bpfVarCfgScope:  uint32(scope),
-		bpfVarCfgSecret: secret,
-		bpfVarCfgStacks: cfg.Stacks,
+		bpfVarCfgSelf:      uint32(os.Getpid()),
+		bpfVarCfgScope:     uint32(scope),
+		bpfVarCfgSecret:    secret,
+		bpfVarCfgStacks:    cfg.Stacks,
+		bpfVarCfgStackRate: cfg.StackRate,
 	} {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return fmt.Errorf("set %s: %w", name, err)
@@ -241,6 +246,10 @@ func (p *Probe) attachCalls() error {
 
 // Missing names the optional hooks this kernel doesn't have.
 func (p *Probe) Missing() []string { return p.missing }
+
+// LeftOut is the map in which the kernel side tells those that walk stacks at the
+// same tracepoints, and were attached later, of which socket not to.
+func (p *Probe) LeftOut() *ebpf.Map { return p.objects.LeftOut }
 
 // Read calls f with every record until the deadline has passed and the ring is
 // empty, or max records were read. It looks at the deadline, and when the kernel

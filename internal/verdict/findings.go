@@ -29,7 +29,9 @@ type group struct {
 // lesser counts the members that were made when only a lesser tier of stacks was
 // there, see Better.
 func (j *Judge) lesser(g *group) int {
-	return count(g, func(m *member) bool { return j.better[g.key.process][m.Stack] != severalBetter })
+	return count(g, func(m *member) bool {
+		return m.Lack <= event.LackEarly && j.better[g.key.process][m.Stack] != severalBetter
+	})
 }
 
 // Findings returns what the last look found, the gravest first.
@@ -233,7 +235,10 @@ func (j *Judge) origin(g *group, names Names) Origin {
 		return o
 	}
 	r := j.fullest(g, names)
-	inferred := g.inferred || j.lesser(g) > 0
+	inferred := g.inferred || count(g, func(m *member) bool { return j.inferred(m, g) }) > 0
+	if lack := g.members[0].Lack; r.Quality == stack.None && lack != event.LackNone {
+		r.Reason = lack.String()
+	}
 	o := Origin{Quality: r.Quality, Reason: r.Reason, Inferred: inferred, Frames: r.Frames}
 	if o.Frames == nil {
 		o.Frames = []stack.Frame{}

@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"time"
@@ -32,7 +33,9 @@ type Judge struct {
 	opened map[event.ProcessKey]map[uint64]uint64
 	// better has, for stacks of a lesser tier, those of a better one that were
 	// taken of the same calls: by process and stack.
-	better  map[event.ProcessKey]map[uint64]uint64
+	better relations
+	// calls has the stacks that calls were made on, as far as they were taken.
+	calls   relations
 	origins origins
 
 	// What the last look saw: the suspects in full, of the others only how
@@ -120,7 +123,8 @@ func NewJudge(minAge time.Duration) *Judge {
 		limits:   map[event.ProcessKey]*forecast{},
 		groups:   map[groupKey]*series{},
 		opened:   map[event.ProcessKey]map[uint64]uint64{},
-		better:   map[event.ProcessKey]map[uint64]uint64{},
+		better:   relations{},
+		calls:    relations{},
 		origins:  newOrigins(),
 		members:  map[groupKey][]member{},
 		others:   map[groupKey]tally{},
@@ -139,8 +143,14 @@ func (j *Judge) Created(e *event.Event) {
 		stacks = map[uint64]uint64{}
 		j.opened[p] = stacks
 	}
-	stacks[e.Stack]++
+	if stacks[e.Stack] > 0 || len(stacks) < maxOrigins {
+		stacks[e.Stack]++
+	}
 }
+
+// maxOrigins bounds the origins of a process whose creations are counted: where
+// frame pointers lead astray, no two stacks are the same.
+const maxOrigins = 1 << 16
 
 // severalBetter stands in better for a stack that the better tier tells several
 // of: an interpreter's, say, which is the same for every line of the program.
@@ -148,22 +158,12 @@ const severalBetter = 0
 
 // Better notes that the stack of a socket was exchanged for another of the same
 // call, that tells more. Sockets that have only the first belong to the same
-// origin, unless the first turns out to stand for several.
-func (j *Judge) Better(p event.ProcessKey, lesser, better uint64) {
-	if lesser == 0 || better == 0 || lesser == better {
-		return
-	}
-	stacks := j.better[p]
-	if stacks == nil {
-		stacks = map[uint64]uint64{}
-		j.better[p] = stacks
-	}
-	if known, ok := stacks[lesser]; !ok {
-		stacks[lesser] = better
-	} else if known != better {
-		stacks[lesser] = severalBetter
-	}
-	if opened := j.opened[p]; opened[lesser] > 0 {
+// origin, unless the first turns out to stand for several; and so do those of
+// which only the call is known, zero if it isn't.
+func (j *Judge) Better(p event.ProcessKey, call, lesser, better uint64) {
+	j.better.note(p, call, better)
+	j.better.note(p, lesser, better)
+	if opened := j.opened[p]; opened[lesser] > 0 && lesser != better {
 		opened[lesser]--
 		opened[better]++
 	}
@@ -172,9 +172,9 @@ func (j *Judge) Better(p event.ProcessKey, lesser, better uint64) {
 // openedAt is how many sockets were made at an origin since tracing began.
 func (j *Judge) openedAt(key originKey) uint64 {
 	n := j.opened[key.process][key.stack]
-	for lesser, better := range j.better[key.process] {
-		if better == key.stack {
-			n += j.opened[key.process][lesser]
+	for id, opened := range j.opened[key.process] {
+		if id != key.stack && j.bestStack(key.process, id) == key.stack {
+			n += opened
 		}
 	}
 	for id, standIn := range j.origins.standIn[key.process] {
@@ -187,8 +187,11 @@ func (j *Judge) openedAt(key originKey) uint64 {
 
 // bestStack is the stack that a socket is grouped by.
 func (j *Judge) bestStack(p event.ProcessKey, id uint64) uint64 {
-	if better := j.better[p][id]; better != severalBetter {
-		return better
+	if better, known := j.better[p][id]; known {
+		return cmp.Or(better, id)
+	}
+	if id = cmp.Or(j.calls[p][id], id); j.better[p][id] != severalBetter {
+		return j.better[p][id]
 	}
 	return id
 }
@@ -199,6 +202,7 @@ func (j *Judge) Forget(p event.ProcessKey) {
 	delete(j.opened, p)
 	if !slices.ContainsFunc(j.ended, func(m member) bool { return m.Creator == p }) {
 		delete(j.better, p)
+		delete(j.calls, p)
 		j.origins.forget(p)
 	}
 }

@@ -33,7 +33,9 @@ type group struct {
 // lesser counts the members that were made when only a lesser tier of stacks was
 // there, see Better.
 func (j *Judge) lesser(g *group) int {
-	return count(g, func(m *member) bool { return j.better[g.key.process][m.Stack] != severalBetter })
+	return count(g, func(m *member) bool {
+		return m.Lack <= event.LackEarly && j.better[g.key.process][m.Stack] != severalBetter
+	})
 }
 
 // Findings returns what the last look found, the gravest first.
@@ -268,8 +270,12 @@ func (j *Judge) origin(g *group, names Names) Origin {
 		}
 		return o
 	}
-	o := described(g.key.process, j.fullest(g, names), names)
-	o.Inferred = g.inferred || j.lesser(g) > 0
+	r := j.fullest(g, names)
+	if lack := g.members[0].Lack; r.Quality == stack.None && lack != event.LackNone {
+		r.Reason = lack.String()
+	}
+	o := described(g.key.process, r, names)
+	o.Inferred = g.inferred || count(g, func(m *member) bool { return j.inferred(m, g) }) > 0
 	return o
 }
 

@@ -10,6 +10,10 @@ import (
 	"sockleak/internal/verdict"
 )
 
+// DefaultStackRate is how many stacks are taken of one process in a second when
+// nothing else is asked for: see docs/stacks.md for what they cost.
+const DefaultStackRate = 1000
+
 // Judgement is what decides the report, whatever the source of the events.
 type Judgement struct {
 	Patience verdict.Patience `json:"patience"`

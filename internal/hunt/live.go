@@ -20,6 +20,7 @@ import (
 	"sockleak/internal/stack"
 	"sockleak/internal/symbol"
 	"sockleak/internal/verdict"
+	"sockleak/internal/words"
 )
 
 const (
@@ -90,7 +91,9 @@ func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, erro
 	l.engine.created = l.deep.created
 	if cfg.Stacks.deep(len(l.opts.Scope.PIDs) > 0) {
 		l.deep.must = cfg.Stacks == StacksDeep
-		l.deep.scope = deepstack.Options{PIDs: l.opts.Scope.PIDs, Children: l.opts.Scope.Children}
+		l.deep.scope = deepstack.Options{
+			PIDs: l.opts.Scope.PIDs, Children: l.opts.Scope.Children, LeftOut: l.probe.LeftOut(),
+		}
 		l.deep.start(ctx)
 		defer l.deep.close()
 	}
@@ -259,7 +262,8 @@ func (l *live) drain(deadline time.Time) error {
 	})
 }
 
-// exchange gives the sockets whose complete stacks have come those stacks.
+// exchange gives the sockets whose complete stacks have come those stacks, and notes
+// those whose will not come.
 func (l *live) exchange() {
 	exe := func(p event.ProcessKey) string {
 		if exe := l.engine.names.known[p].Exe; exe != nil {
@@ -268,9 +272,14 @@ func (l *live) exchange() {
 		return ""
 	}
 	l.deep.take(exe, func(x exchanged) {
-		l.rec.frame(recording.KindExchange, x.append(nil))
+		l.rec.fixed(recording.KindExchange, x)
 		l.engine.exchange(x)
 	})
+	for _, lack := range l.deep.lacks {
+		l.rec.fixed(recording.KindLacking, lack)
+		l.engine.lack(lack)
+	}
+	l.deep.lacks = l.deep.lacks[:0]
 }
 
 // capture looks at the process a new stack is of, while it is still there.
@@ -376,6 +385,15 @@ func (l *live) count() []counted {
 	return all
 }
 
+// sparedNote says how many stacks the budget left out.
+func (l *live) sparedNote() []string {
+	if l.engine.spared == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s of %s sockets were made without their stack being taken, to stay within --stack-rate %d; they are counted, and have the origin of those made by the same call if that is one",
+		words.Thousands(l.engine.spared), words.Thousands(l.engine.births), l.cfg.Probe.StackRate)}
+}
+
 // timeWait counts the TIME-WAIT sockets in the network namespaces of the
 // processes that were attached to; nil when it can't be known.
 func (l *live) timeWait() *uint64 {
@@ -396,7 +414,7 @@ func (l *live) timeWait() *uint64 {
 }
 
 func (l *live) endNotes() []string {
-	notes := l.deep.note(l.began)
+	notes := append(l.deep.note(l.began), l.sparedNote()...)
 	if l.maps != nil && l.maps.Lost() > 0 {
 		notes = append(notes, fmt.Sprintf("records of mapped code were lost %d times: the code of processes that ended at once then is not named", l.maps.Lost()))
 	}

@@ -23,6 +23,8 @@ type fake struct {
 	memlockErr  error
 	mapErr      error
 	ringErr     error
+	trieErr     error
+	followErr   error
 	helperErr   map[asm.BuiltinFunc]error
 	openErr     error
 	lacks       []string // tracepoints of system calls that are missing
@@ -74,6 +76,8 @@ func (f *fake) NoFile() (uint64, error)             { return f.noFile, f.nsErr }
 func (f *fake) RaiseMemlock() (uint64, error)       { return f.memlock, f.memlockErr }
 func (f *fake) NewMap() error                       { return f.mapErr }
 func (f *fake) NewRing() error                      { return f.ringErr }
+func (f *fake) NewTrie() error                      { return f.trieErr }
+func (f *fake) FollowMaps() error                   { return f.followErr }
 func (f *fake) HaveHelper(fn asm.BuiltinFunc) error { return f.helperErr[fn] }
 
 func (f *fake) AttachTracepoint(id uint64) error {

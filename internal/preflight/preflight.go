@@ -99,7 +99,8 @@ func tryBPF(sys system, arch string, types bool) []Check {
 		const why = "not tried: takes kernel types"
 		checks = append(checks, needTyped.unknown(why), needIterator.unknown(why))
 	}
-	return append(checks, checkRegisters(sys))
+	checks = append(checks, checkRegisters(sys))
+	return append(checks, checkStacks(sys, arch, types)...)
 }
 
 // untried stands for the checks of tryBPF after its first ones.
@@ -107,6 +108,7 @@ func untried(why string) []Check {
 	var checks []Check
 	for _, n := range []need{
 		needRing, needKernelMemory, needIDs, needSyscalls, needCloseRange, needAttach, needTyped, needIterator, needRegisters,
+		needComplete, needCopies, needPointers,
 	} {
 		checks = append(checks, n.unknown(why))
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
 
+	"sockleak/internal/mapfollow"
 	"sockleak/internal/procfs"
 	"sockleak/internal/tracepoint"
 )
@@ -30,6 +31,9 @@ type system interface {
 	RaiseMemlock() (limit uint64, err error)
 	NewMap() error
 	NewRing() error
+	NewTrie() error
+	// FollowMaps: may records of what every process maps be had?
+	FollowMaps() error
 	// HaveHelper: may programs on tracepoints call it? An error that matches
 	// ebpf.ErrNotSupported says no, others that it could not be found out.
 	HaveHelper(asm.BuiltinFunc) error
@@ -112,6 +116,21 @@ func (kernel) NewMap() error {
 
 func (kernel) NewRing() error {
 	return tryMap(&ebpf.MapSpec{Type: ebpf.RingBuf, MaxEntries: uint32(os.Getpagesize())})
+}
+
+// NewTrie: as the profiler's own, but for the size.
+func (kernel) NewTrie() error {
+	const noPrealloc = 1 // BPF_F_NO_PREALLOC, which a trie wants
+	return tryMap(&ebpf.MapSpec{Type: ebpf.LPMTrie, KeySize: 8, ValueSize: 8, MaxEntries: 1, Flags: noPrealloc})
+}
+
+func (kernel) FollowMaps() error {
+	f, err := mapfollow.Open()
+	if err != nil {
+		return err
+	}
+	f.Close()
+	return nil
 }
 
 func tryMap(spec *ebpf.MapSpec) error {

@@ -59,7 +59,7 @@ type Want struct {
 	// the program itself; the finding may be of either.
 	Holder string
 	// OnlyNew says why sockets from before tracing began can't be among them, and
-	// may be in a finding of another class, without an origin; empty: they must be.
+	// may be in findings without an origin; empty: they must be among them.
 	OnlyNew string
 	// Peer is an address, with or without port; empty: as the program says.
 	Peer string

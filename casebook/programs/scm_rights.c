@@ -54,8 +54,16 @@ static int receive(int channel)
 	struct msghdr msg = message(&iov, &control);
 	int fd;
 
-	if (recvmsg(channel, &msg, MSG_CMSG_CLOEXEC) != 1 || !CMSG_FIRSTHDR(&msg))
+	switch (recvmsg(channel, &msg, MSG_CMSG_CLOEXEC)) {
+	case 0:
+		exit(0); /* the front process has ended */
+	case 1:
+		if (CMSG_FIRSTHDR(&msg))
+			break;
+		/* fallthrough */
+	default:
 		die("receive a connection");
+	}
 	memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof fd);
 	return fd;
 }

@@ -41,3 +41,21 @@ func TestFacts(t *testing.T) {
 		})
 	}
 }
+
+// What an AF_UNIX socket is connected to is a peer as any other.
+func TestUnixPeers(t *testing.T) {
+	w := newWorld(t)
+	for range 3 {
+		s := w.create(event.Socket, app, 7, unixStream())
+		s.sock.State, s.facts.Begun, s.facts.WasEstablished = event.StateEstablished, true, true
+		s.facts.PeerGone, s.facts.Names = true, &event.UnixNames{Remote: "/run/daemon"}
+	}
+	w.watch(8 * second)
+	findings := w.findings()
+	if len(findings) != 1 {
+		t.Fatalf("got %d findings, want 1", len(findings))
+	}
+	if got, want := findings[0].Peers, []Peer{{Address: "/run/daemon", Count: 3}}; !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}

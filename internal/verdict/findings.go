@@ -204,8 +204,8 @@ func (j *Judge) finding(g *group, names Names) Finding {
 		s := j.socket(m, names)
 		f.Sockets = append(f.Sockets, s)
 		f.States[s.State]++
-		if p := peer(&m.Socket); p.IsValid() {
-			peers[p.String()]++
+		if s.Remote != nil { // an address, or the name of an AF_UNIX peer
+			peers[*s.Remote]++
 		}
 	}
 	f.Peers = sortedPeers(peers)

@@ -42,20 +42,26 @@ func TestFacts(t *testing.T) {
 	}
 }
 
-// What an AF_UNIX socket is connected to is a peer as any other.
+// What an AF_UNIX socket is connected to is a peer as any other, and its name
+// tells that the socket isn't half of a pair.
 func TestUnixPeers(t *testing.T) {
 	w := newWorld(t)
-	for range 3 {
-		s := w.create(event.Socket, app, 7, unixStream())
+	gone := func(s *sock, peer string) {
 		s.sock.State, s.facts.Begun, s.facts.WasEstablished = event.StateEstablished, true, true
-		s.facts.PeerGone, s.facts.Names = true, &event.UnixNames{Remote: "/run/daemon"}
+		s.facts.Known |= event.KnownPeer
+		s.facts.PeerGone, s.facts.Names = true, &event.UnixNames{Remote: peer}
 	}
-	w.watch(8 * second)
+	gone(w.before(unixStream()), "")
+	gone(w.before(unixStream()), "/run/daemon")
+	for range 3 {
+		gone(w.create(event.Socket, app, 7, unixStream()), "/run/daemon")
+	}
+	w.watch(12 * second)
 	findings := w.findings()
 	if len(findings) != 1 {
 		t.Fatalf("got %d findings, want 1", len(findings))
 	}
-	if got, want := findings[0].Peers, []Peer{{Address: "/run/daemon", Count: 3}}; !reflect.DeepEqual(got, want) {
+	if got, want := findings[0].Peers, []Peer{{Address: "/run/daemon", Count: 4}}; !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }

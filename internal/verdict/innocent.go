@@ -26,9 +26,11 @@ func stillSending(s subject) bool {
 // marker: half of a socketpair whose other half was closed. The JVM keeps one for
 // its life, to put it in place of descriptors that it closes while another thread
 // may still use them; a prefork master has one for each worker that ended. Of a
-// socket from before that has no address it isn't known whether it is such a half.
+// socket from before it isn't known whether it is such a half if neither side has
+// a name.
 func marker(s subject) bool {
-	return s.Kind == lifecycle.ByPair || s.Kind == lifecycle.ByUnknown && !s.Facts.Bound
+	return s.Kind == lifecycle.ByPair ||
+		s.Kind == lifecycle.ByUnknown && !s.Facts.Bound && s.Facts.UnixNames().Remote == ""
 }
 
 // handedOver: what is started by inetd or as a shell's child gets its connection

@@ -151,7 +151,7 @@ were only created, or their connection is gone.`,
 					return err
 				}
 			}
-			if err := checkMachine(); err != nil {
+			if err := checkSnapshot(); err != nil {
 				return err
 			}
 			snap, err := hunt.Snapshot(pids, comms, Version())

@@ -88,6 +88,9 @@ func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, erro
 	l.engine.created = l.deep.created
 	if cfg.Stacks.deep(len(l.opts.Scope.PIDs) > 0) {
 		l.deep.must = cfg.Stacks == StacksDeep
+		if err := deepstack.Supported(); err != nil && l.deep.must {
+			return nil, err // now, and not after the seconds that starting takes
+		}
 		l.deep.scope = deepstack.Options{PIDs: l.opts.Scope.PIDs, Children: l.opts.Scope.Children}
 		l.deep.start(ctx)
 		defer l.deep.close()
@@ -160,6 +163,9 @@ func (l *live) loop(ctx context.Context) error {
 		if err := l.drain(time.Now().Add(flush)); err != nil {
 			return err
 		}
+		if err := l.attached(); err != nil {
+			return err
+		}
 		now := time.Now()
 		if now.After(nextWatch) {
 			nextWatch = now.Add(watch)
@@ -189,6 +195,16 @@ func (l *live) loop(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// attached tells, once, that all is attached.
+func (l *live) attached() error {
+	f := l.cfg.Attached
+	if f == nil || l.deep.starting != nil {
+		return nil
+	}
+	l.cfg.Attached = nil
+	return f()
 }
 
 // watch tells progress and reports whether events were lost since it was called

@@ -141,7 +141,7 @@ func checkRegisters(sys system) Check {
 		return needRegisters.ok("readable (bpf_task_pt_regs)")
 	case errors.Is(err, ebpf.ErrNotSupported):
 		return needRegisters.without("no bpf_task_pt_regs in this kernel",
-			"stacks may lack the direct caller of libc's socket()", "use Linux 5.15 or later")
+			"no complete stacks: those by frame pointers alone, which miss callers compiled without", "use Linux 5.15 or later")
 	}
 	return needRegisters.unknown(reason(err))
 }

@@ -42,7 +42,8 @@ const (
 
 func working() *fake {
 	return &fake{
-		files:     map[string]string{"/proc/self/status": rootStatus, "/sys/kernel": "", "/sys/kernel/btf/vmlinux": ""},
+		files: map[string]string{"/proc/self/status": rootStatus, "/sys/kernel": "", "/sys/kernel/btf/vmlinux": "",
+			"/proc/sys/kernel/kptr_restrict": "0\n", "/proc/sys/kernel/perf_event_paranoid": "2\n"},
 		noFile:    20000,
 		lackErr:   tracepoint.ErrNotFound,
 		helperErr: map[asm.BuiltinFunc]error{},

@@ -25,6 +25,13 @@ const patience = 3 * time.Minute
 var built string // the command, when it had to be built here
 
 func TestMain(m *testing.M) {
+	if isContainer() {
+		if err := containerMain(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	status := m.Run()
 	if built != "" {
 		if err := os.RemoveAll(filepath.Dir(built)); err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -149,12 +150,22 @@ func checkAttach(sys system, ids tracepoints) Check {
 	switch {
 	case err == nil:
 		return needAttach.ok("a program attaches to a tracepoint")
+	case denied(err) && lacks(sys, capSysAdmin) && isParanoid(sys):
+		return needAttach.without("kernel.perf_event_paranoid is above 2: perf_event_open(2) takes CAP_SYS_ADMIN", blind,
+			"run it with sudo, or add CAP_SYS_ADMIN, or sysctl kernel.perf_event_paranoid=2")
 	case denied(err):
 		return needAttach.without("perf_event_open(2) is denied by "+suspects(sys), blind,
 			"allow it in the container's seccomp profile (docker run --privileged), or run on the host")
 	}
 	return needAttach.without("no program attaches to a tracepoint: "+reason(err), blind,
 		"use a kernel with CONFIG_PERF_EVENTS=y and CONFIG_BPF_EVENTS=y")
+}
+
+// isParanoid: upstream has no meaning for numbers above 2, but distributions
+// patch one in (Debian: 3) that CAP_PERFMON doesn't help against.
+func isParanoid(sys system) bool {
+	n, err := strconv.Atoi(sysctl(sys, "perf_event_paranoid"))
+	return err == nil && n > 2
 }
 
 // checkByType makes the checks of everything that is attached to by type.

@@ -136,6 +136,11 @@ func TestProblems(t *testing.T) {
 		{"no close_range", func(f *fake) { f.lacks = closeRangeHooks[:] }, []Check{degraded("close_range(2)", "no tracepoint for it", "5.9")}},
 		{"perf events denied", func(f *fake) { f.attachErr = fmt.Errorf("open perf event: %w", syscall.EACCES) },
 			[]Check{missing("perf events", "perf_event_open(2) is denied by", "seccomp profile")}},
+		{"perf events take a capability", func(f *fake) {
+			f.attachErr = fmt.Errorf("open perf event: %w", syscall.EACCES)
+			f.files["/proc/self/status"] = statusWith(1000, all&^(1<<capSysAdmin), 0)
+			f.files["/proc/sys/kernel/perf_event_paranoid"] = "3\n"
+		}, []Check{missing("perf events", "takes CAP_SYS_ADMIN", "sysctl kernel.perf_event_paranoid=2")}},
 		{"no perf events", func(f *fake) { f.attachErr = syscall.ENOENT },
 			[]Check{missing("perf events", "no such file or directory", "CONFIG_BPF_EVENTS=y")}},
 

@@ -13,14 +13,15 @@ func lasting() []cap.Value {
 	return []cap.Value{
 		cap.BPF, cap.PERFMON, // iterators, counters; the profiler's tables
 		cap.SYS_PTRACE, cap.DAC_READ_SEARCH, // maps, executables and descriptors of others
-		cap.SYS_RESOURCE, // the profiler raises RLIMIT_MEMLOCK before each map
-		cap.KILL,         // signals for the command of run, which may be another user's
+		cap.CHECKPOINT_RESTORE, // /proc/PID/map_files: the code that was deleted, or is in a chroot
+		cap.SYS_RESOURCE,       // the profiler raises RLIMIT_MEMLOCK before each map
+		cap.KILL,               // signals for the command of run, which may be another user's
 	}
 }
 
 // Drop gives up, for good and for all threads, every capability but the lasting
-// ones, as far as the process has them. Where CAP_SYS_ADMIN has to stand for
-// CAP_BPF or CAP_PERFMON, it stays.
+// ones, as far as the process has them. Where CAP_SYS_ADMIN has to stand for one
+// that is missing, it stays.
 func Drop() error {
 	have := cap.GetProc()
 	keep := cap.NewSet()
@@ -44,9 +45,9 @@ func Drop() error {
 	return nil
 }
 
-// replaces reports whether CAP_SYS_ADMIN is held and what it stands for isn't.
+// replaces reports whether one of those is missing that CAP_SYS_ADMIN includes.
 func replaces(have *cap.Set) bool {
-	for _, value := range []cap.Value{cap.BPF, cap.PERFMON} {
+	for _, value := range []cap.Value{cap.BPF, cap.PERFMON, cap.CHECKPOINT_RESTORE} {
 		if held, err := have.GetFlag(cap.Permitted, value); err != nil || !held {
 			return true
 		}

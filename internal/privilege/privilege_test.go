@@ -57,7 +57,7 @@ func TestDrop(t *testing.T) {
 	}
 	const (
 		bpf, perfmon, admin, ptrace = unix.CAP_BPF, unix.CAP_PERFMON, unix.CAP_SYS_ADMIN, unix.CAP_SYS_PTRACE
-		search, raw                 = unix.CAP_DAC_READ_SEARCH, unix.CAP_NET_RAW
+		search, raw, files          = unix.CAP_DAC_READ_SEARCH, unix.CAP_NET_RAW, unix.CAP_CHECKPOINT_RESTORE
 	)
 	mask := func(capabilities ...uintptr) string {
 		var m uint64
@@ -73,8 +73,8 @@ func TestDrop(t *testing.T) {
 		name       string
 		have, keep []uintptr
 	}{
-		{"what is not needed goes", []uintptr{bpf, perfmon, admin, ptrace, search, raw}, []uintptr{bpf, perfmon, ptrace, search}},
-		{"CAP_SYS_ADMIN stands for CAP_BPF", []uintptr{admin, perfmon, raw}, []uintptr{admin, perfmon}},
+		{"what is not needed goes", []uintptr{bpf, perfmon, admin, ptrace, search, files, raw}, []uintptr{bpf, perfmon, ptrace, search, files}},
+		{"CAP_SYS_ADMIN stands for CAP_BPF", []uintptr{admin, perfmon, files, raw}, []uintptr{admin, perfmon, files}},
 		{"nothing", nil, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -11,8 +11,8 @@ root=${1:?usage: $0 DIR ARCH} arch=${2:?usage: $0 DIR ARCH}
 # The flags of internal/workload, and -static.
 flags=(-O2 -g -fno-omit-frame-pointer -pthread -Wall -Wextra -Werror -static)
 case "$arch" in
-amd64) cc=gcc ;;
-arm64) cc=aarch64-linux-gnu-gcc ;;
+amd64) cc=gcc narrow=386 ;;
+arm64) cc=aarch64-linux-gnu-gcc narrow=arm ;;
 *)
     echo "kernel-root: no virtual machine for the architecture $arch" >&2
     exit 2
@@ -28,5 +28,6 @@ for source in internal/workload/testdata/*.c; do
     program=$(basename "$source" .c)
     "$cc" "${flags[@]}" -o "$root/programs/$program" "$source"
 done
+CGO_ENABLED=0 GOARCH=$narrow go build -trimpath -o "$root/programs/compat" ./internal/kerneltest/testdata/compat
 # What the programs of the tests exec.
 echo 'int main(void) { return 0; }' | "$cc" "${flags[@]}" -x c -o "$root/bin/true" -

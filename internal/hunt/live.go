@@ -49,7 +49,8 @@ type live struct {
 	deep    deep
 	maps    *mapfollow.Follower // nil if it can't be had
 	rows    []byte              // of the snapshot being taken
-	notes   []string            // known before it began
+	compat  compat
+	notes   []string // known before it began
 	loss    event.Loss
 	started time.Time
 	cost    time.Duration // of the last snapshot, the merge included
@@ -59,7 +60,7 @@ type live struct {
 // Trace traces until cfg.For has passed, ctx ends, or every process in scope has
 // ended, and returns the last report.
 func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, error) {
-	l := &live{cfg: cfg, obs: obs, fs: procfs.New("/proc")}
+	l := &live{cfg: cfg, obs: obs, fs: procfs.New("/proc"), compat: compat{}}
 	l.opts = options{
 		Judgement: cfg.Judgement, Scope: cfg.Probe.Scope, Self: uint32(os.Getpid()),
 		Command: cfg.Command, MaxSockets: cfg.Probe.MaxSockets, JudgeEnd: len(cfg.Probe.Scope.PIDs) > 0,
@@ -307,6 +308,11 @@ func (l *live) describe(key event.ProcessKey) (described, bool) {
 	if n := len(info.NSPIDs); n > 1 {
 		d.NSPID = &info.NSPIDs[n-1]
 	}
+	// Where it can't be told, the program's functions have no names either, and
+	// that is told.
+	if narrow, err := l.fs.Is32Bit(key.PID); err == nil && narrow {
+		l.compat[key] = info.Comm
+	}
 	started := info.Start.Round(0).UTC()
 	d.Start = &started
 	l.engine.names.add(d)
@@ -409,6 +415,9 @@ func (l *live) timeWait() *uint64 {
 
 func (l *live) endNotes() []string {
 	notes := l.deep.note(l.began)
+	if note := l.compat.note(); note != "" {
+		notes = append(notes, note)
+	}
 	if l.maps != nil && l.maps.Lost() > 0 {
 		notes = append(notes, fmt.Sprintf("records of mapped code were lost %d times: the code of processes that ended at once then is not named", l.maps.Lost()))
 	}

@@ -6,7 +6,7 @@
 #
 # PACKAGES              which tests (default: those that trace)
 # RUN                   only tests of these names: a regular expression
-# TIMEOUT               for a package on a kernel, boot included (default: 5m)
+# TIMEOUT               for a package on a kernel, boot included (default: 10m)
 # KERNELS_OPTIONAL=1    a kernel that could not be fetched is no failure
 #
 # Exit status: 0 every test passed, or was skipped with reason, on every kernel.
@@ -47,7 +47,7 @@ for kernel; do
     echo "kernels: $kernel is running" >&2
     run=("$dir/vmtest" run -kernel "$dir/$kernel/vmlinuz" -arch "$arch" -init "$dir/init-$arch"
         -root "$dir/root-$arch" -env SOCKLEAK_PROGRAMS=/programs -env SOCKLEAK=/bin/sockleak
-        -console "$dir/$kernel/console.log" -timeout "${TIMEOUT:-5m}")
+        -console "$dir/$kernel/console.log" -timeout "${TIMEOUT:-10m}")
     # A failure is in the results, and the table's status says so. One package
     # at a time: a virtual machine keeps a CPU busy.
     CGO_ENABLED=0 GOARCH=$arch go test -json -short -count=1 -vet=off -p 1 -timeout 30m -run "${RUN:-.}" -skip "$skip" \

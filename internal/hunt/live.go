@@ -50,6 +50,7 @@ type live struct {
 	maps    *mapfollow.Follower // nil if it can't be had
 	rows    []byte              // of the snapshot being taken
 	compat  compat
+	hidden  hidden
 	notes   []string // known before it began
 	loss    event.Loss
 	started time.Time
@@ -78,6 +79,8 @@ func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, erro
 		return nil, err
 	}
 	defer l.probe.Close()
+	l.hidden.open()
+	defer l.hidden.close()
 	l.started = time.Now()
 	clock := probe.Now()
 	base := verdict.Report{
@@ -347,7 +350,7 @@ func (l *live) snapshot() error {
 	}
 	l.rec.time(recording.KindSnapshotEnd, end)
 	l.engine.end(end)
-	return nil
+	return l.hidden.look(start, l.engine.hz, l.rows, l.engine.wanted)
 }
 
 // reconcile takes a snapshot and judges.
@@ -368,7 +371,9 @@ func (l *live) reconcile(final bool) error {
 	t := tick{Time: probe.Now(), Final: final, Ended: l.engine.ended(), Loss: loss, Processes: l.count()}
 	if final {
 		t.TimeWait = l.timeWait()
-		t.Notes = l.endNotes()
+		if t.Notes, err = l.endNotes(); err != nil {
+			return err
+		}
 	}
 	l.exchange()
 	l.rec.json(recording.KindTick, t)
@@ -413,7 +418,7 @@ func (l *live) timeWait() *uint64 {
 	return &sum
 }
 
-func (l *live) endNotes() []string {
+func (l *live) endNotes() ([]string, error) {
 	notes := l.deep.note(l.began)
 	if note := l.compat.note(); note != "" {
 		notes = append(notes, note)
@@ -424,7 +429,8 @@ func (l *live) endNotes() []string {
 	if l.engine.ended() && l.opts.Command == "" {
 		notes = append(notes, fmt.Sprintf("all processes in scope had ended after %s", time.Since(l.started).Round(100*time.Millisecond)))
 	}
-	return notes
+	more, err := l.hidden.notes(probe.Now())
+	return append(notes, more...), err
 }
 
 func kernelRelease() string {

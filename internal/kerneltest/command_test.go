@@ -174,8 +174,17 @@ func (k *tracing) until(what string, done func(*verdict.Report) bool) *verdict.R
 				return r
 			}
 		case <-late:
-			k.t.Fatalf("waited %v until %s; the last report:\n%s", patience, what, describe(k.last))
+			r, _ := k.end() // with the notes
+			k.t.Fatalf("waited %v until %s; the last report:\n%s", patience, what, describe(r))
 		}
+	}
+}
+
+// looks waits for so many more looks at the kernel's tables.
+func (k *tracing) looks(n int) {
+	k.t.Helper()
+	for range n {
+		k.until("it looks again", func(*verdict.Report) bool { return true })
 	}
 }
 

@@ -34,13 +34,16 @@ func TestCompleteStacks(t *testing.T) {
 		t.Errorf("without %s: %+v", capSyslog.name, got)
 	}
 	k := beginAs(t, with(forStacks(t)), "attach", "--stacks", "deep", fmt.Sprint(p.PID))
-	told := 0
+	told, last := 0, time.Time{}
 	r := k.until("the stacks are complete", func(r *verdict.Report) bool {
 		if complete(r) {
 			return true
 		}
-		p.Do("leak") // until the profiler is there, which takes its time
-		told++
+		// Until the profiler is there, which takes its time.
+		if time.Since(last) > time.Second {
+			p.Do("leak")
+			told, last = told+1, time.Now()
+		}
 		return false
 	})
 	for class, want := range classes(told) {
@@ -118,7 +121,9 @@ func TestDoctor(t *testing.T) {
 		if c.Status == preflight.OK {
 			continue
 		}
-		if name != "user registers" || !needs.Older(t, 5, 15) {
+		old := name == "user registers" && needs.Older(t, 5, 15)
+		forbidden := name == "socket files" && !inVM() // by the machine
+		if !old && !forbidden {
 			t.Errorf("%+v", c)
 		}
 	}

@@ -31,6 +31,7 @@ type fake struct {
 	byType      map[string]error // by hook
 	releaseErr  error
 	btfErr      error
+	followErr   error
 	openedIDs   int
 	attachedIDs []uint64
 }
@@ -117,3 +118,5 @@ func (f fakeIDs) Close() error {
 	f.openedIDs--
 	return nil
 }
+
+func (f *fake) FollowFiles() (string, error) { return "fentry", f.followErr }

@@ -100,14 +100,14 @@ func tryBPF(sys system, arch string, types bool) []Check {
 		const why = "not tried: takes kernel types"
 		checks = append(checks, needTyped.unknown(why), needIterator.unknown(why))
 	}
-	return append(checks, checkRegisters(sys))
+	return append(checks, checkRegisters(sys), checkFollowing(sys))
 }
 
 // untried stands for the checks of tryBPF after its first ones.
 func untried(why string) []Check {
 	var checks []Check
 	for _, n := range []need{
-		needRing, needKernelMemory, needIDs, needSyscalls, needCloseRange, needAttach, needTyped, needIterator, needRegisters,
+		needRing, needKernelMemory, needIDs, needSyscalls, needCloseRange, needAttach, needTyped, needIterator, needRegisters, needFollowing,
 	} {
 		checks = append(checks, n.unknown(why))
 	}
@@ -117,7 +117,7 @@ func untried(why string) []Check {
 // ForSnapshot returns those checks that matter where nothing is traced and the
 // kernel's tables are only read.
 func ForSnapshot(checks []Check) []Check {
-	tracing := []string{needRing.name, needIDs.name, needSyscalls.name, needCloseRange.name, needAttach.name, needTyped.name}
+	tracing := []string{needRing.name, needIDs.name, needSyscalls.name, needCloseRange.name, needAttach.name, needTyped.name, needFollowing.name}
 	return slices.DeleteFunc(slices.Clone(checks), func(c Check) bool { return slices.Contains(tracing, c.Name) })
 }
 

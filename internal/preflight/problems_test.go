@@ -35,21 +35,21 @@ func TestProblems(t *testing.T) {
 		return checks
 	}
 	noSyslog := degraded("kernel symbols", "no CAP_SYSLOG", "CAP_SYSLOG")
-	afterBPF := slices.Clip(everything[5:14])
+	afterBPF := slices.Clip(everything[5:15])
 	for _, test := range []struct {
 		name   string
 		broken func(*fake)
 		want   []Check // Detail and Remedy by a part of them
 	}{
-		{"not root", func(f *fake) { f.files["/proc/self/status"] = userStatus }, append(unknown(everything[3:14]...),
+		{"not root", func(f *fake) { f.files["/proc/self/status"] = userStatus }, append(unknown(everything[3:15]...),
 			missing("privilege", "uid 1000 without CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN)", "sudo"),
 			degraded("other processes", "no CAP_SYS_PTRACE", "sudo"), noSyslog)},
 		{"half of the capabilities", func(f *fake) { f.files["/proc/self/status"] = statusWith(1000, 1<<capBPF|1<<capSysPtrace, 0) },
-			append(unknown(everything[3:14]...), missing("privilege", "uid 1000 without CAP_PERFMON (or", "sudo"), noSyslog)},
+			append(unknown(everything[3:15]...), missing("privilege", "uid 1000 without CAP_PERFMON (or", "sudo"), noSyslog)},
 		{"container without capabilities", func(f *fake) { f.files["/proc/self/status"] = statusWith(0, 1<<capSysPtrace, 2) },
-			append(unknown(everything[3:14]...), missing("privilege", "uid 0 without", "give the container CAP_SYS_ADMIN"), noSyslog)},
+			append(unknown(everything[3:15]...), missing("privilege", "uid 0 without", "give the container CAP_SYS_ADMIN"), noSyslog)},
 		{"user namespace", func(f *fake) { f.userNS = true },
-			append(unknown(everything[3:14]...), missing("privilege", "root in a user namespace only", "outside of the user namespace"))},
+			append(unknown(everything[3:15]...), missing("privilege", "root in a user namespace only", "outside of the user namespace"))},
 		{"the two capabilities", func(f *fake) {
 			f.files["/proc/self/status"] = statusWith(1000, 1<<capBPF|1<<capPerfmon|1<<capSysPtrace, 0)
 		}, []Check{noSyslog}},
@@ -154,6 +154,8 @@ func TestProblems(t *testing.T) {
 		{"iterator fails", func(f *fake) { f.byType["task_file"] = syscall.EBUSY },
 			[]Check{missing("descriptor iterator", "task_file: device or resource busy", "5.8")}},
 
+		{"no functions to attach to", func(f *fake) { f.followErr = fmt.Errorf("fentry: %w", syscall.EPERM) },
+			[]Check{degraded("socket files", "neither fentry nor kprobes: operation not permitted", "CONFIG_KPROBES")}},
 		{"few descriptors", func(f *fake) { f.noFile = 256 }, []Check{degraded("descriptor limit", "256 open files", "ulimit -n")}},
 		{"no descriptors", func(f *fake) { f.noFile = 64 }, []Check{missing("descriptor limit", "64 open files", "ulimit -n")}},
 		{"pid namespace", func(f *fake) { f.pidNS = true }, []Check{missing("pid namespace", "pid namespace of its own", "--pid=host")}},

@@ -33,6 +33,7 @@ type fake struct {
 	byType      map[string]error // by hook
 	releaseErr  error
 	btfErr      error
+	followErr   error
 	openedIDs   int
 	attachedIDs []uint64
 }
@@ -44,7 +45,8 @@ const (
 
 func working() *fake {
 	return &fake{
-		files:     map[string]string{"/proc/self/status": rootStatus, "/sys/kernel": "", "/sys/kernel/btf/vmlinux": ""},
+		files: map[string]string{"/proc/self/status": rootStatus, "/sys/kernel": "", "/sys/kernel/btf/vmlinux": "",
+			"/proc/sys/kernel/kptr_restrict": "0\n", "/proc/sys/kernel/perf_event_paranoid": "2\n"},
 		noFile:    20000,
 		lackErr:   tracepoint.ErrNotFound,
 		helperErr: map[asm.BuiltinFunc]error{},
@@ -120,3 +122,5 @@ func (f fakeIDs) Close() error {
 	f.openedIDs--
 	return nil
 }
+
+func (f *fake) FollowFiles() (string, error) { return "fentry", f.followErr }

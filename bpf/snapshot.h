@@ -197,11 +197,12 @@ static __always_inline void sock_facts(struct row *r, struct sock *sk, struct na
 /* Writes the bytes the row has promised, whatever can be read of them. */
 static __always_inline void write_name(struct seq_file *seq, struct unix_address *addr, __u32 len)
 {
+	if (!len)
+		return;
+
 	char name[128] = {}; /* a power of two, for the verifier */
 
 	len &= sizeof(name) - 1;
-	if (!len)
-		return;
 	bpf_probe_read_kernel(name, len,
 			      (char *)addr + bpf_core_field_offset(struct unix_address, name) + sizeof(__u16));
 	bpf_seq_write(seq, name, len);

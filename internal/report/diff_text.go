@@ -52,7 +52,7 @@ func (p *page) diffGroup(g *DiffGroup) {
 	if g.Peer != nil {
 		p.detail("peer", *g.Peer)
 	}
-	p.detail("local", peersWords(g.Locals, counting(g.Locals)))
+	p.detail("local", peersWords(g.Locals, g.Count))
 	p.detail("proto", protocolWords(g.Family, g.Protocol))
 	p.detail("fds", firstRanges(g.FDs))
 }

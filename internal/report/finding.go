@@ -26,15 +26,11 @@ func (t *text) finding(n int, f *verdict.Finding) {
 	t.where(&f.Origin)
 	t.blank()
 	for i := range f.LastUse {
-		t.lastUse(&f.LastUse[i])
-	}
-
-	for i := range f.LastUse {
-		t.lastUse(&f.LastUse[i])
+		t.field("last use", lastUseWords(&f.LastUse[i]))
 	}
 	t.field("opened", openedWords(f))
 	t.count(f)
-	t.field("peers", peersWords(f.Peers, f.Count))
+	t.field("peers", leakedPeers(f))
 	t.field("states", statesWords(f.States))
 	t.field("queues", queueWords(f.Sockets))
 	for i, e := range f.Evidence {
@@ -51,14 +47,19 @@ func (t *text) finding(n int, f *verdict.Finding) {
 	t.stack(&f.Origin, f.Process.Exe)
 }
 
-// lastUse says what the program was told last, and where.
-func (t *text) lastUse(l *verdict.LastUse) {
-	where := "unknown line"
-	if o := &l.Origin; o.Culprit != nil && *o.Culprit < len(o.Frames) {
-		f := o.Frames[*o.Culprit]
-		where = functionOf(f) + "  " + placeOf(f)
+// lastUseWords says what the program was told last, and where: the line to look at
+// beside the one that made the sockets.
+func lastUseWords(l *verdict.LastUse) string {
+	words := fmt.Sprintf("%s: %s, on %s", l.Operation, l.Result, counted(l.Count, "socket", "sockets"))
+	if nowhere(&l.Origin) != "" {
+		return words + ", at an unknown line"
 	}
-	t.field("last use", fmt.Sprintf("%s: %s (%s) at %s", l.Operation, l.Result, counted(l.Count, "socket", "sockets"), where))
+	f := l.Origin.Frames[*l.Origin.Culprit]
+	words += ", in " + functionOf(f)
+	if at := placeOf(f); at != "" {
+		words += " at " + at
+	}
+	return words
 }
 
 // adviceWords says what to do, and where there is more about it.

@@ -3,6 +3,7 @@ package report
 import (
 	"sockleak/internal/stack"
 	"sockleak/internal/verdict"
+	"strings"
 )
 
 // counts is a series with a look every interval seconds.
@@ -31,7 +32,7 @@ func gateway() *verdict.Report {
 	r.Verdict, r.Duration = verdict.Leak, 180
 	r.Reasons = []string{"14 sockets left open, from 2 origins"}
 	r.Totals = verdict.Totals{Opened: 40, Closed: 9, Live: 52, Preexisting: 21}
-	p := verdict.Process{PID: 4242, Comm: "python3", Exe: ptr("/usr/bin/python3.11"), Container: "0123456789abcdef"}
+	p := verdict.Process{PID: 4242, Comm: "python3", Exe: ptr("/usr/bin/python3.11"), Container: strings.Repeat("0123456789abcdef", 4)}
 	accepted := func(line int) verdict.Origin {
 		return verdict.Origin{Quality: stack.Complete, Culprit: ptr(1), Frames: []stack.Frame{
 			{Function: "socket.accept", File: "/usr/lib/python3.11/socket.py", Line: 293, Kind: stack.Python},

@@ -124,6 +124,13 @@ func peerClosed(p verdict.Process) verdict.Finding {
 			"17 of 18 were opened before tracing began and have no stack; the origin is that of later ones of the same class and peer",
 		},
 		Advice: "close when a read returns 0",
+		LastUse: []verdict.LastUse{
+			{Operation: "read", Result: "end of file", Count: 11, Origin: verdict.Origin{Quality: stack.Complete, Culprit: ptr(1), Frames: []stack.Frame{
+				native("__libc_recv", libc, "", 0, 0x10ec10),
+				native("Sitemap::on_readable(int)", crawlerExe, "/build/crawler-2.4.1/src/sitemap.cpp", 88, 0x3190),
+			}}},
+			{Operation: "epoll_ctl DEL", Result: "done", Count: 2, Origin: verdict.Origin{Quality: stack.None}},
+		},
 	}
 	for i := range 17 {
 		s := verdict.Socket{
@@ -267,6 +274,7 @@ func winding() *verdict.Report {
 		"the kernel still holds 311 sockets whose descriptors are all closed (FIN-WAIT, LAST-ACK): it is winding them down, the program has done its part",
 		"9,000 sockets in TIME-WAIT belong to the kernel, not to the program, and go by themselves after a minute",
 	}
+	r.Observations = []string{"3 connections to 10.0.0.8:443 have been silent for 40 min and are still there"}
 	r.Totals = verdict.Totals{Opened: 9311, Closed: 9311, Winding: 311, TimeWait: ptr(uint64(9000))}
 	return r
 }

@@ -43,7 +43,10 @@ func withEmptyLists(r *verdict.Report) *verdict.Report {
 		f.Peers = list(f.Peers)
 		f.Series = list(f.Series)
 		f.Evidence = list(f.Evidence)
-		f.LastUse = list(f.LastUse)
+		f.LastUse = list(slices.Clone(f.LastUse))
+		for j := range f.LastUse {
+			f.LastUse[j].Origin.Frames = list(f.LastUse[j].Origin.Frames)
+		}
 		if f.States == nil {
 			f.States = map[string]int{}
 		}

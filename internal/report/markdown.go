@@ -102,13 +102,16 @@ func (m *markdown) finding(n int, f *verdict.Finding) {
 	m.line(counted(f.Count, "socket", "sockets") + " in " + escape(processName(f.Process)))
 	m.blank()
 	m.fact(m.where(&f.Origin))
+	for i := range f.LastUse {
+		m.fact("Last use", escape(lastUseWords(&f.LastUse[i])))
+	}
 	m.fact("Opened", openedWords(f))
 	count := countWords(f)
 	if drawn := sparkline(f.Series, 0, blockLevels); drawn != "" {
 		count = drawn + " " + count
 	}
 	m.fact("Count", count)
-	m.fact("Peers", escape(peersWords(f.Peers, f.Count)))
+	m.fact("Peers", escape(leakedPeers(f)))
 	m.fact("States", escape(statesWords(f.States)))
 	m.fact("Queues", escape(queueWords(f.Sockets)))
 	m.fact("Held by", escape(holdersWords(f.Sockets)))
@@ -173,6 +176,9 @@ func (m *markdown) run(r *verdict.Report) {
 	}
 	for _, words := range lossWords(r.Loss) {
 		m.fact("Lost", escape(words))
+	}
+	for _, o := range r.Observations {
+		m.fact("Worth a look", escape(o))
 	}
 	for _, n := range r.Notes {
 		m.fact("Note", escape(n))

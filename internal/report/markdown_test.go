@@ -69,7 +69,7 @@ func TestMarkdownKeepsItsShape(t *testing.T) {
 		f.Origin.Frames[1].Function, f.Origin.Frames[1].File = value, value
 		f.Origin.Frames[0].Function = value
 		f.Peers = []verdict.Peer{{Address: value, Name: value, Count: 1}}
-		r.Notes, r.Scope = []string{value}, value
+		r.Notes, r.Observations, r.Scope = []string{value}, []string{value}, value
 		r.Limits = []verdict.Limit{{PID: 1, Comm: value, NoFile: 9, Used: 9}}
 		var tags strings.Builder
 		for _, part := range strings.Split(htmlOf(t, markdownOf(t, r)), "<")[1:] {

@@ -9,8 +9,20 @@ import (
 	"sockleak/internal/verdict"
 )
 
-// peersWords says to whom the sockets are connected; of is their number. The kernel
+// leakedPeers says to whom the sockets of a finding are connected. The kernel
 // forgets the peer of a socket whose connect has failed.
+func leakedPeers(f *verdict.Finding) string {
+	words, unknown := peersWords(f.Peers, f.Count), f.Count
+	for _, p := range f.Peers {
+		unknown -= p.Count
+	}
+	if words != "" && unknown > 0 {
+		words += "; not known of" + nbsp + thousands(unknown)
+	}
+	return words
+}
+
+// peersWords lists addresses of sockets; of is the number of sockets.
 func peersWords(peers []verdict.Peer, of int) string {
 	if len(peers) == 1 && peers[0].Count == of {
 		return peerWords(peers[0]) + either(of, "", ", all"+nbsp+thousands(of))
@@ -21,22 +33,8 @@ func peersWords(peers []verdict.Peer, of int) string {
 	var entries []string
 	for _, p := range peers {
 		entries = append(entries, thousands(p.Count)+nbsp+"×"+nbsp+peerWords(p))
-		of -= p.Count
 	}
-	words := most(entries, maxPeers)
-	if words != "" && of > 0 {
-		words += "; not known of" + nbsp + thousands(of)
-	}
-	return words
-}
-
-// counting is how many sockets have one of the peers.
-func counting(peers []verdict.Peer) int {
-	n := 0
-	for _, p := range peers {
-		n += p.Count
-	}
-	return n
+	return most(entries, maxPeers)
 }
 
 // byAddress counts the peers that differ only in their port as one, without a

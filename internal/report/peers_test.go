@@ -7,7 +7,7 @@ import (
 	"sockleak/internal/verdict"
 )
 
-func TestPeersWords(t *testing.T) {
+func TestLeakedPeers(t *testing.T) {
 	peer := func(address, name string, n int) verdict.Peer {
 		return verdict.Peer{Address: address, Name: name, Count: n}
 	}
@@ -34,8 +34,8 @@ func TestPeersWords(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := strings.ReplaceAll(peersWords(tt.peers, tt.of), nbsp, " "); got != tt.want {
-				t.Errorf("peersWords = %q, want %q", got, tt.want)
+			if got := strings.ReplaceAll(leakedPeers(&verdict.Finding{Peers: tt.peers, Count: tt.of}), nbsp, " "); got != tt.want {
+				t.Errorf("leakedPeers = %q, want %q", got, tt.want)
 			}
 		})
 	}

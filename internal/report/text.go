@@ -103,19 +103,12 @@ func answerOf(r *verdict.Report) (lead, answer string, reasons []string) {
 	return lead, answer, reasons
 }
 
-// idleMatters reports whether a reader who doesn't know of the idle time would
-// misread the answer: what was found rests on it, or it was longer than the time
-// watched.
+// idleMatters reports whether what was found rests on the idle time. What it means
+// for an answer without a finding stands in the reasons.
 func idleMatters(r *verdict.Report) bool {
-	if r.Idle == 0 {
-		return false
-	}
-	if r.Verdict != verdict.Leak {
-		return r.Duration < r.Idle && r.Totals.Live > 0
-	}
-	return slices.ContainsFunc(r.Findings, func(f verdict.Finding) bool {
+	return r.Idle > 0 && slices.ContainsFunc(r.Findings, func(f verdict.Finding) bool {
 		switch f.Class {
-		case verdict.Abandoned, verdict.Superseded, verdict.HalfOpen, verdict.HalfClosed, verdict.Growing:
+		case verdict.Abandoned, verdict.Superseded, verdict.HalfOpen, verdict.HalfClosed:
 			return true
 		}
 		return false

@@ -111,8 +111,19 @@ func ranges(sorted []int32, max int) (string, int) {
 	return strings.Join(parts, ","), 0
 }
 
-// containerDigits is how much of a container's id docker(1) and podman(1) show.
-const containerDigits = 12
+// How much of a container's id docker(1) and podman(1) show. What isn't as long as
+// an id is a name (LXC, systemd-nspawn), and whole.
+const (
+	containerDigits = 12
+	containerLength = 64
+)
+
+func shortContainer(id string) string {
+	if len(id) < containerLength {
+		return id
+	}
+	return id[:containerDigits]
+}
 
 // processName writes "crawler (pid 4242)".
 func processName(p verdict.Process) string {
@@ -121,7 +132,7 @@ func processName(p verdict.Process) string {
 		s += fmt.Sprintf(", %d in its pid namespace", *p.NSPID)
 	}
 	if p.Container != "" {
-		s += ", container" + nbsp + cut(p.Container, containerDigits)
+		s += ", container" + nbsp + shortContainer(p.Container)
 	}
 	return s + ")"
 }

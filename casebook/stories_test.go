@@ -107,7 +107,7 @@ const (
 func reconnecting(give func(net.Conn)) func(*Stage) []string {
 	return func(s *Stage) []string {
 		f, args := newFleet(s, devices)
-		s.Then(func(*Program) {
+		f.launch(s, func(*Program) {
 			for i := range devices {
 				first := stays * time.Duration(i+1) / devices
 				f.run(func() error {
@@ -129,7 +129,7 @@ func unpowered(s *Stage) []string {
 		}
 		return time.Hour
 	}
-	s.Then(func(*Program) {
+	f.launch(s, func(*Program) {
 		for i := range devices {
 			f.run(func() error { return f.live(i, lost, stay) })
 		}
@@ -140,7 +140,7 @@ func unpowered(s *Stage) []string {
 // vanishing devices are cut off after a while.
 func vanishing(s *Stage) []string {
 	f, args := newFleet(s, devices)
-	s.Then(func(p *Program) {
+	f.launch(s, func(p *Program) {
 		for i := range devices {
 			f.run(func() error { return f.live(i, lost, func(int) time.Duration { return time.Hour }) })
 		}

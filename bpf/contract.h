@@ -45,6 +45,7 @@ _Static_assert(sizeof(struct sock_desc) == 48, "sock_desc is part of the ABI");
 enum event_flag {
 	FLAG_CLOEXEC = 1,
 	FLAG_ALONE = 2,
+	FLAG_SPARED = 4,
 };
 
 /* What was done to a socket, of a REC_USE. */
@@ -67,6 +68,7 @@ struct event {
 	__u64 inode;
 	__u64 inode2;
 	__u64 stack;
+	__u64 call; /* see call_id of budget.h */
 	__u64 begin;
 	__u64 child_start;
 	__u32 child_pid;
@@ -81,7 +83,7 @@ struct event {
 	struct sock_desc sock;
 	char comm[16];
 };
-_Static_assert(sizeof(struct event) == 168, "event is part of the ABI");
+_Static_assert(sizeof(struct event) == 176, "event is part of the ABI");
 
 #define EXEC_FDS_WORDS 64
 

@@ -97,8 +97,15 @@ struct signal_struct {
 	int nr_threads;
 };
 
+/* Of the program that was executed: not its libraries. */
+struct mm_struct {
+	unsigned long start_code;
+	unsigned long end_code;
+};
+
 struct task_struct {
 	void *stack;
+	struct mm_struct *mm;
 	int pid;
 	int tgid;
 	struct task_struct *group_leader;
@@ -111,6 +118,7 @@ struct task_struct {
 
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
+	unsigned long ax;
 	unsigned long bp;
 	unsigned long di;
 	unsigned long si;

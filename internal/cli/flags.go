@@ -24,6 +24,7 @@ type traceFlags struct {
 	ringSize, maxSockets int
 	stacks               hunt.Stacks
 	lastUse              bool
+	stackRate            uint32
 	out                  outputFlags
 	set                  *pflag.FlagSet
 }
@@ -38,6 +39,7 @@ func (f *traceFlags) add(cmd *cobra.Command, duration time.Duration) {
 	f.stacks = hunt.StacksAuto
 	fs.Var(&f.stacks, "stacks", "how stacks are taken: auto (complete ones of processes that are named), deep (complete, or an error), fp (by frame pointers), off")
 	fs.BoolVar(&f.lastUse, "last-use", false, "also show the last call on each leaked socket that told something: end of file, an error, shutdown, removal from epoll; costs every read and write of the machine some 0.1 µs")
+	fs.Uint32Var(&f.stackRate, "stack-rate", hunt.DefaultStackRate, "the most stacks of one process in a `second`; of the sockets beyond one in so many has one; 0 for all")
 	fs.StringVar(&f.record, "record", "", "also write all that is seen to this `file`, for replay")
 	fs.StringSliceVar(&f.comms, "comm", nil, "only processes of this `name` (up to 15 characters, as in ps -o comm); repeatable")
 	fs.StringSliceVar(&f.exclude, "exclude", nil, "no processes of this `name`; repeatable")
@@ -73,6 +75,7 @@ func (f *traceFlags) config() (hunt.Config, error) {
 		Probe: probe.Config{
 			Scope:    probe.Scope{Children: f.children, Comms: f.comms, Exclude: f.exclude},
 			RingSize: f.ringSize, MaxSockets: f.maxSockets, Stacks: f.stacks != hunt.StacksOff, LastUse: f.lastUse,
+			StackRate: f.stackRate,
 		},
 		For: f.duration, Interval: f.interval,
 		Judgement: hunt.Judgement{Patience: f.patience, Top: f.out.top},

@@ -11,11 +11,8 @@ import (
 	"sockleak/internal/stack"
 )
 
-// Why a socket has no stack, or not all of it.
+// Why a stack is not all there.
 const (
-	ReasonLost      = "stack lost"
-	ReasonEarly     = "made before deep stacks were there"
-	ReasonUnknown   = "the process was not known yet when the stack was to be taken"
 	reasonEmpty     = "the stack could not be walked"
 	reasonUnlearned = "frames of %s are missing: the interpreter could not be read"
 )

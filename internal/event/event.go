@@ -140,9 +140,15 @@ type Event struct {
 	Inode, Inode2 uint64 // inode numbers on sockfs; zero: not a socket
 	Sock          Sock
 	// Stack names the stack that was taken, zero if none was. The frames
-	// came earlier in the same stream.
+	// came earlier in the same stream. Where it was Spared, this is Call.
 	Stack uint64
-	Begin uint64 // when the call was entered; CloseRange only
+	// Call tells calls apart by less than a stack: what was made by one call
+	// has one of these, and so may have what was made by others. Zero where
+	// no stacks are taken.
+	Call uint64
+	// Spared: the stack was left out, to stay within the budget.
+	Spared bool
+	Begin  uint64 // when the call was entered; CloseRange only
 
 	ChildPID           uint32
 	ChildStart         uint64

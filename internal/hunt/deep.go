@@ -41,12 +41,13 @@ type deep struct {
 	cancel   context.CancelFunc
 	tier     *deepstack.Tier
 	joiner   *deepstack.Joiner
-	waiting  []waiting
+	waiting  []exchanged // sockets whose complete stacks were asked for
+	lacks    []lacking   // since they were taken last
 	// lesser has the stack by frame pointers of a call with a complete one: the
 	// profiler keeps only so many.
 	lesser  map[uint64]uint64
-	without map[string]int // sockets without a complete stack, by reason
-	late    bool           // the trace was over before the tier had come up
+	without map[event.Lack]int // sockets without a complete stack
+	late    bool               // the trace was over before the tier had come up
 	failed  error
 }
 
@@ -80,7 +81,7 @@ func (d *deep) arrived(s started) error {
 		}
 		return nil
 	}
-	d.tier, d.joiner, d.without = s.tier, deepstack.NewJoiner(s.tier), map[string]int{}
+	d.tier, d.joiner, d.without = s.tier, deepstack.NewJoiner(s.tier), map[event.Lack]int{}
 	d.lesser = map[uint64]uint64{}
 	return nil
 }
@@ -137,18 +138,12 @@ func (d *deep) fail(err error) {
 	d.failed, d.joiner = err, nil
 }
 
-// waiting is a socket whose complete stack was asked for.
-type waiting struct {
-	exchanged
-	process event.ProcessKey
-	lesser  uint64 // the one by frame pointers
-}
-
 const (
 	// patience is how long a stack may take from the kernel by way of the
 	// profiler, ns.
 	patience = 2e9
-	// maxWaiting bounds the sockets that wait for their stacks.
+	// maxWaiting bounds the sockets that wait for their stacks, or for being told
+	// that they have none.
 	maxWaiting = 1 << 18
 )
 
@@ -157,19 +152,30 @@ func (d *deep) created(ev *event.Event) {
 	if d.joiner == nil {
 		return
 	}
-	id, reason, err := d.joiner.Join(ev)
+	id, lack, err := d.joiner.Join(ev)
 	if err != nil {
 		d.fail(err)
 	}
-	if id == 0 && reason != "" && reason != deepstack.ReasonEarly {
-		d.without[reason]++
-	}
-	if id != 0 && len(d.waiting) >= maxWaiting {
-		d.without[deepstack.ReasonLost]++
-	} else if id != 0 {
-		d.waiting = append(d.waiting, waiting{
-			exchanged{Inode: ev.Inode, Birth: ev.Time, Stack: id}, event.ProcessKey{PID: ev.PID, Start: ev.Start}, ev.Stack,
+	switch {
+	case lack == event.LackSpared, lack == event.LackEarly:
+		// What the socket itself says, and what is told of all.
+	case lack == event.LackNone && len(d.waiting) < maxWaiting:
+		d.waiting = append(d.waiting, exchanged{
+			Process: event.ProcessKey{PID: ev.PID, Start: ev.Start}, Inode: ev.Inode, Birth: ev.Time,
+			Call: ev.Call, Lesser: ev.Stack, Stack: id,
 		})
+	case lack == event.LackNone:
+		d.lack(ev.Inode, ev.Time, event.LackLost)
+	default:
+		d.lack(ev.Inode, ev.Time, lack)
+	}
+}
+
+// lack notes a socket that has no complete stack.
+func (d *deep) lack(inode, birth uint64, why event.Lack) {
+	d.without[why]++
+	if len(d.lacks) < maxWaiting {
+		d.lacks = append(d.lacks, lacking{inode, birth, why})
 	}
 }
 
@@ -178,20 +184,20 @@ func (d *deep) created(ev *event.Event) {
 // process's code yet, for instance.
 func (d *deep) take(exe func(event.ProcessKey) string, f func(exchanged)) {
 	now := probe.Now()
-	d.waiting = slices.DeleteFunc(d.waiting, func(w waiting) bool {
+	d.waiting = slices.DeleteFunc(d.waiting, func(w exchanged) bool {
 		if !d.tier.Has(w.Stack) {
 			late := now > w.Birth+patience
 			if late {
-				d.without[deepstack.ReasonLost]++
+				d.lack(w.Inode, w.Birth, event.LackLost)
 			}
 			return late
 		}
 		o := d.tier.Resolve(w.Stack)
 		if len(d.lesser) < maxWaiting {
-			d.lesser[w.Stack] = w.lesser
+			d.lesser[w.Stack] = w.Lesser
 		}
-		if o.Quality == stack.Complete || o.Quality == stack.Partial && stack.Culprit(o.Frames, exe(w.process)) >= 0 {
-			f(w.exchanged)
+		if o.Quality == stack.Complete || o.Quality == stack.Partial && stack.Culprit(o.Frames, exe(w.Process)) >= 0 {
+			f(w)
 		}
 		return true
 	})

@@ -67,6 +67,8 @@ type engine struct {
 	raw        stack.Raw
 	row        event.Row
 	decode     uint64 // records that could not be understood
+	births     uint64 // sockets seen made
+	spared     uint64 // of them, those whose stack was left out
 	reconciles uint64
 	last       tick
 	suspects   int
@@ -107,6 +109,12 @@ func (e *engine) apply(ev *event.Event) {
 	switch ev.Kind {
 	case event.Socket, event.Pair, event.Accept:
 		e.created(ev)
+		e.births++
+		if ev.Spared {
+			e.spared++
+		} else {
+			e.judge.Called(key, ev.Call, ev.Stack)
+		}
 		e.judge.Created(ev)
 	case event.Use:
 		e.judge.Used(ev)
@@ -131,12 +139,15 @@ func (e *engine) apply(ev *event.Event) {
 	}
 }
 
-// exchange gives a socket a better stack than it had.
+// exchange gives a socket a better stack than it had. One that was closed tells of
+// those made by the same call.
 func (e *engine) exchange(x exchanged) {
-	if creator, old, ok := e.table.SetStack(x.Inode, x.Birth, x.Stack); ok {
-		e.judge.Better(creator, old, x.Stack)
-	}
+	e.table.SetStack(x.Inode, x.Birth, x.Stack)
+	e.judge.Better(x.Process, x.Call, x.Lesser, x.Stack)
 }
+
+// lack notes why a socket has no better stack.
+func (e *engine) lack(l lacking) { e.table.SetLack(l.Inode, l.Birth, l.Why) }
 
 // begin, rowRecord and end merge a snapshot.
 func (e *engine) begin(start uint64) { e.table.BeginSnapshot(start) }

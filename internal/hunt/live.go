@@ -20,6 +20,7 @@ import (
 	"sockleak/internal/stack"
 	"sockleak/internal/symbol"
 	"sockleak/internal/verdict"
+	"sockleak/internal/words"
 )
 
 const (
@@ -51,7 +52,9 @@ type live struct {
 	deep    deep
 	maps    *mapfollow.Follower // nil if it can't be had
 	rows    []byte              // of the snapshot being taken
-	notes   []string            // known before it began
+	compat  compat
+	hidden  hidden
+	notes   []string // known before it began
 	loss    event.Loss
 	started time.Time
 	cost    time.Duration // of the last snapshot, the merge included
@@ -61,7 +64,7 @@ type live struct {
 // Trace traces until cfg.For has passed, ctx ends, or every process in scope has
 // ended, and returns the last report.
 func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, error) {
-	l := &live{cfg: cfg, obs: obs, fs: procfs.New("/proc")}
+	l := &live{cfg: cfg, obs: obs, fs: procfs.New("/proc"), compat: compat{}}
 	l.opts = options{
 		Judgement: cfg.Judgement, Scope: cfg.Probe.Scope, Self: uint32(os.Getpid()),
 		Command: cfg.Command, MaxSockets: cfg.Probe.MaxSockets, JudgeEnd: len(cfg.Probe.Scope.PIDs) > 0,
@@ -79,6 +82,8 @@ func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, erro
 		return nil, err
 	}
 	defer l.probe.Close()
+	l.hidden.open()
+	defer l.hidden.close()
 	l.started = time.Now()
 	clock := probe.Now()
 	base := verdict.Report{
@@ -90,7 +95,12 @@ func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, erro
 	l.engine.created = l.deep.created
 	if cfg.Stacks.deep(len(l.opts.Scope.PIDs) > 0) {
 		l.deep.must = cfg.Stacks == StacksDeep
-		l.deep.scope = deepstack.Options{PIDs: l.opts.Scope.PIDs, Children: l.opts.Scope.Children}
+		if err := deepstack.Supported(); err != nil && l.deep.must {
+			return nil, err // now, and not after the seconds that starting takes
+		}
+		l.deep.scope = deepstack.Options{
+			PIDs: l.opts.Scope.PIDs, Children: l.opts.Scope.Children, LeftOut: l.probe.LeftOut(),
+		}
 		l.deep.start(ctx)
 		defer l.deep.close()
 	}
@@ -163,6 +173,9 @@ func (l *live) loop(ctx context.Context) error {
 		if err := l.drain(time.Now().Add(flush)); err != nil {
 			return err
 		}
+		if err := l.attached(); err != nil {
+			return err
+		}
 		now := time.Now()
 		if now.After(nextWatch) {
 			nextWatch = now.Add(watch)
@@ -192,6 +205,16 @@ func (l *live) loop(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// attached tells, once, that all is attached.
+func (l *live) attached() error {
+	f := l.cfg.Attached
+	if f == nil || l.deep.starting != nil {
+		return nil
+	}
+	l.cfg.Attached = nil
+	return f()
 }
 
 // watch tells progress and reports whether events were lost since it was called
@@ -259,7 +282,8 @@ func (l *live) drain(deadline time.Time) error {
 	})
 }
 
-// exchange gives the sockets whose complete stacks have come those stacks.
+// exchange gives the sockets whose complete stacks have come those stacks, and notes
+// those whose will not come.
 func (l *live) exchange() {
 	exe := func(p event.ProcessKey) string {
 		if exe := l.engine.names.known[p].Exe; exe != nil {
@@ -268,9 +292,14 @@ func (l *live) exchange() {
 		return ""
 	}
 	l.deep.take(exe, func(x exchanged) {
-		l.rec.frame(recording.KindExchange, x.append(nil))
+		l.rec.fixed(recording.KindExchange, x)
 		l.engine.exchange(x)
 	})
+	for _, lack := range l.deep.lacks {
+		l.rec.fixed(recording.KindLacking, lack)
+		l.engine.lack(lack)
+	}
+	l.deep.lacks = l.deep.lacks[:0]
 }
 
 // capture looks at the process a new stack is of, while it is still there.
@@ -293,6 +322,11 @@ func (l *live) describe(key event.ProcessKey) (described, bool) {
 	}
 	if n := len(info.NSPIDs); n > 1 {
 		d.NSPID = &info.NSPIDs[n-1]
+	}
+	// Where it can't be told, the program's functions have no names either, and
+	// that is told.
+	if narrow, err := l.fs.Is32Bit(key.PID); err == nil && narrow {
+		l.compat[key] = info.Comm
 	}
 	started := info.Start.Round(0).UTC()
 	d.Start = &started
@@ -329,7 +363,7 @@ func (l *live) snapshot() error {
 	}
 	l.rec.time(recording.KindSnapshotEnd, end)
 	l.engine.end(end)
-	return nil
+	return l.hidden.look(start, l.engine.hz, l.rows, l.engine.wanted)
 }
 
 // reconcile takes a snapshot and judges.
@@ -350,7 +384,9 @@ func (l *live) reconcile(final bool) error {
 	t := tick{Time: probe.Now(), Final: final, Ended: l.engine.ended(), Loss: loss, Processes: l.count()}
 	if final {
 		t.TimeWait = l.timeWait()
-		t.Notes = l.endNotes()
+		if t.Notes, err = l.endNotes(); err != nil {
+			return err
+		}
 	}
 	l.exchange()
 	l.rec.json(recording.KindTick, t)
@@ -376,6 +412,15 @@ func (l *live) count() []counted {
 	return all
 }
 
+// sparedNote says how many stacks the budget left out.
+func (l *live) sparedNote() []string {
+	if l.engine.spared == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s of %s sockets were made without their stack being taken, to stay within --stack-rate %d; they are counted, and have the origin of those made by the same call if that is one",
+		words.Thousands(l.engine.spared), words.Thousands(l.engine.births), l.cfg.Probe.StackRate)}
+}
+
 // timeWait counts the TIME-WAIT sockets in the network namespaces of the
 // processes that were attached to; nil when it can't be known.
 func (l *live) timeWait() *uint64 {
@@ -395,15 +440,19 @@ func (l *live) timeWait() *uint64 {
 	return &sum
 }
 
-func (l *live) endNotes() []string {
-	notes := l.deep.note(l.began)
+func (l *live) endNotes() ([]string, error) {
+	notes := append(l.deep.note(l.began), l.sparedNote()...)
+	if note := l.compat.note(); note != "" {
+		notes = append(notes, note)
+	}
 	if l.maps != nil && l.maps.Lost() > 0 {
 		notes = append(notes, fmt.Sprintf("records of mapped code were lost %d times: the code of processes that ended at once then is not named", l.maps.Lost()))
 	}
 	if l.engine.ended() && l.opts.Command == "" {
 		notes = append(notes, fmt.Sprintf("all processes in scope had ended after %s", time.Since(l.started).Round(100*time.Millisecond)))
 	}
-	return notes
+	more, err := l.hidden.notes(probe.Now())
+	return append(notes, more...), err
 }
 
 func kernelRelease() string {

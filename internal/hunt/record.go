@@ -34,24 +34,41 @@ type asked struct {
 	address netip.Addr
 }
 
-// exchanged is a socket that got a better stack than the event had.
+// exchanged is a socket for which there is a better stack than the event had. In a
+// recording its fields follow each other, little-endian.
 type exchanged struct {
-	Inode, Birth, Stack uint64
+	Process      event.ProcessKey
+	Inode, Birth uint64
+	Call, Lesser uint64 // see event.Event; Lesser is the stack it had
+	Stack        uint64
 }
 
-// exchangedSize is its size in a recording: three little-endian words.
-const exchangedSize = 24
+// lacking is a socket for which there is none, recorded in the same way.
+type lacking struct {
+	Inode, Birth uint64
+	Why          event.Lack
+}
 
-func (x exchanged) append(b []byte) []byte {
-	for _, word := range []uint64{x.Inode, x.Birth, x.Stack} {
-		b = binary.LittleEndian.AppendUint64(b, word)
+// fixed writes a frame that holds v, which has a fixed size.
+func (r *recorder) fixed(k recording.Kind, v any) {
+	if r.w == nil || r.fault != nil {
+		return
 	}
-	return b
+	b, err := binary.Append(nil, binary.LittleEndian, v)
+	if err != nil {
+		r.fault = fmt.Errorf("encode frame %d: %w", k, err)
+		return
+	}
+	r.frame(k, b)
 }
 
-func readExchanged(b []byte) exchanged {
-	le := binary.LittleEndian
-	return exchanged{Inode: le.Uint64(b), Birth: le.Uint64(b[8:]), Stack: le.Uint64(b[16:])}
+// readFixed reads what fixed wrote.
+func readFixed(payload []byte, to any) error {
+	n, err := binary.Decode(payload, binary.LittleEndian, to)
+	if err != nil || n != len(payload) {
+		return fmt.Errorf("%w: %T of %d bytes", recording.ErrFormat, to, len(payload))
+	}
+	return nil
 }
 
 // recorder writes a recording. When that fails, a full disk for instance, the

@@ -117,10 +117,17 @@ func (e *engine) replayFrame(kind recording.Kind, payload []byte) error {
 			e.end(t)
 		}
 	case recording.KindExchange:
-		if len(payload) != exchangedSize {
-			return fmt.Errorf("%w: an exchanged stack of %d bytes", recording.ErrFormat, len(payload))
+		var x exchanged
+		if err := readFixed(payload, &x); err != nil {
+			return err
 		}
-		e.exchange(readExchanged(payload))
+		e.exchange(x)
+	case recording.KindLacking:
+		var l lacking
+		if err := readFixed(payload, &l); err != nil {
+			return err
+		}
+		e.lack(l)
 	case recording.KindProcess:
 		var d described
 		if err := json.Unmarshal(payload, &d); err != nil {

@@ -13,11 +13,26 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type bpfBudget struct {
+	_     structs.HostLayout
+	Since uint64
+	Calls uint32
+	Share uint32
+	Owed  uint32
+	Pad   uint32
+}
+
 type bpfCall struct {
 	_     structs.HostLayout
 	Begin uint64
 	Table uint64
 	Inode uint64
+}
+
+type bpfCallWalks struct {
+	_     structs.HostLayout
+	Last  uint64
+	Walks uint64
 }
 
 type bpfCommRule uint32
@@ -48,6 +63,7 @@ type bpfEvent struct {
 	Inode      uint64
 	Inode2     uint64
 	Stack      uint64
+	Call       uint64
 	Begin      uint64
 	ChildStart uint64
 	ChildPid   uint32
@@ -68,6 +84,7 @@ type bpfEventFlag uint32
 const (
 	bpfEventFlagFLAG_CLOEXEC bpfEventFlag = 1
 	bpfEventFlagFLAG_ALONE   bpfEventFlag = 2
+	bpfEventFlagFLAG_SPARED  bpfEventFlag = 4
 )
 
 type bpfExecFds struct {
@@ -213,10 +230,13 @@ const (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	bpfMapBudgets          = "budgets"
 	bpfMapCalls            = "calls"
+	bpfMapCallsWalked      = "calls_walked"
 	bpfMapComms            = "comms"
 	bpfMapCounters         = "counters"
 	bpfMapEvents           = "events"
+	bpfMapLeftOut          = "left_out"
 	bpfMapStackRoom        = "stack_room"
 	bpfMapStacksSent       = "stacks_sent"
 	bpfMapTargets          = "targets"
@@ -250,6 +270,7 @@ const (
 	bpfVarCfgScope         = "cfg_scope"
 	bpfVarCfgSecret        = "cfg_secret"
 	bpfVarCfgSelf          = "cfg_self"
+	bpfVarCfgStackRate     = "cfg_stack_rate"
 	bpfVarCfgStacks        = "cfg_stacks"
 	bpfVarKeepCommRule     = "keep_comm_rule"
 	bpfVarKeepCounter      = "keep_counter"
@@ -340,14 +361,17 @@ type bpfProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfMapSpecs struct {
-	Calls      *ebpf.MapSpec `ebpf:"calls"`
-	Comms      *ebpf.MapSpec `ebpf:"comms"`
-	Counters   *ebpf.MapSpec `ebpf:"counters"`
-	Events     *ebpf.MapSpec `ebpf:"events"`
-	StackRoom  *ebpf.MapSpec `ebpf:"stack_room"`
-	StacksSent *ebpf.MapSpec `ebpf:"stacks_sent"`
-	Targets    *ebpf.MapSpec `ebpf:"targets"`
-	TcpSocks   *ebpf.MapSpec `ebpf:"tcp_socks"`
+	Budgets     *ebpf.MapSpec `ebpf:"budgets"`
+	Calls       *ebpf.MapSpec `ebpf:"calls"`
+	CallsWalked *ebpf.MapSpec `ebpf:"calls_walked"`
+	Comms       *ebpf.MapSpec `ebpf:"comms"`
+	Counters    *ebpf.MapSpec `ebpf:"counters"`
+	Events      *ebpf.MapSpec `ebpf:"events"`
+	LeftOut     *ebpf.MapSpec `ebpf:"left_out"`
+	StackRoom   *ebpf.MapSpec `ebpf:"stack_room"`
+	StacksSent  *ebpf.MapSpec `ebpf:"stacks_sent"`
+	Targets     *ebpf.MapSpec `ebpf:"targets"`
+	TcpSocks    *ebpf.MapSpec `ebpf:"tcp_socks"`
 }
 
 // bpfVariableSpecs contains global variables before they are loaded into the kernel.
@@ -357,6 +381,7 @@ type bpfVariableSpecs struct {
 	CfgScope        *ebpf.VariableSpec `ebpf:"cfg_scope"`
 	CfgSecret       *ebpf.VariableSpec `ebpf:"cfg_secret"`
 	CfgSelf         *ebpf.VariableSpec `ebpf:"cfg_self"`
+	CfgStackRate    *ebpf.VariableSpec `ebpf:"cfg_stack_rate"`
 	CfgStacks       *ebpf.VariableSpec `ebpf:"cfg_stacks"`
 	KeepCommRule    *ebpf.VariableSpec `ebpf:"keep_comm_rule"`
 	KeepCounter     *ebpf.VariableSpec `ebpf:"keep_counter"`
@@ -393,22 +418,28 @@ func (o *bpfObjects) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfMaps struct {
-	Calls      *ebpf.Map `ebpf:"calls"`
-	Comms      *ebpf.Map `ebpf:"comms"`
-	Counters   *ebpf.Map `ebpf:"counters"`
-	Events     *ebpf.Map `ebpf:"events"`
-	StackRoom  *ebpf.Map `ebpf:"stack_room"`
-	StacksSent *ebpf.Map `ebpf:"stacks_sent"`
-	Targets    *ebpf.Map `ebpf:"targets"`
-	TcpSocks   *ebpf.Map `ebpf:"tcp_socks"`
+	Budgets     *ebpf.Map `ebpf:"budgets"`
+	Calls       *ebpf.Map `ebpf:"calls"`
+	CallsWalked *ebpf.Map `ebpf:"calls_walked"`
+	Comms       *ebpf.Map `ebpf:"comms"`
+	Counters    *ebpf.Map `ebpf:"counters"`
+	Events      *ebpf.Map `ebpf:"events"`
+	LeftOut     *ebpf.Map `ebpf:"left_out"`
+	StackRoom   *ebpf.Map `ebpf:"stack_room"`
+	StacksSent  *ebpf.Map `ebpf:"stacks_sent"`
+	Targets     *ebpf.Map `ebpf:"targets"`
+	TcpSocks    *ebpf.Map `ebpf:"tcp_socks"`
 }
 
 func (m *bpfMaps) Close() error {
 	return _BpfClose(
+		m.Budgets,
 		m.Calls,
+		m.CallsWalked,
 		m.Comms,
 		m.Counters,
 		m.Events,
+		m.LeftOut,
 		m.StackRoom,
 		m.StacksSent,
 		m.Targets,
@@ -423,6 +454,7 @@ type bpfVariables struct {
 	CfgScope        *ebpf.Variable `ebpf:"cfg_scope"`
 	CfgSecret       *ebpf.Variable `ebpf:"cfg_secret"`
 	CfgSelf         *ebpf.Variable `ebpf:"cfg_self"`
+	CfgStackRate    *ebpf.Variable `ebpf:"cfg_stack_rate"`
 	CfgStacks       *ebpf.Variable `ebpf:"cfg_stacks"`
 	KeepCommRule    *ebpf.Variable `ebpf:"keep_comm_rule"`
 	KeepCounter     *ebpf.Variable `ebpf:"keep_counter"`

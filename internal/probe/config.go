@@ -27,7 +27,11 @@ type Config struct {
 	// one time.
 	MaxSockets int
 	Stacks     bool // take user stacks
-	LastUse    bool // event.Use too, which costs every read and write of the machine
+	// StackRate is how many stacks are taken of one process in a second; zero:
+	// all. Past it, one in so many sockets has one, and as many again are
+	// taken of calls that were not seen before or not walked for a second.
+	StackRate uint32
+	LastUse   bool // event.Use too, which costs every read and write of the machine
 }
 
 // constants returns what the programs are to read from their constants.
@@ -50,10 +54,11 @@ func constants(cfg Config) (map[string]any, error) {
 		scope |= bpfScopeRuleSCOPE_EXCLUDE
 	}
 	return map[string]any{
-		bpfVarCfgSelf:   uint32(os.Getpid()),
-		bpfVarCfgScope:  uint32(scope),
-		bpfVarCfgSecret: secret,
-		bpfVarCfgStacks: cfg.Stacks,
+		bpfVarCfgSelf:      uint32(os.Getpid()),
+		bpfVarCfgScope:     uint32(scope),
+		bpfVarCfgSecret:    secret,
+		bpfVarCfgStacks:    cfg.Stacks,
+		bpfVarCfgStackRate: cfg.StackRate,
 	}, nil
 }
 

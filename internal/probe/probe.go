@@ -186,6 +186,10 @@ func (p *Probe) attachCall(ids *tracepoint.IDs, name string, program *ebpf.Progr
 // Missing names the optional hooks this kernel doesn't have.
 func (p *Probe) Missing() []string { return p.missing }
 
+// LeftOut is the map in which the kernel side tells those that walk stacks at the
+// same tracepoints, and were attached later, of which socket not to.
+func (p *Probe) LeftOut() *ebpf.Map { return p.objects.LeftOut }
+
 // Read calls f with every record until the deadline has passed and the ring is
 // empty, or max records were read. It looks at the deadline, and when the kernel
 // wakes it for a new stack. The bytes are valid during the call.

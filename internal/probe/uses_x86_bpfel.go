@@ -13,11 +13,26 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type usesBudget struct {
+	_     structs.HostLayout
+	Since uint64
+	Calls uint32
+	Share uint32
+	Owed  uint32
+	Pad   uint32
+}
+
 type usesCall struct {
 	_     structs.HostLayout
 	Begin uint64
 	Table uint64
 	Inode uint64
+}
+
+type usesCallWalks struct {
+	_     structs.HostLayout
+	Last  uint64
+	Walks uint64
 }
 
 type usesStackRecord struct {
@@ -37,10 +52,13 @@ type usesStackRecord struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	usesMapBudgets         = "budgets"
 	usesMapCalls           = "calls"
+	usesMapCallsWalked     = "calls_walked"
 	usesMapComms           = "comms"
 	usesMapCounters        = "counters"
 	usesMapEvents          = "events"
+	usesMapLeftOut         = "left_out"
 	usesMapStackRoom       = "stack_room"
 	usesMapStacksSent      = "stacks_sent"
 	usesMapTargets         = "targets"
@@ -59,6 +77,7 @@ const (
 	usesVarCfgScope        = "cfg_scope"
 	usesVarCfgSecret       = "cfg_secret"
 	usesVarCfgSelf         = "cfg_self"
+	usesVarCfgStackRate    = "cfg_stack_rate"
 	usesVarCfgStacks       = "cfg_stacks"
 )
 
@@ -121,24 +140,28 @@ type usesProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type usesMapSpecs struct {
-	Calls      *ebpf.MapSpec `ebpf:"calls"`
-	Comms      *ebpf.MapSpec `ebpf:"comms"`
-	Counters   *ebpf.MapSpec `ebpf:"counters"`
-	Events     *ebpf.MapSpec `ebpf:"events"`
-	StackRoom  *ebpf.MapSpec `ebpf:"stack_room"`
-	StacksSent *ebpf.MapSpec `ebpf:"stacks_sent"`
-	Targets    *ebpf.MapSpec `ebpf:"targets"`
-	TcpSocks   *ebpf.MapSpec `ebpf:"tcp_socks"`
+	Budgets     *ebpf.MapSpec `ebpf:"budgets"`
+	Calls       *ebpf.MapSpec `ebpf:"calls"`
+	CallsWalked *ebpf.MapSpec `ebpf:"calls_walked"`
+	Comms       *ebpf.MapSpec `ebpf:"comms"`
+	Counters    *ebpf.MapSpec `ebpf:"counters"`
+	Events      *ebpf.MapSpec `ebpf:"events"`
+	LeftOut     *ebpf.MapSpec `ebpf:"left_out"`
+	StackRoom   *ebpf.MapSpec `ebpf:"stack_room"`
+	StacksSent  *ebpf.MapSpec `ebpf:"stacks_sent"`
+	Targets     *ebpf.MapSpec `ebpf:"targets"`
+	TcpSocks    *ebpf.MapSpec `ebpf:"tcp_socks"`
 }
 
 // usesVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type usesVariableSpecs struct {
-	CfgScope  *ebpf.VariableSpec `ebpf:"cfg_scope"`
-	CfgSecret *ebpf.VariableSpec `ebpf:"cfg_secret"`
-	CfgSelf   *ebpf.VariableSpec `ebpf:"cfg_self"`
-	CfgStacks *ebpf.VariableSpec `ebpf:"cfg_stacks"`
+	CfgScope     *ebpf.VariableSpec `ebpf:"cfg_scope"`
+	CfgSecret    *ebpf.VariableSpec `ebpf:"cfg_secret"`
+	CfgSelf      *ebpf.VariableSpec `ebpf:"cfg_self"`
+	CfgStackRate *ebpf.VariableSpec `ebpf:"cfg_stack_rate"`
+	CfgStacks    *ebpf.VariableSpec `ebpf:"cfg_stacks"`
 }
 
 // usesObjects contains all objects after they have been loaded into the kernel.
@@ -161,22 +184,28 @@ func (o *usesObjects) Close() error {
 //
 // It can be passed to loadUsesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type usesMaps struct {
-	Calls      *ebpf.Map `ebpf:"calls"`
-	Comms      *ebpf.Map `ebpf:"comms"`
-	Counters   *ebpf.Map `ebpf:"counters"`
-	Events     *ebpf.Map `ebpf:"events"`
-	StackRoom  *ebpf.Map `ebpf:"stack_room"`
-	StacksSent *ebpf.Map `ebpf:"stacks_sent"`
-	Targets    *ebpf.Map `ebpf:"targets"`
-	TcpSocks   *ebpf.Map `ebpf:"tcp_socks"`
+	Budgets     *ebpf.Map `ebpf:"budgets"`
+	Calls       *ebpf.Map `ebpf:"calls"`
+	CallsWalked *ebpf.Map `ebpf:"calls_walked"`
+	Comms       *ebpf.Map `ebpf:"comms"`
+	Counters    *ebpf.Map `ebpf:"counters"`
+	Events      *ebpf.Map `ebpf:"events"`
+	LeftOut     *ebpf.Map `ebpf:"left_out"`
+	StackRoom   *ebpf.Map `ebpf:"stack_room"`
+	StacksSent  *ebpf.Map `ebpf:"stacks_sent"`
+	Targets     *ebpf.Map `ebpf:"targets"`
+	TcpSocks    *ebpf.Map `ebpf:"tcp_socks"`
 }
 
 func (m *usesMaps) Close() error {
 	return _UsesClose(
+		m.Budgets,
 		m.Calls,
+		m.CallsWalked,
 		m.Comms,
 		m.Counters,
 		m.Events,
+		m.LeftOut,
 		m.StackRoom,
 		m.StacksSent,
 		m.Targets,
@@ -188,10 +217,11 @@ func (m *usesMaps) Close() error {
 //
 // It can be passed to loadUsesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type usesVariables struct {
-	CfgScope  *ebpf.Variable `ebpf:"cfg_scope"`
-	CfgSecret *ebpf.Variable `ebpf:"cfg_secret"`
-	CfgSelf   *ebpf.Variable `ebpf:"cfg_self"`
-	CfgStacks *ebpf.Variable `ebpf:"cfg_stacks"`
+	CfgScope     *ebpf.Variable `ebpf:"cfg_scope"`
+	CfgSecret    *ebpf.Variable `ebpf:"cfg_secret"`
+	CfgSelf      *ebpf.Variable `ebpf:"cfg_self"`
+	CfgStackRate *ebpf.Variable `ebpf:"cfg_stack_rate"`
+	CfgStacks    *ebpf.Variable `ebpf:"cfg_stacks"`
 }
 
 // usesPrograms contains all programs after they have been loaded into the kernel.

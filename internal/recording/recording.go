@@ -41,6 +41,7 @@ const (
 	KindTick
 	KindExchange
 	KindHost
+	KindLacking
 )
 
 // Header says how to read the rest.

@@ -1,6 +1,14 @@
 package verdict
 
-import "sockleak/internal/event"
+import (
+	"cmp"
+
+	"sockleak/internal/event"
+)
+
+// maxOrigins bounds the origins of a process whose creations are counted: where
+// frame pointers lead astray, no two stacks are the same.
+const maxOrigins = 1 << 16
 
 // severalBetter stands in better for a stack that the better tier tells several
 // of: an interpreter's, say, which is the same for every line of the program.
@@ -8,22 +16,12 @@ const severalBetter = 0
 
 // Better notes that the stack of a socket was exchanged for another of the same
 // call, that tells more. Sockets that have only the first belong to the same
-// origin, unless the first turns out to stand for several.
-func (j *Judge) Better(p event.ProcessKey, lesser, better uint64) {
-	if lesser == 0 || better == 0 || lesser == better {
-		return
-	}
-	stacks := j.better[p]
-	if stacks == nil {
-		stacks = map[uint64]uint64{}
-		j.better[p] = stacks
-	}
-	if known, ok := stacks[lesser]; !ok {
-		stacks[lesser] = better
-	} else if known != better {
-		stacks[lesser] = severalBetter
-	}
-	if opened := j.opened[p]; opened[lesser] > 0 {
+// origin, unless the first turns out to stand for several; and so do those of
+// which only the call is known, zero if it isn't.
+func (j *Judge) Better(p event.ProcessKey, call, lesser, better uint64) {
+	j.better.note(p, call, better)
+	j.better.note(p, lesser, better)
+	if opened := j.opened[p]; opened[lesser] > 0 && lesser != better {
 		opened[lesser]--
 		opened[better]++
 	}
@@ -32,9 +30,9 @@ func (j *Judge) Better(p event.ProcessKey, lesser, better uint64) {
 // openedAt is how many sockets were made at an origin since tracing began.
 func (j *Judge) openedAt(key originKey) uint64 {
 	n := j.opened[key.process][key.stack]
-	for lesser, better := range j.better[key.process] {
-		if better == key.stack {
-			n += j.opened[key.process][lesser]
+	for id, opened := range j.opened[key.process] {
+		if id != key.stack && j.bestStack(key.process, id) == key.stack {
+			n += opened
 		}
 	}
 	for id, standIn := range j.origins.standIn[key.process] {
@@ -47,8 +45,11 @@ func (j *Judge) openedAt(key originKey) uint64 {
 
 // bestStack is the stack that a socket is grouped by.
 func (j *Judge) bestStack(p event.ProcessKey, id uint64) uint64 {
-	if better := j.better[p][id]; better != severalBetter {
-		return better
+	if better, known := j.better[p][id]; known {
+		return cmp.Or(better, id)
+	}
+	if id = cmp.Or(j.calls[p][id], id); j.better[p][id] != severalBetter {
+		return j.better[p][id]
 	}
 	return id
 }

@@ -33,7 +33,9 @@ type group struct {
 // lesser counts the members that were made when only a lesser tier of stacks was
 // there, see Better.
 func (j *Judge) lesser(g *group) int {
-	return count(g, func(m *member) bool { return j.better[g.key.process][m.Stack] != severalBetter })
+	return count(g, func(m *member) bool {
+		return m.Lack <= event.LackEarly && j.better[g.key.process][m.Stack] != severalBetter
+	})
 }
 
 // Findings returns what the last look found, the gravest first.
@@ -130,6 +132,7 @@ func (j *Judge) join(groups map[groupKey]*group, grown map[groupKey][]member) {
 			groups[candidates[0]] = to
 		}
 		to.members = append(to.members, groups[key].members...)
+		to.series = to.series.plus(groups[key].series)
 		to.inferred = true
 		delete(groups, key)
 	}
@@ -140,6 +143,7 @@ func (j *Judge) join(groups map[groupKey]*group, grown map[groupKey][]member) {
 		if candidates := j.candidates(key, grown, func(*member) bool { return true }); len(candidates) == 1 {
 			to := groups[candidates[0].in(members[0].cond.class)]
 			to.members = append(to.members, members...)
+			to.series = to.series.plus(j.groups[key])
 			to.inferred = true
 		}
 	}
@@ -266,8 +270,12 @@ func (j *Judge) origin(g *group, names Names) Origin {
 		}
 		return o
 	}
-	o := described(g.key.process, j.fullest(g, names), names)
-	o.Inferred = g.inferred || j.lesser(g) > 0
+	r := j.fullest(g, names)
+	if lack := g.members[0].Lack; r.Quality == stack.None && lack != event.LackNone {
+		r.Reason = lack.String()
+	}
+	o := described(g.key.process, r, names)
+	o.Inferred = g.inferred || count(g, func(m *member) bool { return j.inferred(m, g) }) > 0
 	return o
 }
 

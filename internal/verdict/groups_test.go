@@ -164,16 +164,16 @@ func TestBetter(t *testing.T) {
 		"one": {func(w *world) {
 			w.socket(7)
 			w.socket(7)
-			w.judge.Better(process(app), 7, 8)
+			w.judge.Better(process(app), 0, 7, 8)
 			w.socket(8)
 			w.watch(8 * second)
 		}, []string{"3 never-used, high, inferred at_8"}},
 		"several": {func(w *world) {
 			w.socket(7)
 			w.socket(7)
-			w.judge.Better(process(app), 7, 8)
+			w.judge.Better(process(app), 0, 7, 8)
 			w.socket(8)
-			w.judge.Better(process(app), 7, 9)
+			w.judge.Better(process(app), 0, 7, 9)
 			w.socket(9)
 			w.watch(8 * second)
 		}, []string{"2 never-used, high, at_7", "1 never-used, medium, at_8", "1 never-used, medium, at_9"}},

@@ -32,7 +32,9 @@ type Judge struct {
 	opened map[event.ProcessKey]map[uint64]uint64
 	// better has, for stacks of a lesser tier, those of a better one that were
 	// taken of the same calls: by process and stack.
-	better  map[event.ProcessKey]map[uint64]uint64
+	better relations
+	// calls has the stacks that calls were made on, as far as they were taken.
+	calls   relations
 	origins origins
 
 	// What the last look saw: the suspects in full, of the others only how
@@ -112,7 +114,8 @@ func NewJudge(p Patience, began uint64) *Judge {
 		limits:     map[event.ProcessKey]*forecast{},
 		groups:     map[groupKey]*series{},
 		opened:     map[event.ProcessKey]map[uint64]uint64{},
-		better:     map[event.ProcessKey]map[uint64]uint64{},
+		better:     relations{},
+		calls:      relations{},
 		origins:    newOrigins(),
 		members:    map[groupKey][]member{},
 		others:     map[groupKey]tally{},
@@ -134,7 +137,9 @@ func (j *Judge) Created(e *event.Event) {
 		stacks = map[uint64]uint64{}
 		j.opened[p] = stacks
 	}
-	stacks[e.Stack]++
+	if stacks[e.Stack] > 0 || len(stacks) < maxOrigins {
+		stacks[e.Stack]++
+	}
 }
 
 // Forget lets go of what is only needed while the process lives, or while it is
@@ -143,6 +148,7 @@ func (j *Judge) Forget(p event.ProcessKey) {
 	if !slices.ContainsFunc(j.ended, func(m member) bool { return m.Creator == p }) {
 		delete(j.opened, p)
 		delete(j.better, p)
+		delete(j.calls, p)
 		j.origins.forget(p)
 	}
 }

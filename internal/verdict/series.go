@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"time"
@@ -52,8 +53,8 @@ func (s *series) samples(began uint64) []Sample {
 // plus returns the sum of two counts; nil is nothing. Between two samples a count is what it was;
 // before the first it is nothing.
 func (s *series) plus(o *series) *series {
-	if o == nil {
-		return s
+	if s == nil || o == nil {
+		return cmp.Or(s, o)
 	}
 	if len(o.times) > len(s.times) {
 		s, o = o, s

@@ -227,6 +227,7 @@ func (j *Judge) before(l *lines, g *group) {
 		l.add("%s %s made before complete stacks were there; the origin is that of later ones with the same partial stack",
 			some(lesser, n), either(lesser, "was", "were"))
 	}
+	j.lacking(l, g)
 	before := count(g, func(m *member) bool { return m.Arrival == lifecycle.Preexisting })
 	if g.inferred {
 		bare := count(g, func(m *member) bool { return m.Stack == 0 })

@@ -118,6 +118,7 @@ struct task_struct {
 
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
+	unsigned long ax;
 	unsigned long bp;
 	unsigned long di;
 	unsigned long si;

@@ -37,6 +37,7 @@ var storyTimes = []struct {
 // took to the first correct finding. They have been running for a while.
 func TestStories(t *testing.T) {
 	needs(t)
+	t.Parallel() // what it waits for is time
 	sockleak := buildSockleak(t)
 	programs := cast(t, slices.DeleteFunc(stories(), func(c Case) bool { return len(c.Want) == 0 }))
 	begun := time.Now()
@@ -66,6 +67,7 @@ func TestStories(t *testing.T) {
 // something: nothing to be found is an answer too.
 func TestVerdicts(t *testing.T) {
 	needs(t)
+	t.Parallel() // what it waits for is time
 	sockleak := buildSockleak(t)
 	programs := cast(t, slices.DeleteFunc(stories(), func(c Case) bool { return c.Says == "" }))
 	for _, p := range programs {
@@ -92,6 +94,7 @@ const watched = 100 * time.Second
 // leaking and healthy, by their ids.
 func TestCasebook(t *testing.T) {
 	needs(t)
+	t.Parallel() // what it waits for is time
 	sockleak := buildSockleak(t)
 	healthy := slices.DeleteFunc(stories(), func(c Case) bool { return len(c.Want) > 0 })
 	programs := cast(t, slices.Concat(healthy, further()))

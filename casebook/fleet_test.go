@@ -50,11 +50,19 @@ func newFleet(s *Stage, devices int) (*fleet, []string) {
 	for i := range devices {
 		f.devices.IP("address", "add", deviceHost(i)+"/32", "dev", "lo")
 	}
-	s.T.Cleanup(f.end)
 	return f, []string{gatewayHost, gatewayPort}
 }
 
 func deviceHost(i int) string { return fmt.Sprintf("10.77.1.%d", i+1) }
+
+// launch has the devices started once the gateway is ready. They end before it
+// does, so that they don't find it gone.
+func (f *fleet) launch(s *Stage, devices func(*Program)) {
+	s.Then(func(p *Program) {
+		s.T.Cleanup(f.end)
+		devices(p)
+	})
+}
 
 // end ends all devices and closes what they have.
 func (f *fleet) end() {

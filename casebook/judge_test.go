@@ -28,12 +28,16 @@ const slack = 5 * time.Second
 // factOf is what is known of a program for a report.
 func factOf(p *Program, r *verdict.Report) (fact, error) {
 	at, before := looked(r), 0
-	lag, ahead := time.Duration(0), time.Duration(0)
+	late, lag, ahead := slack, time.Duration(0), time.Duration(0)
 	f := fact{peers: p.knownPeers()}
 	for i := range p.Case.Want {
 		w := &p.Case.Want[i]
 		if w.Lag > 0 {
 			lag, ahead = w.Lag, slack
+		}
+		if w.Class == verdict.Abandoned || w.Class == verdict.Growing {
+			// The young count with the old once they are silent for the grace time.
+			late = slack + time.Duration(r.MinAge*float64(time.Second))
 		}
 		if w.OnlyNew != "" {
 			before = p.leakedAt(r.Started)
@@ -48,7 +52,7 @@ func factOf(p *Program, r *verdict.Report) (fact, error) {
 		}
 		f.lines = append(f.lines, l)
 	}
-	f.least, f.most = p.leakedAt(at.Add(-lag-slack))-before-1, p.leakedAt(at.Add(ahead-lag))-before+1
+	f.least, f.most = p.leakedAt(at.Add(-lag-late))-before-1, p.leakedAt(at.Add(ahead-lag))-before+1
 	return f, nil
 }
 

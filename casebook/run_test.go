@@ -114,7 +114,9 @@ type result struct {
 	// found is when the class, count, peers and states were first right, named
 	// when the origin was too; since tracing began. Negative: never.
 	found, named time.Duration
-	problems     []string
+	// lacked is what was not right yet in the report before that.
+	lacked   []string
+	problems []string
 }
 
 // examine holds all reports of a run against the cases of the programs. An
@@ -156,6 +158,9 @@ func findingsOf(programs []*Program, p *Program, r *verdict.Report) []verdict.Fi
 // take notes what one report says.
 func (r *result) take(j judgement, a *arrival, last bool) {
 	since := a.at.Sub(a.report.Started)
+	if r.found < 0 && len(j.accusations)+len(j.missing) > 0 {
+		r.lacked = j.missing
+	}
 	if len(r.program.Case.Want) > 0 && len(j.accusations)+len(j.missing) == 0 {
 		if r.found < 0 {
 			r.found = since
@@ -181,7 +186,8 @@ func (r *result) tell(t *testing.T) {
 		t.Errorf("%s: %s", name, p)
 	}
 	if len(r.program.Case.Want) > 0 {
-		t.Logf("%s: first correct finding after %s, with its origin after %s", name, after(r.found), after(r.named))
+		t.Logf("%s: first correct finding after %s, with its origin after %s; before it: %s",
+			name, after(r.found), after(r.named), strings.Join(r.lacked, ", "))
 	}
 }
 

@@ -56,7 +56,11 @@ func reactorPeer(s *Stage, transport, kind string) []string {
 
 func dnsCases() []Case {
 	does := "C, threads: DNS over TCP; the path of an answer with an error code "
-	server := func(s *Stage) []string { return hostPort(s.T, serve(s.T, answerDNS)) }
+	// In a namespace of its own TIME-WAIT is that of the program alone.
+	server := func(s *Stage) []string {
+		s.Network().serve("127.0.0.1:53", answerDNS)
+		return []string{"127.0.0.1", "53"}
+	}
 	return []Case{{
 		Name: "dns/leak", Story: 3, Language: "C", Source: "dns.c", Args: []string{"leak"}, Setup: server,
 		Does: does + "forgets close",
@@ -67,7 +71,7 @@ func dnsCases() []Case {
 	}, {
 		Name: "dns/ok", Story: 3, Language: "C", Source: "dns.c", Args: []string{"ok"}, Setup: server,
 		Does: does + "closes too; FIN-WAIT-2 and TIME-WAIT are the kernel's",
-		Says: "winding down",
+		Says: "in TIME-WAIT belong to the kernel, not to the program",
 	}}
 }
 
@@ -103,7 +107,7 @@ const (
 func reconnecting(give func(net.Conn)) func(*Stage) []string {
 	return func(s *Stage) []string {
 		f, args := newFleet(s, devices)
-		s.Then(func(*Program) {
+		f.launch(s, func(*Program) {
 			for i := range devices {
 				first := stays * time.Duration(i+1) / devices
 				f.run(func() error {
@@ -125,7 +129,7 @@ func unpowered(s *Stage) []string {
 		}
 		return time.Hour
 	}
-	s.Then(func(*Program) {
+	f.launch(s, func(*Program) {
 		for i := range devices {
 			f.run(func() error { return f.live(i, lost, stay) })
 		}
@@ -136,7 +140,7 @@ func unpowered(s *Stage) []string {
 // vanishing devices are cut off after a while.
 func vanishing(s *Stage) []string {
 	f, args := newFleet(s, devices)
-	s.Then(func(p *Program) {
+	f.launch(s, func(p *Program) {
 		for i := range devices {
 			f.run(func() error { return f.live(i, lost, func(int) time.Duration { return time.Hour }) })
 		}

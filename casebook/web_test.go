@@ -9,6 +9,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"io"
 	"log"
 	"math/big"
 	"net"
@@ -46,7 +47,7 @@ func serveWeb(t testing.TB) (net.Addr, string) {
 	}
 	mux.Handle("/small", body(1<<10))
 	mux.Handle("/large", body(largeBody))
-	quiet := log.New(os.Stderr, "", 0)
+	quiet := log.New(io.Discard, "", 0) // a client that ends is no news
 	server := &http.Server{Handler: mux, TLSConfig: &tls.Config{Certificates: []tls.Certificate{certificate}}, ErrorLog: quiet}
 	done := make(chan error)
 	go func() { done <- server.ServeTLS(l, "", "") }()

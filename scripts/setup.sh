@@ -13,7 +13,7 @@ casebook) # the languages of the programs, and what they use of them
     needed="ip nft nsenter"
     optional="gcc g++ node ruby python3 javac rustc libssl-dev ruby-eventmachine python3-requests" ;;
 generate) needed="clang-19 llvm-strip-19 bpf_helpers.h"; optional="" ;;
-kernels) needed="qemu-system-x86_64 qemu-system-aarch64 debian-archive-keyring"; optional="" ;;
+kernels) needed="gcc aarch64-linux-gnu-gcc qemu-system-x86_64 qemu-system-aarch64 debian-archive-keyring"; optional="" ;;
 *)
     echo "usage: $0 demo|test|casebook|generate|kernels" >&2
     exit 2
@@ -24,6 +24,7 @@ have() {
     case "$1" in
     # A compiler without the C library's headers is of no use.
     gcc | g++) command -v "$1" >/dev/null && [ -e /usr/include/stdlib.h ] ;;
+    aarch64-linux-gnu-gcc) command -v "$1" >/dev/null && [ -e /usr/aarch64-linux-gnu/include/stdlib.h ] ;;
     bpf_helpers.h) [ -e /usr/include/bpf/bpf_helpers.h ] ;;
     # Debian's own: its modules are packages.
     python3) [ -x /usr/bin/python3 ] ;;
@@ -39,6 +40,7 @@ have() {
 packages_of() {
     case "$1" in
     gcc) echo gcc libc6-dev ;;
+    aarch64-linux-gnu-gcc) echo gcc-aarch64-linux-gnu libc6-dev-arm64-cross ;;
     g++) echo g++ libc6-dev ;;
     bpf_helpers.h) echo libbpf-dev ;;
     llvm-strip-19) echo llvm-19 ;;
@@ -57,6 +59,7 @@ why_of() {
     case "$1" in
     gcc) echo "compiles the test programs, and Go's race detector needs it" ;;
     g++) echo "compiles the demo program" ;;
+    aarch64-linux-gnu-gcc) echo "compiles the test programs for arm64" ;;
     clang-19 | llvm-strip-19 | bpf_helpers.h) echo "compiles the BPF programs" ;;
     qemu-system-*) echo "boots other kernels" ;;
     debian-archive-keyring) echo "proves that the kernels are Debian's" ;;

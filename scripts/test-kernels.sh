@@ -4,8 +4,9 @@
 #
 #   scripts/test-kernels.sh DIR ARCH/SERIES...     DIR is kept between runs
 #
-# PACKAGES              which tests (default: those that need nothing but a kernel)
-# TIMEOUT               for a package on a kernel, boot included (default: 5m)
+# PACKAGES              which tests (default: those that trace)
+# RUN                   only tests of these names: a regular expression
+# TIMEOUT               for a package on a kernel, boot included (default: 10m)
 # KERNELS_OPTIONAL=1    a kernel that could not be fetched is no failure
 #
 # Exit status: 0 every test passed, or was skipped with reason, on every kernel.
@@ -16,7 +17,7 @@ dir=${1:?usage: $0 DIR ARCH/SERIES...}
 shift
 mkdir -p "$dir"
 dir=$(cd "$dir" && pwd)
-read -ra packages <<<"${PACKAGES:-./internal/tracepoint ./internal/probe}"
+read -ra packages <<<"${PACKAGES:-./internal/tracepoint ./internal/probe ./internal/hunt ./internal/kerneltest}"
 
 scripts/setup.sh kernels
 status=0
@@ -29,17 +30,27 @@ build_vmtest() { # ARCH FILE
 }
 build_vmtest "$(go env GOHOSTARCH)" "$dir/vmtest"
 
+# Of package hunt's: what takes too long on an emulated CPU, and says nothing of a
+# kernel that kerneltest does not say.
+skip='^(TestHunt|TestPreexisting|TestLoss|TestBenchRecords)$'
+
 columns=()
+declare -A made=()
 for kernel; do
     [ -s "$dir/$kernel/vmlinuz" ] || continue
     arch=${kernel%/*} results=$dir/$kernel/results.json
-    build_vmtest "$arch" "$dir/init-$arch"
+    if [ ! -v "made[$arch]" ]; then
+        build_vmtest "$arch" "$dir/init-$arch"
+        scripts/kernel-root.sh "$dir/root-$arch" "$arch"
+        made[$arch]=1
+    fi
     echo "kernels: $kernel is running" >&2
     run=("$dir/vmtest" run -kernel "$dir/$kernel/vmlinuz" -arch "$arch" -init "$dir/init-$arch"
-        -console "$dir/$kernel/console.log" -timeout "${TIMEOUT:-5m}")
+        -root "$dir/root-$arch" -env SOCKLEAK_PROGRAMS=/programs -env SOCKLEAK=/bin/sockleak
+        -console "$dir/$kernel/console.log" -timeout "${TIMEOUT:-10m}")
     # A failure is in the results, and the table's status says so. One package
     # at a time: a virtual machine keeps a CPU busy.
-    CGO_ENABLED=0 GOARCH=$arch go test -json -count=1 -vet=off -p 1 -timeout 30m \
+    CGO_ENABLED=0 GOARCH=$arch go test -json -short -count=1 -vet=off -p 1 -timeout 30m -run "${RUN:-.}" -skip "$skip" \
         -exec "${run[*]}" "${packages[@]}" >"$results" || true
     columns+=("$kernel=$results")
 done

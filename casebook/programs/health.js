@@ -15,7 +15,7 @@ const agent = new https.Agent({ keepAlive: true, ca: fs.readFileSync(certificate
 let leaked = 0;
 
 function check(method, path) {
-  const req = https.request({ host, port, method, path, agent, servername: 'status.example' }, (res) => {
+  const req = https.request({ host, port, method, path, agent, servername: 'status.example' }, (res) => { // LEAK
     if (method === 'GET' && Number(res.headers['content-length']) > LIMIT) {
       if (mode === 'leak') console.log(`leaked ${++leaked}`);
       else res.destroy();

@@ -72,7 +72,7 @@ func (f *snapshotFlags) run(s Streams, args []string) error {
 			return err
 		}
 	}
-	if err := checkMachine(); err != nil {
+	if err := checkSnapshot(); err != nil {
 		return err
 	}
 	rows, info, err := hunt.Snapshot(pids, f.comms, Version())

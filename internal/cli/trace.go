@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sockleak/internal/hunt"
+	"sockleak/internal/privilege"
 	"sockleak/internal/verdict"
 )
 
@@ -134,6 +135,7 @@ func record(ctx context.Context, f *traceFlags, cfg hunt.Config, p *printer) (*v
 	if err != nil {
 		return nil, err
 	}
+	cfg.Attached = privilege.Drop
 	if file == nil {
 		return hunt.Trace(ctx, cfg, p)
 	}

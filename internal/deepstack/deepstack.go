@@ -94,6 +94,9 @@ type Tier struct {
 // Start loads the profiler and attaches it, which takes some seconds. Whoever
 // calls it closes the Tier. ctx bounds only the start.
 func Start(ctx context.Context, o Options) (*Tier, error) {
+	if err := Supported(); err != nil {
+		return nil, err
+	}
 	logger := o.Log
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)

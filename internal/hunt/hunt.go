@@ -29,9 +29,11 @@ type Config struct {
 	// Command is the command line that run started; its end is no close.
 	Command string
 	// Ready is called once tracing is on; nil for none.
-	Ready   func() error
-	Record  io.Writer // nil: no recording
-	Version string    // of sockleak
+	Ready func() error
+	// Attached is called once nothing more is loaded or attached; nil for none.
+	Attached func() error
+	Record   io.Writer // nil: no recording
+	Version  string    // of sockleak
 	// Stacks chooses beyond Probe.Stacks, which takes those by frame pointers;
 	// empty means no more than that.
 	Stacks Stacks

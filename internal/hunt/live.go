@@ -52,7 +52,9 @@ type live struct {
 	deep    deep
 	maps    *mapfollow.Follower // nil if it can't be had
 	rows    []byte              // of the snapshot being taken
-	notes   []string            // known before it began
+	compat  compat
+	hidden  hidden
+	notes   []string // known before it began
 	loss    event.Loss
 	started time.Time
 	cost    time.Duration // of the last snapshot, the merge included
@@ -62,7 +64,7 @@ type live struct {
 // Trace traces until cfg.For has passed, ctx ends, or every process in scope has
 // ended, and returns the last report.
 func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, error) {
-	l := &live{cfg: cfg, obs: obs, fs: procfs.New("/proc")}
+	l := &live{cfg: cfg, obs: obs, fs: procfs.New("/proc"), compat: compat{}}
 	l.opts = options{
 		Judgement: cfg.Judgement, Scope: cfg.Probe.Scope, Self: uint32(os.Getpid()),
 		Command: cfg.Command, MaxSockets: cfg.Probe.MaxSockets, JudgeEnd: len(cfg.Probe.Scope.PIDs) > 0,
@@ -80,6 +82,8 @@ func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, erro
 		return nil, err
 	}
 	defer l.probe.Close()
+	l.hidden.open()
+	defer l.hidden.close()
 	l.started = time.Now()
 	clock := probe.Now()
 	base := verdict.Report{
@@ -91,6 +95,9 @@ func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, erro
 	l.engine.created = l.deep.created
 	if cfg.Stacks.deep(len(l.opts.Scope.PIDs) > 0) {
 		l.deep.must = cfg.Stacks == StacksDeep
+		if err := deepstack.Supported(); err != nil && l.deep.must {
+			return nil, err // now, and not after the seconds that starting takes
+		}
 		l.deep.scope = deepstack.Options{
 			PIDs: l.opts.Scope.PIDs, Children: l.opts.Scope.Children, LeftOut: l.probe.LeftOut(),
 		}
@@ -166,6 +173,9 @@ func (l *live) loop(ctx context.Context) error {
 		if err := l.drain(time.Now().Add(flush)); err != nil {
 			return err
 		}
+		if err := l.attached(); err != nil {
+			return err
+		}
 		now := time.Now()
 		if now.After(nextWatch) {
 			nextWatch = now.Add(watch)
@@ -195,6 +205,16 @@ func (l *live) loop(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// attached tells, once, that all is attached.
+func (l *live) attached() error {
+	f := l.cfg.Attached
+	if f == nil || l.deep.starting != nil {
+		return nil
+	}
+	l.cfg.Attached = nil
+	return f()
 }
 
 // watch tells progress and reports whether events were lost since it was called
@@ -303,6 +323,11 @@ func (l *live) describe(key event.ProcessKey) (described, bool) {
 	if n := len(info.NSPIDs); n > 1 {
 		d.NSPID = &info.NSPIDs[n-1]
 	}
+	// Where it can't be told, the program's functions have no names either, and
+	// that is told.
+	if narrow, err := l.fs.Is32Bit(key.PID); err == nil && narrow {
+		l.compat[key] = info.Comm
+	}
 	started := info.Start.Round(0).UTC()
 	d.Start = &started
 	d.hosts, d.hostsAt = l.hostsOf(key), l.engine.last.Time
@@ -338,7 +363,7 @@ func (l *live) snapshot() error {
 	}
 	l.rec.time(recording.KindSnapshotEnd, end)
 	l.engine.end(end)
-	return nil
+	return l.hidden.look(start, l.engine.hz, l.rows, l.engine.wanted)
 }
 
 // reconcile takes a snapshot and judges.
@@ -359,7 +384,9 @@ func (l *live) reconcile(final bool) error {
 	t := tick{Time: probe.Now(), Final: final, Ended: l.engine.ended(), Loss: loss, Processes: l.count()}
 	if final {
 		t.TimeWait = l.timeWait()
-		t.Notes = l.endNotes()
+		if t.Notes, err = l.endNotes(); err != nil {
+			return err
+		}
 	}
 	l.exchange()
 	l.rec.json(recording.KindTick, t)
@@ -413,15 +440,19 @@ func (l *live) timeWait() *uint64 {
 	return &sum
 }
 
-func (l *live) endNotes() []string {
+func (l *live) endNotes() ([]string, error) {
 	notes := append(l.deep.note(l.began), l.sparedNote()...)
+	if note := l.compat.note(); note != "" {
+		notes = append(notes, note)
+	}
 	if l.maps != nil && l.maps.Lost() > 0 {
 		notes = append(notes, fmt.Sprintf("records of mapped code were lost %d times: the code of processes that ended at once then is not named", l.maps.Lost()))
 	}
 	if l.engine.ended() && l.opts.Command == "" {
 		notes = append(notes, fmt.Sprintf("all processes in scope had ended after %s", time.Since(l.started).Round(100*time.Millisecond)))
 	}
-	return notes
+	more, err := l.hidden.notes(probe.Now())
+	return append(notes, more...), err
 }
 
 func kernelRelease() string {

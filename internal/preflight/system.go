@@ -14,6 +14,7 @@ import (
 
 	"sockleak/internal/mapfollow"
 	"sockleak/internal/procfs"
+	"sockleak/internal/release"
 	"sockleak/internal/tracepoint"
 )
 
@@ -43,6 +44,9 @@ type system interface {
 	// AttachByType returns an error for each hook, nil for those that work.
 	AttachByType([]hook) []error
 	OpenTracepoints() (tracepoints, error)
+	// FollowFiles attaches to the functions that make and release the files of
+	// sockets, and says how.
+	FollowFiles() (method string, err error)
 }
 
 // hook is a place that programs are attached to by its type in the kernel's
@@ -207,6 +211,14 @@ func idle(kind ebpf.ProgramType) *ebpf.ProgramSpec {
 		Name: "sockleak_try", Type: kind, License: "GPL",
 		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
 	}
+}
+
+func (kernel) FollowFiles() (string, error) {
+	t, err := release.Open()
+	if err != nil {
+		return "", err
+	}
+	return t.Method(), t.Close()
 }
 
 func (kernel) OpenTracepoints() (tracepoints, error) {

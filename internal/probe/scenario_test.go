@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"sockleak/internal/needs"
 )
 
 func TestMissingHooks(t *testing.T) {
@@ -307,7 +309,7 @@ func TestDup2(t *testing.T) {
 
 func TestCloseRangeCloexec(t *testing.T) {
 	const cloexec = 4 // CLOSE_RANGE_CLOEXEC
-	kernelHas(t, "CLOSE_RANGE_CLOEXEC", unix.CloseRange(1<<30, 1<<30, cloexec), 5, 11)
+	needs.Kernel(t, "CLOSE_RANGE_CLOEXEC", unix.CloseRange(1<<30, 1<<30, cloexec), 5, 11)
 	scenario(t, ``, func(k *trace) {
 		k.do(`
 		socket 2 1 0

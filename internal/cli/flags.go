@@ -33,7 +33,7 @@ func (f *traceFlags) add(cmd *cobra.Command, duration time.Duration) {
 	fs.DurationVar(&f.interval, "interval", 2*time.Second, "how often to compare with the kernel's tables")
 	fs.DurationVar(&f.minAge, "min-age", verdict.DefaultMinAge, "how long a socket must be in its condition to be reported")
 	f.stacks = hunt.StacksAuto
-	fs.Var(&f.stacks, "stacks", "how stacks are taken: auto (complete ones of processes that are named), deep (complete, or an error), fp (by frame pointers), off")
+	fs.Var(&f.stacks, "stacks", "how stacks are taken: auto (complete; of processes that are named in every language), deep (in every language, or an error), snapshot (complete in native code, starts at once), fp (by frame pointers), off")
 	fs.StringVar(&f.record, "record", "", "also write all that is seen to this `file`, for replay")
 	fs.StringSliceVar(&f.comms, "comm", nil, "only processes of this `name` (up to 15 characters, as in ps -o comm); repeatable")
 	fs.StringSliceVar(&f.exclude, "exclude", nil, "no processes of this `name`; repeatable")

@@ -69,6 +69,13 @@ const (
 	Unshare
 )
 
+// What Event.Walk is when it names no walk.
+const (
+	WalkNone   uint64 = iota // no copy of the stack was wanted
+	WalkLost                 // it found no place in the ring buffer
+	WalkSpared               // the process has had its share of copies
+)
+
 // TCP states as include/net/tcp_states.h numbers them. Sock.State uses them
 // for every family: a socket that is not connected is in Close.
 const (
@@ -125,6 +132,8 @@ type Event struct {
 	// Stack names the stack that was taken, zero if none was. The frames
 	// came earlier in the same stream.
 	Stack uint64
+	// Walk names the stack as it is walked by unwind tables, see WalkNone.
+	Walk  uint64
 	Begin uint64 // when the call was entered; CloseRange only
 
 	ChildPID           uint32

@@ -18,6 +18,7 @@ import (
 	"sockleak/internal/recording"
 	"sockleak/internal/stack"
 	"sockleak/internal/symbol"
+	"sockleak/internal/unwind"
 	"sockleak/internal/verdict"
 )
 
@@ -47,6 +48,7 @@ type live struct {
 	obs     Observer
 	rec     *recorder
 	deep    deep
+	unwound unwound
 	maps    *mapfollow.Follower // nil if it can't be had
 	rows    []byte              // of the snapshot being taken
 	notes   []string            // known before it began
@@ -73,6 +75,9 @@ func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, erro
 	} else {
 		defer l.maps.Close()
 	}
+	if cfg.Stacks.copied() {
+		cfg.Probe.Copies = copyRing
+	}
 	if l.probe, err = probe.Open(cfg.Probe); err != nil {
 		return nil, err
 	}
@@ -83,9 +88,13 @@ func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, erro
 		Started: l.started.Round(0), Scope: l.opts.scopeText(), Version: cfg.Version, Kernel: kernelRelease(),
 		Notes: append(l.notes, l.missingHooks()...),
 	}
-	origins := tiers{framepointer.New(symbol.New(symbol.Options{}), l.recall), &l.deep}
-	l.engine = newEngine(l.opts, hz, clock, origins, base)
-	l.engine.created = l.deep.created
+	symbols := symbol.New(symbol.Options{})
+	fp := framepointer.New(symbols, l.recall)
+	if cfg.Stacks.copied() {
+		l.unwound.start(unwind.New(symbols, fp, l.probe), l.probe)
+	}
+	l.engine = newEngine(l.opts, hz, clock, tiers{fp, &l.deep, &l.unwound}, base)
+	l.engine.created = l.created
 	if cfg.Stacks.deep(len(l.opts.Scope.PIDs) > 0) {
 		l.deep.must = cfg.Stacks == StacksDeep
 		l.deep.scope = deepstack.Options{PIDs: l.opts.Scope.PIDs, Children: l.opts.Scope.Children}
@@ -253,7 +262,26 @@ func (l *live) drain(deadline time.Time) error {
 			l.capture(*raw)
 		}
 		l.rec.frame(recording.KindEvent, record)
+		l.unwound.take(l.better)
 	})
+}
+
+// created finds the better stacks of a socket that was made.
+func (l *live) created(ev *event.Event) {
+	id, reason := l.unwound.created(ev)
+	lesser := ev.Stack
+	if id != 0 {
+		lesser = id
+	}
+	if !l.deep.created(ev, lesser, id != 0) && reason != "" {
+		l.unwound.without[reason]++
+	}
+}
+
+// better gives a socket a better stack than it had.
+func (l *live) better(x exchanged) {
+	l.rec.frame(recording.KindExchange, x.append(nil))
+	l.engine.exchange(x)
 }
 
 // exchange gives the sockets whose complete stacks have come those stacks.
@@ -264,10 +292,7 @@ func (l *live) exchange() {
 		}
 		return ""
 	}
-	l.deep.take(exe, func(x exchanged) {
-		l.rec.frame(recording.KindExchange, x.append(nil))
-		l.engine.exchange(x)
-	})
+	l.deep.take(exe, l.unwound.whole, l.better)
 }
 
 // capture looks at the process a new stack is of, while it is still there.
@@ -392,7 +417,7 @@ func (l *live) timeWait() *uint64 {
 }
 
 func (l *live) endNotes() []string {
-	notes := l.deep.note(l.began)
+	notes := append(l.deep.note(l.began), l.unwound.note()...)
 	if l.maps != nil && l.maps.Lost() > 0 {
 		notes = append(notes, fmt.Sprintf("records of mapped code were lost %d times: the code of processes that ended at once then is not named", l.maps.Lost()))
 	}

@@ -41,6 +41,9 @@ type Config struct {
 	// one time.
 	MaxSockets int
 	Stacks     bool // take user stacks
+	// Copies is the size of the ring buffer for copies of stacks in bytes,
+	// rounded up like RingSize; zero: none are taken.
+	Copies int
 }
 
 // hook is a syscall tracepoint and the program for it.
@@ -86,8 +89,11 @@ type Probe struct {
 	links   []io.Closer
 	ring    *ringbuf.Reader
 	record  ringbuf.Record
-	snap    *Snapshotter
-	missing []string
+	copies  *ringbuf.Reader // nil: none are taken
+	// copyRecord is reused.
+	copyRecord ringbuf.Record
+	snap       *Snapshotter
+	missing    []string
 }
 
 // Open loads the programs and attaches them; events flow from then on. Whoever
@@ -120,6 +126,11 @@ func (p *Probe) open(cfg Config) error {
 	if p.ring, err = ringbuf.NewReader(p.objects.Events); err != nil {
 		return fmt.Errorf("open the ring buffer: %w", err)
 	}
+	if cfg.Copies > 0 {
+		if p.copies, err = ringbuf.NewReader(p.objects.Copies); err != nil {
+			return fmt.Errorf("open the ring buffer of stacks: %w", err)
+		}
+	}
 	if p.snap, err = newSnapshotter(p.objects.TaskFile); err != nil {
 		return err
 	}
@@ -149,16 +160,19 @@ func configure(spec *ebpf.CollectionSpec, cfg Config) error {
 		scope |= bpfScopeRuleSCOPE_EXCLUDE
 	}
 	for name, value := range map[string]any{
-		bpfVarCfgSelf:   uint32(os.Getpid()),
-		bpfVarCfgScope:  uint32(scope),
-		bpfVarCfgSecret: secret,
-		bpfVarCfgStacks: cfg.Stacks,
+		bpfVarCfgSelf:     uint32(os.Getpid()),
+		bpfVarCfgScope:    uint32(scope),
+		bpfVarCfgSecret:   secret,
+		bpfVarCfgStacks:   cfg.Stacks,
+		bpfVarCfgCopies:   cfg.Copies > 0,
+		bpfVarCfgCopyRate: uint32(copiesPerWindow),
 	} {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return fmt.Errorf("set %s: %w", name, err)
 		}
 	}
 	spec.Maps[bpfMapEvents].MaxEntries = ringSize(cfg.RingSize)
+	spec.Maps[bpfMapCopies].MaxEntries = ringSize(cfg.Copies)
 	if cfg.MaxSockets > 0 {
 		spec.Maps[bpfMapTcpSocks].MaxEntries = uint32(cfg.MaxSockets)
 	}
@@ -318,7 +332,7 @@ func skipped(programs ...*ebpf.Program) (sum uint64, err error) {
 
 // Close detaches everything; the kernel frees the programs and maps.
 func (p *Probe) Close() error {
-	errs := make([]error, len(p.links), len(p.links)+3)
+	errs := make([]error, len(p.links), len(p.links)+4)
 	var all sync.WaitGroup
 	// Each waits for an RCU grace period, some 50 ms: together they wait once.
 	for i, l := range p.links {
@@ -327,6 +341,9 @@ func (p *Probe) Close() error {
 	all.Wait()
 	if p.ring != nil {
 		errs = append(errs, p.ring.Close())
+	}
+	if p.copies != nil {
+		errs = append(errs, p.copies.Close())
 	}
 	if p.snap != nil {
 		errs = append(errs, p.snap.Close())

@@ -59,6 +59,9 @@ func decodeCopy(record []byte) (stack.Copy, error) {
 	}, nil
 }
 
+// CopyBytes is the size of a copy that could be read whole.
+const CopyBytes = uint64(len(bpfStackCopy{}.Bytes))
+
 // What the kernel side does at a step beside reading a word of the stack.
 const (
 	StepEnd = uint32(bpfStepSTEP_END)

@@ -108,7 +108,7 @@ func follow(t *testing.T, before string) *trace {
 	w.do(before)
 	p, err := Open(Config{
 		Scope:    Scope{PIDs: []uint32{uint32(w.pid)}, Children: true},
-		RingSize: 1 << 20, MaxSockets: 1024, Stacks: true,
+		RingSize: 1 << 20, MaxSockets: 1024, Stacks: true, Copies: 1 << 20,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -20,7 +20,7 @@ const (
 	reasonUnmapped = "the walk came to an address that is no code"
 	reasonNoTable  = "the walk came to code without unwind information"
 	reasonFrames   = "the stack has more frames than are walked"
-	reasonGuessed  = "generated code, or other code without unwind information, was walked by frame pointers"
+	reasonGuessed  = "the callers of code without unwind information were found by its instructions or by frame pointers"
 	reasonLanguage = "frames of %s are missing: unwind tables know native code alone"
 	reasonForgot   = "the stack was pushed out by others"
 )

@@ -19,6 +19,9 @@ const (
 	maxRead = 512 << 20
 	// maxEntries bounds the table of one file: node has 285,000.
 	maxEntries = 1 << 23
+	// entryCode is how long the code at a program's entry point is taken to be:
+	// that of musl has 22 bytes.
+	entryCode = 32
 )
 
 // rule is how to get from a function's frame to its caller's.
@@ -29,6 +32,7 @@ type rule = stackdeltatypes.UnwindInfo
 type table struct {
 	machine elf.Machine
 	loads   []elf.ProgHeader // executable
+	entry   uint64
 	base    uint64
 	// From address base+start[i] up to the next, the code has rules[which[i]].
 	start []uint32
@@ -55,7 +59,7 @@ func readTable(r io.ReaderAt) (t *table, err error) {
 	if f.Machine != elf.EM_X86_64 && f.Machine != elf.EM_AARCH64 {
 		return nil, fmt.Errorf("unwind code of %s: %w", f.Machine, errors.ErrUnsupported)
 	}
-	t = &table{machine: f.Machine}
+	t = &table{machine: f.Machine, entry: f.Entry}
 	for _, p := range f.Progs {
 		if p.Type == elf.PT_LOAD && p.Flags&elf.PF_X != 0 {
 			t.loads = append(t.loads, p.ProgHeader)
@@ -148,15 +152,18 @@ func (t *table) add(addr uint64, which uint16) {
 // find returns the rule for an offset in the file.
 func (t *table) find(offset uint64) (rule, bool) {
 	addr, ok := t.address(offset)
-	if !ok || addr < t.base || addr-t.base > math.MaxUint32 {
+	if !ok {
 		return rule{}, false
 	}
-	at := uint32(addr - t.base)
-	i := sort.Search(len(t.start), func(i int) bool { return t.start[i] > at }) - 1
-	if i < 0 || t.which[i] == none {
-		return rule{}, false
+	if addr >= t.base && addr-t.base <= math.MaxUint32 {
+		at := uint32(addr - t.base)
+		i := sort.Search(len(t.start), func(i int) bool { return t.start[i] > at }) - 1
+		if i >= 0 && t.which[i] != none {
+			return t.rules[t.which[i]], true
+		}
 	}
-	return t.rules[t.which[i]], true
+	// What the kernel starts is called by nobody, and is often in no table.
+	return stackdeltatypes.UnwindInfoStop, t.entry != 0 && addr >= t.entry && addr-t.entry < entryCode
 }
 
 // address turns an offset in the file into a virtual address.

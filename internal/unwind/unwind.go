@@ -104,7 +104,7 @@ func (s *Stacks) walk(maps *symbol.Process, c *stack.Copy) *walk {
 // there leads somewhere.
 func (s *Stacks) teach(w *walk) error {
 	// Another copy may have more of the stack, or its code.
-	again := w.end == endShort && w.cut || w.end == endUnmapped
+	again := w.cut || w.end == endUnmapped
 	if again || len(w.steps) > maxSteps {
 		return nil
 	}

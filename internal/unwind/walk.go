@@ -7,6 +7,7 @@ import (
 
 	"go.opentelemetry.io/ebpf-profiler/support"
 
+	"sockleak/internal/framepointer"
 	"sockleak/internal/probe"
 	"sockleak/internal/stack"
 	"sockleak/internal/symbol"
@@ -26,6 +27,8 @@ const (
 	maxFrames = 512
 	// maxSteps is MAX_STEPS of bpf/copy.h.
 	maxSteps = 128
+	// copyBytes is COPY_BYTES of bpf/contract.h.
+	copyBytes = probe.CopyBytes
 )
 
 // ending is why a walk ended.
@@ -57,10 +60,10 @@ type step struct {
 type walk struct {
 	frames []frame
 	end    ending
-	// guessed: frames of code without unwind information were taken to have
-	// frame pointers.
+	// guessed: the callers of code without unwind information were found by
+	// its instructions or by frame pointers.
 	guessed bool
-	cut     bool // the copy has less than was wanted, so it may not end so another time
+	cut     bool // it ended where memory could not be read, and may go further another time
 	steps   []step
 	hash    uint64 // over all that was read
 }
@@ -108,6 +111,7 @@ func (w *walker) note(next uint32, word uint64) {
 func (w *walker) read(addr uint64) (uint64, bool) {
 	off := addr - w.copy.Base
 	if addr < w.copy.Base || off+8 > uint64(len(w.copy.Bytes)) || off+8 < off {
+		w.walk.cut = w.copy.Cut && off < copyBytes
 		return 0, false
 	}
 	word := binary.LittleEndian.Uint64(w.copy.Bytes[off:])
@@ -147,7 +151,7 @@ func (w *walker) lost() ending {
 // gets.
 func (w *walker) run() {
 	w.pc, w.sp = w.copy.PC, w.copy.SP
-	w.walk.hash, w.walk.cut = w.copy.Seed, w.copy.Cut
+	w.walk.hash = w.copy.Seed
 	// The first is no return address, but it follows the system call.
 	returning := true
 	for len(w.walk.frames) < maxFrames {
@@ -158,7 +162,7 @@ func (w *walker) run() {
 		}
 		r, trampoline, err := w.rule(at, returning)
 		w.walk.frames = append(w.walk.frames, frame{at, returning && !trampoline})
-		if err != nil && !w.byFramePointer() {
+		if err != nil && !w.byCode(at) && !w.byFramePointer() {
 			w.walk.end = endNoTable
 			return
 		}
@@ -256,6 +260,30 @@ func (w *walker) frameRecord() bool {
 	}
 	w.fp = place{inMemory, fp}
 	return w.returnTo(fp+16, fp+8)
+}
+
+// byCode leaves a frame of a file's code without unwind information by what its
+// instructions put on the stack, if that leads to a return address.
+func (w *walker) byCode(at symbol.Location) bool {
+	p, ok := framepointer.PushedAt(w.tables.symbols, at)
+	if !ok {
+		return false
+	}
+	slot := w.sp + p.Bytes
+	pc, ok := w.read(slot)
+	if !ok {
+		return false
+	}
+	caller, ok := w.maps.Locate(pc)
+	if !ok || !framepointer.IsReturnAddress(w.tables.symbols, caller) {
+		return false
+	}
+	w.walk.guessed = true
+	if p.HasFP {
+		w.fp = place{inMemory, w.sp + p.FP}
+	}
+	w.pc, w.sp, w.lr = pc, slot+8, place{kind: isLost}
+	return true
 }
 
 // byFramePointer leaves a frame of code without unwind information, if it leads to

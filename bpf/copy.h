@@ -83,21 +83,25 @@ struct {
 	__type(value, __u64);
 } copies_sent SEC(".maps");
 
-/* Whether the process may have one more copy now. Threads that count at the same
- * time may have one too many. */
+/* Whether the process may have one more copy now. */
 static __always_inline bool may_copy(__u32 tgid, __u64 now)
+{
+	struct copy_share *share = bpf_map_lookup_elem(&copy_shares, &tgid);
+
+	return !share || now - share->since >= COPY_WINDOW || share->taken < cfg_copy_rate;
+}
+
+/* Counts a copy that was sent. Threads that do so at the same time may count one
+ * too few. */
+static __always_inline void count_copy(__u32 tgid, __u64 now)
 {
 	struct copy_share *share = bpf_map_lookup_elem(&copy_shares, &tgid);
 	struct copy_share first = { .since = now, .taken = 1 };
 
-	if (share && now - share->since < COPY_WINDOW) {
-		if (share->taken >= cfg_copy_rate)
-			return false;
+	if (share && now - share->since < COPY_WINDOW)
 		share->taken++;
-		return true;
-	}
-	bpf_map_update_elem(&copy_shares, &tgid, &first, BPF_ANY);
-	return true;
+	else
+		bpf_map_update_elem(&copy_shares, &tgid, &first, BPF_ANY);
 }
 
 /* Follows the chain of a walk that was made before; 0 if it breaks off. */
@@ -160,9 +164,12 @@ static __always_inline __u64 copy_id(const struct stack_copy *c)
 static __always_inline __u64 send_copy(__u64 start, __u64 seed, const struct user_frame *f, __u64 base, __u64 now)
 {
 	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
-	struct stack_copy *c = bpf_ringbuf_reserve(&copies, sizeof(*c), 0);
+	struct stack_copy *c;
 	__u64 id, *sent;
 
+	if (!may_copy(tgid, now))
+		return WALK_SPARED;
+	c = bpf_ringbuf_reserve(&copies, sizeof(*c), 0);
 	if (!c)
 		return WALK_LOST;
 	c->pid = tgid;
@@ -177,11 +184,12 @@ static __always_inline __u64 send_copy(__u64 start, __u64 seed, const struct use
 	id = copy_id(c);
 	c->id = id;
 	sent = bpf_map_lookup_elem(&copies_sent, &id);
-	if ((sent && now - *sent < COPY_WAIT) || !may_copy(tgid, now)) {
+	if (sent && now - *sent < COPY_WAIT) {
 		bpf_ringbuf_discard(c, BPF_RB_NO_WAKEUP);
-		return sent && now - *sent < COPY_WAIT ? id : WALK_SPARED;
+		return id;
 	}
 	bpf_ringbuf_submit(c, BPF_RB_NO_WAKEUP);
+	count_copy(tgid, now);
 	bpf_map_update_elem(&copies_sent, &id, &now, BPF_ANY);
 	return id;
 }

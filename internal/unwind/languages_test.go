@@ -2,6 +2,8 @@ package unwind
 
 import (
 	"fmt"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -89,6 +91,9 @@ func examples(t *testing.T) []example {
 // why not. The same stack is copied once, or the walk was not known again.
 func TestLanguages(t *testing.T) {
 	needRoot(t)
+	if _, err := exec.LookPath("gcc"); err != nil && os.Getenv("CI") == "" {
+		t.Skip("needs gcc, which is not installed: run scripts/setup.sh")
+	}
 	type running struct {
 		example
 		program

@@ -1,6 +1,7 @@
 package unwind
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -37,6 +38,7 @@ type tracer struct {
 	stacks *Stacks
 	walked int // copies
 	lost   map[uint64]int
+	last   *stack.Copy // with bytes of its own
 }
 
 // socket is a socket that was made, and the number of its stack.
@@ -107,6 +109,11 @@ func (tr *tracer) find(walk uint64) uint64 {
 	if !ok {
 		err := tr.probe.Copies(func(c *stack.Copy) {
 			tr.walked++
+			if tr.last == nil {
+				own := *c
+				own.Bytes = bytes.Clone(c.Bytes)
+				tr.last = &own
+			}
 			if err := tr.stacks.Add(c); err != nil {
 				tr.t.Fatal(err)
 			}

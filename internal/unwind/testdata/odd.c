@@ -1,12 +1,15 @@
 /* Makes sockets where a stack is odd, ten times a second. Built without frame
  * pointers. The argument says where: "signal", "altstack", "thread", "large"
- * (frames that are larger than what is copied), "once" (at the end of main, which
- * then returns). */
+ * (frames that are larger than what is copied), "once" (one socket, then it exits).
+ * "hot" and "cold" are for benchmarks: as many sockets as the next argument says,
+ * from one stack, or each from another; they print the ns that one took. */
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 __attribute__((noinline)) int make_socket(void)
@@ -47,6 +50,33 @@ __attribute__((noinline)) int large(int n)
 	return fd + room[n] - 1;
 }
 
+__attribute__((noinline)) int varied(unsigned bits, int depth)
+{
+	volatile char room[24];
+	int fd;
+
+	room[0] = 1;
+	if (!depth)
+		fd = make_socket();
+	else if (bits & 1)
+		fd = varied(bits >> 1, depth - 1);
+	else
+		fd = 1 + varied(bits >> 1, depth - 1) - room[0];
+	__asm__ volatile("" ::: "memory");
+	return fd;
+}
+
+static void many(int sockets, int cold)
+{
+	struct timespec from, to;
+
+	clock_gettime(CLOCK_MONOTONIC, &from);
+	for (int i = 0; i < sockets; i++)
+		close(varied(cold ? i : 0, 16));
+	clock_gettime(CLOCK_MONOTONIC, &to);
+	printf("%f\n", ((to.tv_sec - from.tv_sec) * 1e9 + (to.tv_nsec - from.tv_nsec)) / sockets);
+}
+
 static void once(const char *where)
 {
 	pthread_t thread;
@@ -70,6 +100,10 @@ int main(int argc, char **argv)
 	stack_t other = {.ss_sp = malloc(1 << 16), .ss_size = 1 << 16};
 	const char *where = argc > 1 ? argv[1] : "once";
 
+	if (argc > 2) {
+		many(atoi(argv[2]), !strcmp(where, "cold"));
+		return 0;
+	}
 	if (!strcmp(where, "altstack")) {
 		action.sa_flags = SA_ONSTACK;
 		if (sigaltstack(&other, NULL))

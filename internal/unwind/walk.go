@@ -186,23 +186,21 @@ func (w *walker) run() {
 // a signal handler was never called: the handler's return address is its start,
 // and what is before it belongs to something else.
 func (w *walker) rule(at symbol.Location, returning bool) (r rule, trampoline bool, err error) {
-	if returning {
+	r, err = w.tables.rule(at)
+	if returning && !isSignal(r) {
 		r, err = w.tables.rule(at.Before())
 	}
-	if isSignal(r) || !returning || err != nil {
-		if exact, exactErr := w.tables.rule(at); exactErr == nil && (isSignal(exact) || !returning) {
-			return exact, isSignal(exact), nil
-		}
-	}
 	if err != nil && w.tables.returnsFromSignal(at) {
-		return signal, true, nil
+		return signalRule(), true, nil
 	}
 	return r, isSignal(r), err
 }
 
-var signal = rule{Flags: support.UnwindFlagCommand, Param: support.UnwindCommandSignal}
+func signalRule() rule {
+	return rule{Flags: support.UnwindFlagCommand, Param: support.UnwindCommandSignal}
+}
 
-func isSignal(r rule) bool { return r == signal }
+func isSignal(r rule) bool { return r == signalRule() }
 
 // step goes on to the caller's frame. It is false when there is none, or it can't
 // be found, and says why.

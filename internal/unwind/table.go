@@ -79,7 +79,9 @@ type alone struct{}
 
 func (alone) OpenELF(string) (*pfelf.File, error) { return nil, errors.ErrUnsupported }
 
-// limitedReader reads so many bytes and no more.
+// limitedReader reads so many bytes and no more. Beyond that it panics, which
+// readTable turns into an error: of a damaged file the library reads the same
+// place for ever, whatever error it gets.
 type limitedReader struct {
 	r    io.ReaderAt
 	left int64
@@ -87,10 +89,13 @@ type limitedReader struct {
 
 var errTooLarge = errors.New("too much unwind information")
 
+// readCost is what a read counts beside its bytes.
+const readCost = 256
+
 // ReadAt implements io.ReaderAt.
 func (l *limitedReader) ReadAt(b []byte, off int64) (int, error) {
-	if l.left -= int64(len(b)); l.left < 0 {
-		return 0, errTooLarge
+	if l.left -= int64(len(b)) + readCost; l.left < 0 {
+		panic(errTooLarge)
 	}
 	return l.r.ReadAt(b, off)
 }

@@ -253,7 +253,8 @@ func (w *walker) code(addr uint64) uint64 {
 // pointer and the return address are on both machines.
 func (w *walker) frameRecord() bool {
 	fp, ok := w.framePointer()
-	if !ok || fp < w.sp {
+	// Go on arm64 keeps the record a word below its stack pointer.
+	if !ok || fp+8 < w.sp {
 		return false
 	}
 	w.fp = place{inMemory, fp}

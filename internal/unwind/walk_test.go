@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"reflect"
 	"testing"
+	"time"
 
 	"sockleak/internal/stack"
 	"sockleak/internal/symbol"
@@ -143,6 +144,27 @@ func TestWalk(t *testing.T) {
 				t.Errorf("got  %+v\nwant %+v", got, test.want)
 			}
 		})
+	}
+}
+
+// Reading a damaged file ends, with or without what it has: of one whose headers
+// promise more than there is, the library reads the end for ever.
+func TestDamagedTable(t *testing.T) {
+	huge := amd64()
+	const filesz = 64 + 2*56 + 32 // of PT_GNU_EH_FRAME
+	binary.LittleEndian.PutUint64(huge[filesz:], 1<<40)
+	binary.LittleEndian.PutUint64(huge[64+32:], 1<<40) // of the segment it is in
+	for end := 64; end < 0x400; end += 8 {
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_, _ = readTable(bytes.NewReader(huge[:end])) // an error is as good
+		}()
+		select {
+		case <-done:
+		case <-time.After(20 * time.Second):
+			t.Fatalf("cut after %d bytes: still reading", end)
+		}
 	}
 }
 

@@ -141,10 +141,11 @@ func build(t testing.TB, name string, args ...string) {
 	t.Helper()
 	tool, err := exec.LookPath(name)
 	if err != nil {
-		if os.Getenv("CI") != "" {
+		// What scripts/setup.sh installs for tests.
+		if os.Getenv("CI") != "" && (name == "gcc" || name == "musl-gcc") {
 			t.Fatalf("find %s: %v", name, err)
 		}
-		t.Skipf("needs %s, which is not installed: run scripts/setup.sh", name)
+		t.Skipf("needs %s, which is not installed", name)
 	}
 	cmd := exec.Command(tool, args...)
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -69,6 +69,7 @@ struct event {
 	__u64 inode2;
 	__u64 stack;
 	__u64 call; /* see call_id of budget.h */
+	__u64 walk; /* enum walk, or what the copy or the steps say; see copy.h */
 	__u64 begin;
 	__u64 child_start;
 	__u32 child_pid;
@@ -83,7 +84,7 @@ struct event {
 	struct sock_desc sock;
 	char comm[16];
 };
-_Static_assert(sizeof(struct event) == 176, "event is part of the ABI");
+_Static_assert(sizeof(struct event) == 184, "event is part of the ABI");
 
 #define EXEC_FDS_WORDS 64
 
@@ -116,6 +117,41 @@ struct stack_record {
 	__u64 ip[STACK_DEPTH];
 };
 _Static_assert(sizeof(struct stack_record) == 48 + 8 * STACK_DEPTH, "stack_record is part of the ABI");
+
+#define COPY_BYTES 8192
+
+/* What an event has in place of the number of a walk. */
+enum walk {
+	WALK_NONE,	  /* no copy was wanted */
+	WALK_LOST,	  /* it found no place in the ring */
+	WALK_SPARED,	  /* the process has had its share */
+	WALK_NUMBERS = 16, /* from here on they are numbers */
+};
+
+/* Registers and a piece of the user stack, from which the stack is walked later.
+ * Only size bytes are valid. */
+struct stack_copy {
+	__u32 pid;
+	__u32 size;
+	__u64 start;
+	__u64 id;   /* the event's walk */
+	__u64 seed; /* of the steps, see copy.h */
+	__u64 pc;
+	__u64 sp;
+	__u64 fp;
+	__u64 lr;   /* arm64; 0 on amd64 */
+	__u64 base; /* address of the first byte */
+	__u8 bytes[COPY_BYTES];
+};
+_Static_assert(sizeof(struct stack_copy) == 72 + COPY_BYTES, "stack_copy is part of the ABI");
+
+/* What a walk of the stack does next: enum step, else it reads the word that many
+ * bytes above the base of the copy. */
+enum step {
+	STEP_END = 0x10000, /* nothing: the stack is known */
+	STEP_FP,	     /* it uses the frame pointer as it was */
+	STEP_LR,	     /* and so the link register */
+};
 
 enum row_flag {
 	ROW_BEGUN = 1 << 0,

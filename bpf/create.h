@@ -7,11 +7,13 @@
 #include "begin.h"
 #include "sock.h"
 #include "budget.h"
+#include "copy.h"
 
 /* Where a socket was made. */
 struct origin {
 	__u64 call;
-	__u64 stack;
+	__u64 stack; /* by frame pointers */
+	__u64 walk;  /* for unwind tables */
 	bool spared; /* no stack was taken, to stay within the budget */
 };
 
@@ -25,6 +27,7 @@ static __always_inline struct origin take_origin(void *ctx)
 	o.call = call_id(start);
 	o.spared = spare(o.call);
 	o.stack = o.spared ? o.call : take_stack(ctx, start);
+	o.walk = o.spared ? WALK_NONE : take_copy(start);
 	return o;
 }
 
@@ -66,6 +69,7 @@ static __always_inline __u64 born(enum record_kind kind, __s32 fd, __s32 fd2, st
 	}
 	e->stack = o.stack;
 	e->call = o.call;
+	e->walk = o.walk;
 	if (o.spared)
 		e->flags |= FLAG_SPARED;
 	submit(e);

@@ -11,6 +11,8 @@ const volatile __u32 cfg_scope;     /* enum scope_rule, or-ed */
 const volatile __u64 cfg_secret[2]; /* hides kernel addresses, see table_id */
 const volatile bool cfg_stacks;     /* take user stacks at creation */
 const volatile __u32 cfg_stack_rate; /* so many of a process in a second, 0: all */
+const volatile bool cfg_copies;     /* and copies of them */
+const volatile __u32 cfg_copy_rate; /* the most of a process in COPY_WINDOW */
 
 enum scope_rule {
 	SCOPE_PIDS = 1,     /* only processes in targets */

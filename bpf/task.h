@@ -68,7 +68,23 @@ static __always_inline struct pt_regs *user_regs(struct task_struct *task)
 	return (struct pt_regs *)(BPF_CORE_READ(task, stack) + (16 << 10) - bpf_core_type_size(struct pt_regs));
 }
 
+/* What a walk of the user stack begins with. */
+struct user_frame {
+	__u64 pc, sp, fp, lr;
+};
+
 #if defined(__TARGET_ARCH_x86)
+static __always_inline struct user_frame innermost_frame(struct pt_regs *regs)
+{
+	struct user_frame f = {
+		.pc = BPF_CORE_READ(regs, ip),
+		.sp = BPF_CORE_READ(regs, sp),
+		.fp = BPF_CORE_READ(regs, bp),
+	};
+
+	return f;
+}
+
 static __always_inline unsigned long call_arg(struct pt_regs *regs, int n)
 {
 	switch (n) {
@@ -93,6 +109,18 @@ static __always_inline __u64 return_address(struct pt_regs *regs)
 	return word;
 }
 #else
+static __always_inline struct user_frame innermost_frame(struct pt_regs *regs)
+{
+	struct user_frame f = {
+		.pc = BPF_CORE_READ(regs, pc),
+		.sp = BPF_CORE_READ(regs, sp),
+		.fp = BPF_CORE_READ(regs, regs[29]),
+		.lr = BPF_CORE_READ(regs, regs[30]),
+	};
+
+	return f;
+}
+
 static __always_inline unsigned long call_arg(struct pt_regs *regs, int n)
 {
 	/* The first is overwritten by the result. */

@@ -8,7 +8,7 @@ set -euo pipefail
 
 case "${1:-}" in
 demo) needed="g++"; optional="" ;;
-test) needed="gcc"; optional="python3 node" ;; # cgo for -race, the test programs
+test) needed="gcc musl-gcc"; optional="python3 node" ;; # cgo for -race, the test programs
 casebook) # the languages of the programs, and what they use of them
     needed="ip nft nsenter"
     optional="gcc g++ node ruby python3 javac rustc libssl-dev ruby-eventmachine python3-requests" ;;
@@ -49,6 +49,7 @@ packages_of() {
     ip) echo iproute2 ;;
     nft) echo nftables ;;
     nsenter) echo util-linux ;;
+    musl-gcc) echo musl-tools ;;
     qemu-system-x86_64) echo qemu-system-x86 ;;
     qemu-system-aarch64) echo qemu-system-arm ;;
     *) echo "$1" ;;
@@ -60,6 +61,7 @@ why_of() {
     gcc) echo "compiles the test programs, and Go's race detector needs it" ;;
     g++) echo "compiles the demo program" ;;
     aarch64-linux-gnu-gcc) echo "compiles the test programs for arm64" ;;
+    musl-gcc) echo "compiles the test programs with another C library" ;;
     clang-19 | llvm-strip-19 | bpf_helpers.h) echo "compiles the BPF programs" ;;
     qemu-system-*) echo "boots other kernels" ;;
     debian-archive-keyring) echo "proves that the kernels are Debian's" ;;

@@ -86,6 +86,13 @@ const (
 	SOError                // getsockopt(2) of SO_ERROR, which was not zero
 )
 
+// What Event.Walk is when it names no walk.
+const (
+	WalkNone   uint64 = iota // no copy of the stack was wanted
+	WalkLost                 // it found no place in the ring buffer
+	WalkSpared               // the process has had its share of copies
+)
+
 // TCP states as include/net/tcp_states.h numbers them. Sock.State uses them
 // for every family: a socket that is not connected is in Close.
 const (
@@ -148,7 +155,9 @@ type Event struct {
 	Call uint64
 	// Spared: the stack was left out, to stay within the budget.
 	Spared bool
-	Begin  uint64 // when the call was entered; CloseRange only
+	// Walk names the stack as it is walked by unwind tables, see WalkNone.
+	Walk  uint64
+	Begin uint64 // when the call was entered; CloseRange only
 
 	ChildPID           uint32
 	ChildStart         uint64

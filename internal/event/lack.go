@@ -11,6 +11,7 @@ const (
 	LackUnknown      // of a process that the unwinder did not know yet
 	LackLost         // taken, and lost on the way from the kernel
 	LackSpared       // not taken, to stay within the budget
+	LackCrowded      // not copied, because its process made too many at once
 )
 
 // String says it in words that follow those of the socket.
@@ -24,6 +25,8 @@ func (l Lack) String() string {
 		return "stack lost"
 	case LackSpared:
 		return "stack left out by --stack-rate"
+	case LackCrowded:
+		return "more were made at once than stacks are copied"
 	}
 	return ""
 }

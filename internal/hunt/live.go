@@ -1,10 +1,12 @@
 package hunt
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,6 +21,7 @@ import (
 	"sockleak/internal/recording"
 	"sockleak/internal/stack"
 	"sockleak/internal/symbol"
+	"sockleak/internal/unwind"
 	"sockleak/internal/verdict"
 	"sockleak/internal/words"
 )
@@ -50,6 +53,7 @@ type live struct {
 	obs     Observer
 	rec     *recorder
 	deep    deep
+	unwound unwound
 	maps    *mapfollow.Follower // nil if it can't be had
 	rows    []byte              // of the snapshot being taken
 	compat  compat
@@ -78,6 +82,9 @@ func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, erro
 	} else {
 		defer l.maps.Close()
 	}
+	if cfg.Stacks.copied() {
+		cfg.Probe.Copies = copyRing
+	}
 	if l.probe, err = probe.Open(cfg.Probe); err != nil {
 		return nil, err
 	}
@@ -90,9 +97,13 @@ func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, erro
 		Started: l.started.Round(0), Scope: l.opts.scopeText(), Version: cfg.Version, Kernel: kernelRelease(),
 		Notes: append(l.notes, l.missingHooks()...),
 	}
-	origins := tiers{framepointer.New(symbol.New(symbol.Options{}), l.recall), &l.deep}
-	l.engine = newEngine(l.opts, hz, clock, origins, base)
-	l.engine.created = l.deep.created
+	symbols := symbol.New(symbol.Options{})
+	fp := framepointer.New(symbols, l.recall)
+	if cfg.Stacks.copied() {
+		l.unwound.start(unwind.New(symbols, fp, l.probe), l.probe)
+	}
+	l.engine = newEngine(l.opts, hz, clock, tiers{fp, &l.deep, &l.unwound}, base)
+	l.engine.created = l.created
 	if cfg.Stacks.deep(len(l.opts.Scope.PIDs) > 0) {
 		l.deep.must = cfg.Stacks == StacksDeep
 		if err := deepstack.Supported(); err != nil && l.deep.must {
@@ -279,7 +290,25 @@ func (l *live) drain(deadline time.Time) error {
 			l.capture(*raw)
 		}
 		l.rec.frame(recording.KindEvent, record)
+		l.unwound.take(l.better)
 	})
+}
+
+// created finds the better stacks of a socket that was made.
+func (l *live) created(ev *event.Event) {
+	id, lack := l.unwound.created(ev)
+	switch {
+	case l.deep.joiner != nil:
+		l.deep.created(ev, cmp.Or(id, ev.Stack), id != 0)
+	case lack != event.LackNone:
+		l.deep.lack(ev.Inode, ev.Time, lack)
+	}
+}
+
+// better gives a socket a better stack than it had.
+func (l *live) better(x exchanged) {
+	l.rec.fixed(recording.KindExchange, x)
+	l.engine.exchange(x)
 }
 
 // exchange gives the sockets whose complete stacks have come those stacks, and notes
@@ -291,10 +320,7 @@ func (l *live) exchange() {
 		}
 		return ""
 	}
-	l.deep.take(exe, func(x exchanged) {
-		l.rec.fixed(recording.KindExchange, x)
-		l.engine.exchange(x)
-	})
+	l.deep.take(exe, l.unwound.whole, l.better)
 	for _, lack := range l.deep.lacks {
 		l.rec.fixed(recording.KindLacking, lack)
 		l.engine.lack(lack)
@@ -441,7 +467,7 @@ func (l *live) timeWait() *uint64 {
 }
 
 func (l *live) endNotes() ([]string, error) {
-	notes := append(l.deep.note(l.began), l.sparedNote()...)
+	notes := slices.Concat(l.deep.note(l.began), l.unwound.note(), l.sparedNote())
 	if note := l.compat.note(); note != "" {
 		notes = append(notes, note)
 	}

@@ -42,6 +42,13 @@ const (
 	bpfCommRuleCOMM_EXCLUDE bpfCommRule = 2
 )
 
+type bpfCopyShare struct {
+	_     structs.HostLayout
+	Since uint64
+	Taken uint32
+	_     [4]byte
+}
+
 type bpfCounter uint32
 
 const (
@@ -64,6 +71,7 @@ type bpfEvent struct {
 	Inode2     uint64
 	Stack      uint64
 	Call       uint64
+	Walk       uint64
 	Begin      uint64
 	ChildStart uint64
 	ChildPid   uint32
@@ -203,6 +211,21 @@ type bpfSockDesc struct {
 	Remote     [16]uint8
 }
 
+type bpfStackCopy struct {
+	_     structs.HostLayout
+	Pid   uint32
+	Size  uint32
+	Start uint64
+	Id    uint64
+	Seed  uint64
+	Pc    uint64
+	Sp    uint64
+	Fp    uint64
+	Lr    uint64
+	Base  uint64
+	Bytes [8192]uint8
+}
+
 type bpfStackRecord struct {
 	_      structs.HostLayout
 	Kind   uint32
@@ -216,6 +239,14 @@ type bpfStackRecord struct {
 	Ip     [127]uint64
 }
 
+type bpfStep uint32
+
+const (
+	bpfStepSTEP_END bpfStep = 65536
+	bpfStepSTEP_FP  bpfStep = 65537
+	bpfStepSTEP_LR  bpfStep = 65538
+)
+
 type bpfUseOp uint32
 
 const (
@@ -226,6 +257,21 @@ const (
 	bpfUseOpUSE_SO_ERROR  bpfUseOp = 5
 )
 
+type bpfWalk uint32
+
+const (
+	bpfWalkWALK_NONE    bpfWalk = 0
+	bpfWalkWALK_LOST    bpfWalk = 1
+	bpfWalkWALK_SPARED  bpfWalk = 2
+	bpfWalkWALK_NUMBERS bpfWalk = 16
+)
+
+type bpfWalkStep struct {
+	_     structs.HostLayout
+	Next  uint32
+	Since uint32
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -234,6 +280,9 @@ const (
 	bpfMapCalls            = "calls"
 	bpfMapCallsWalked      = "calls_walked"
 	bpfMapComms            = "comms"
+	bpfMapCopies           = "copies"
+	bpfMapCopiesSent       = "copies_sent"
+	bpfMapCopyShares       = "copy_shares"
 	bpfMapCounters         = "counters"
 	bpfMapEvents           = "events"
 	bpfMapLeftOut          = "left_out"
@@ -241,6 +290,7 @@ const (
 	bpfMapStacksSent       = "stacks_sent"
 	bpfMapTargets          = "targets"
 	bpfMapTcpSocks         = "tcp_socks"
+	bpfMapWalkSteps        = "walk_steps"
 	bpfProgEnterClose      = "enter_close"
 	bpfProgEnterCloseRange = "enter_close_range"
 	bpfProgEnterDup2       = "enter_dup2"
@@ -267,6 +317,8 @@ const (
 	bpfProgTaskFile        = "task_file"
 	bpfProgTcpDestroy      = "tcp_destroy"
 	bpfProgTcpState        = "tcp_state"
+	bpfVarCfgCopies        = "cfg_copies"
+	bpfVarCfgCopyRate      = "cfg_copy_rate"
 	bpfVarCfgScope         = "cfg_scope"
 	bpfVarCfgSecret        = "cfg_secret"
 	bpfVarCfgSelf          = "cfg_self"
@@ -283,8 +335,11 @@ const (
 	bpfVarKeepRowKnown     = "keep_row_known"
 	bpfVarKeepScopeRule    = "keep_scope_rule"
 	bpfVarKeepSockDesc     = "keep_sock_desc"
+	bpfVarKeepStackCopy    = "keep_stack_copy"
 	bpfVarKeepStackRecord  = "keep_stack_record"
+	bpfVarKeepStep         = "keep_step"
 	bpfVarKeepUseOp        = "keep_use_op"
+	bpfVarKeepWalk         = "keep_walk"
 )
 
 // loadBpf returns the embedded CollectionSpec for bpf.
@@ -365,6 +420,9 @@ type bpfMapSpecs struct {
 	Calls       *ebpf.MapSpec `ebpf:"calls"`
 	CallsWalked *ebpf.MapSpec `ebpf:"calls_walked"`
 	Comms       *ebpf.MapSpec `ebpf:"comms"`
+	Copies      *ebpf.MapSpec `ebpf:"copies"`
+	CopiesSent  *ebpf.MapSpec `ebpf:"copies_sent"`
+	CopyShares  *ebpf.MapSpec `ebpf:"copy_shares"`
 	Counters    *ebpf.MapSpec `ebpf:"counters"`
 	Events      *ebpf.MapSpec `ebpf:"events"`
 	LeftOut     *ebpf.MapSpec `ebpf:"left_out"`
@@ -372,12 +430,15 @@ type bpfMapSpecs struct {
 	StacksSent  *ebpf.MapSpec `ebpf:"stacks_sent"`
 	Targets     *ebpf.MapSpec `ebpf:"targets"`
 	TcpSocks    *ebpf.MapSpec `ebpf:"tcp_socks"`
+	WalkSteps   *ebpf.MapSpec `ebpf:"walk_steps"`
 }
 
 // bpfVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfVariableSpecs struct {
+	CfgCopies       *ebpf.VariableSpec `ebpf:"cfg_copies"`
+	CfgCopyRate     *ebpf.VariableSpec `ebpf:"cfg_copy_rate"`
 	CfgScope        *ebpf.VariableSpec `ebpf:"cfg_scope"`
 	CfgSecret       *ebpf.VariableSpec `ebpf:"cfg_secret"`
 	CfgSelf         *ebpf.VariableSpec `ebpf:"cfg_self"`
@@ -394,8 +455,11 @@ type bpfVariableSpecs struct {
 	KeepRowKnown    *ebpf.VariableSpec `ebpf:"keep_row_known"`
 	KeepScopeRule   *ebpf.VariableSpec `ebpf:"keep_scope_rule"`
 	KeepSockDesc    *ebpf.VariableSpec `ebpf:"keep_sock_desc"`
+	KeepStackCopy   *ebpf.VariableSpec `ebpf:"keep_stack_copy"`
 	KeepStackRecord *ebpf.VariableSpec `ebpf:"keep_stack_record"`
+	KeepStep        *ebpf.VariableSpec `ebpf:"keep_step"`
 	KeepUseOp       *ebpf.VariableSpec `ebpf:"keep_use_op"`
+	KeepWalk        *ebpf.VariableSpec `ebpf:"keep_walk"`
 }
 
 // bpfObjects contains all objects after they have been loaded into the kernel.
@@ -422,6 +486,9 @@ type bpfMaps struct {
 	Calls       *ebpf.Map `ebpf:"calls"`
 	CallsWalked *ebpf.Map `ebpf:"calls_walked"`
 	Comms       *ebpf.Map `ebpf:"comms"`
+	Copies      *ebpf.Map `ebpf:"copies"`
+	CopiesSent  *ebpf.Map `ebpf:"copies_sent"`
+	CopyShares  *ebpf.Map `ebpf:"copy_shares"`
 	Counters    *ebpf.Map `ebpf:"counters"`
 	Events      *ebpf.Map `ebpf:"events"`
 	LeftOut     *ebpf.Map `ebpf:"left_out"`
@@ -429,6 +496,7 @@ type bpfMaps struct {
 	StacksSent  *ebpf.Map `ebpf:"stacks_sent"`
 	Targets     *ebpf.Map `ebpf:"targets"`
 	TcpSocks    *ebpf.Map `ebpf:"tcp_socks"`
+	WalkSteps   *ebpf.Map `ebpf:"walk_steps"`
 }
 
 func (m *bpfMaps) Close() error {
@@ -437,6 +505,9 @@ func (m *bpfMaps) Close() error {
 		m.Calls,
 		m.CallsWalked,
 		m.Comms,
+		m.Copies,
+		m.CopiesSent,
+		m.CopyShares,
 		m.Counters,
 		m.Events,
 		m.LeftOut,
@@ -444,6 +515,7 @@ func (m *bpfMaps) Close() error {
 		m.StacksSent,
 		m.Targets,
 		m.TcpSocks,
+		m.WalkSteps,
 	)
 }
 
@@ -451,6 +523,8 @@ func (m *bpfMaps) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfVariables struct {
+	CfgCopies       *ebpf.Variable `ebpf:"cfg_copies"`
+	CfgCopyRate     *ebpf.Variable `ebpf:"cfg_copy_rate"`
 	CfgScope        *ebpf.Variable `ebpf:"cfg_scope"`
 	CfgSecret       *ebpf.Variable `ebpf:"cfg_secret"`
 	CfgSelf         *ebpf.Variable `ebpf:"cfg_self"`
@@ -467,8 +541,11 @@ type bpfVariables struct {
 	KeepRowKnown    *ebpf.Variable `ebpf:"keep_row_known"`
 	KeepScopeRule   *ebpf.Variable `ebpf:"keep_scope_rule"`
 	KeepSockDesc    *ebpf.Variable `ebpf:"keep_sock_desc"`
+	KeepStackCopy   *ebpf.Variable `ebpf:"keep_stack_copy"`
 	KeepStackRecord *ebpf.Variable `ebpf:"keep_stack_record"`
+	KeepStep        *ebpf.Variable `ebpf:"keep_step"`
 	KeepUseOp       *ebpf.Variable `ebpf:"keep_use_op"`
+	KeepWalk        *ebpf.Variable `ebpf:"keep_walk"`
 }
 
 // bpfPrograms contains all programs after they have been loaded into the kernel.

@@ -27,6 +27,9 @@ type Config struct {
 	// one time.
 	MaxSockets int
 	Stacks     bool // take user stacks
+	// Copies is the size of the ring buffer for copies of stacks in bytes,
+	// rounded up like RingSize; zero: none are taken.
+	Copies int
 	// StackRate is how many stacks are taken of one process in a second; zero:
 	// all. Past it, one in so many sockets has one, and as many again are
 	// taken of calls that were not seen before or not walked for a second.
@@ -59,6 +62,8 @@ func constants(cfg Config) (map[string]any, error) {
 		bpfVarCfgSecret:    secret,
 		bpfVarCfgStacks:    cfg.Stacks,
 		bpfVarCfgStackRate: cfg.StackRate,
+		bpfVarCfgCopies:    cfg.Copies > 0,
+		bpfVarCfgCopyRate:  uint32(copiesPerWindow),
 	}, nil
 }
 
@@ -75,6 +80,9 @@ func set(spec *ebpf.CollectionSpec, constants map[string]any) error {
 // size sets the sizes of the maps.
 func size(spec *ebpf.CollectionSpec, cfg Config) {
 	spec.Maps[bpfMapEvents].MaxEntries = ringSize(cfg.RingSize)
+	if copies := spec.Maps[bpfMapCopies]; copies != nil {
+		copies.MaxEntries = ringSize(cfg.Copies)
+	}
 	if cfg.MaxSockets > 0 {
 		spec.Maps[bpfMapTcpSocks].MaxEntries = uint32(cfg.MaxSockets)
 	}

@@ -14,7 +14,7 @@ import (
 
 // ABI is the version of bpf/contract.h. Recordings hold the kernel's records
 // as they came, so a recording can be read only by the same version.
-const ABI = 4
+const ABI = 5
 
 // Errors of Decode, by what is wrong with a record.
 var (
@@ -108,7 +108,7 @@ func decodeEvent(record []byte, kind event.Kind, ev *event.Event) error {
 	*ev = event.Event{
 		Time: e.Time, Kind: kind, PID: e.Pid, TID: e.Tid, Start: e.Start,
 		Table: e.Table, Table2: e.Table2, FD: e.Fd, FD2: e.Fd2,
-		Inode: e.Inode, Inode2: e.Inode2, Stack: e.Stack, Call: e.Call, Begin: e.Begin,
+		Inode: e.Inode, Inode2: e.Inode2, Stack: e.Stack, Call: e.Call, Walk: e.Walk, Begin: e.Begin,
 		ChildPID: e.ChildPid, ChildStart: e.ChildStart,
 		OldState: e.OldState, Errno: e.Err, Op: event.Op(e.Op),
 		CloseOnExec: e.Flags&uint8(bpfEventFlagFLAG_CLOEXEC) != 0,

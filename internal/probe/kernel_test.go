@@ -66,7 +66,7 @@ func follow(t *testing.T, cfg Config, before string) *trace {
 	w := startWorker(t)
 	w.do(before)
 	cfg.Scope = Scope{PIDs: []uint32{uint32(w.pid)}, Children: true}
-	cfg.RingSize, cfg.MaxSockets, cfg.Stacks = 1<<20, 1024, true
+	cfg.RingSize, cfg.MaxSockets, cfg.Stacks, cfg.Copies = 1<<20, 1024, true, 1<<20
 	p, err := Open(cfg)
 	if err != nil {
 		t.Fatal(err)

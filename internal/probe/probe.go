@@ -30,8 +30,11 @@ type Probe struct {
 	links     []io.Closer
 	ring      *ringbuf.Reader
 	record    ringbuf.Record
-	snap      *Snapshotter
-	missing   []string
+	copies    *ringbuf.Reader // nil: none are taken
+	// copyRecord is reused.
+	copyRecord ringbuf.Record
+	snap       *Snapshotter
+	missing    []string
 }
 
 // Open loads the programs and attaches them; events flow from then on. Whoever
@@ -72,6 +75,11 @@ func (p *Probe) open(cfg Config) error {
 	}
 	if p.ring, err = ringbuf.NewReader(p.objects.Events); err != nil {
 		return fmt.Errorf("open the ring buffer: %w", err)
+	}
+	if cfg.Copies > 0 {
+		if p.copies, err = ringbuf.NewReader(p.objects.Copies); err != nil {
+			return fmt.Errorf("open the ring buffer of stacks: %w", err)
+		}
 	}
 	if p.snap, err = newSnapshotter(p.objects.TaskFile); err != nil {
 		return err
@@ -266,7 +274,7 @@ func skipped(programs ...*ebpf.Program) (sum uint64, err error) {
 
 // Close detaches everything; the kernel frees the programs and maps.
 func (p *Probe) Close() error {
-	errs := make([]error, len(p.links), len(p.links)+3)
+	errs := make([]error, len(p.links), len(p.links)+4)
 	var all sync.WaitGroup
 	// Each waits for an RCU grace period, some 50 ms: together they wait once.
 	for i, l := range p.links {
@@ -275,6 +283,9 @@ func (p *Probe) Close() error {
 	all.Wait()
 	if p.ring != nil {
 		errs = append(errs, p.ring.Close())
+	}
+	if p.copies != nil {
+		errs = append(errs, p.copies.Close())
 	}
 	if p.snap != nil {
 		errs = append(errs, p.snap.Close())

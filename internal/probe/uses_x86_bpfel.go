@@ -74,6 +74,8 @@ const (
 	usesProgExitShutdown   = "exit_shutdown"
 	usesProgExitWrite      = "exit_write"
 	usesProgExitWritev     = "exit_writev"
+	usesVarCfgCopies       = "cfg_copies"
+	usesVarCfgCopyRate     = "cfg_copy_rate"
 	usesVarCfgScope        = "cfg_scope"
 	usesVarCfgSecret       = "cfg_secret"
 	usesVarCfgSelf         = "cfg_self"
@@ -157,6 +159,8 @@ type usesMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type usesVariableSpecs struct {
+	CfgCopies    *ebpf.VariableSpec `ebpf:"cfg_copies"`
+	CfgCopyRate  *ebpf.VariableSpec `ebpf:"cfg_copy_rate"`
 	CfgScope     *ebpf.VariableSpec `ebpf:"cfg_scope"`
 	CfgSecret    *ebpf.VariableSpec `ebpf:"cfg_secret"`
 	CfgSelf      *ebpf.VariableSpec `ebpf:"cfg_self"`
@@ -217,6 +221,8 @@ func (m *usesMaps) Close() error {
 //
 // It can be passed to loadUsesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type usesVariables struct {
+	CfgCopies    *ebpf.Variable `ebpf:"cfg_copies"`
+	CfgCopyRate  *ebpf.Variable `ebpf:"cfg_copy_rate"`
 	CfgScope     *ebpf.Variable `ebpf:"cfg_scope"`
 	CfgSecret    *ebpf.Variable `ebpf:"cfg_secret"`
 	CfgSelf      *ebpf.Variable `ebpf:"cfg_self"`

@@ -86,6 +86,9 @@ func (s *Symbolizer) At(m *Module, addr uint64) (Location, error) {
 	return Location{}, fmt.Errorf("%s: %w", m.path, errNoSegment)
 }
 
+// Before returns the location one byte back: in the call that returns to l.
+func (l Location) Before() Location { return Location{l.module, l.offset - 1} }
+
 // Next returns the location one byte further: the return address of a call whose
 // last byte is at l.
 func (l Location) Next() Location { return Location{l.module, l.offset + 1} }

@@ -19,8 +19,8 @@ const severalBetter = 0
 // origin, unless the first turns out to stand for several; and so do those of
 // which only the call is known, zero if it isn't.
 func (j *Judge) Better(p event.ProcessKey, call, lesser, better uint64) {
-	j.better.note(p, call, better)
 	j.better.note(p, lesser, better)
+	j.better.note(p, call, better)
 	if opened := j.opened[p]; opened[lesser] > 0 && lesser != better {
 		opened[lesser]--
 		opened[better]++
@@ -45,11 +45,8 @@ func (j *Judge) openedAt(key originKey) uint64 {
 
 // bestStack is the stack that a socket is grouped by.
 func (j *Judge) bestStack(p event.ProcessKey, id uint64) uint64 {
-	if better, known := j.better[p][id]; known {
-		return cmp.Or(better, id)
+	if _, known := j.better[p][id]; !known {
+		id = cmp.Or(j.calls[p][id], id)
 	}
-	if id = cmp.Or(j.calls[p][id], id); j.better[p][id] != severalBetter {
-		return j.better[p][id]
-	}
-	return id
+	return j.better.best(p, id)
 }

@@ -20,7 +20,8 @@ const maxCalls = 1 << 13
 // severalBetter: more than one thing.
 type relations map[event.ProcessKey]map[uint64]uint64
 
-// note notes that lesser stood for better once.
+// note notes that lesser stood for better once. What better itself stands for
+// counts in its place: a stack may be exchanged twice.
 func (r relations) note(p event.ProcessKey, lesser, better uint64) {
 	if lesser == 0 || better == 0 || lesser == better {
 		return
@@ -30,11 +31,30 @@ func (r relations) note(p event.ProcessKey, lesser, better uint64) {
 		of = map[uint64]uint64{}
 		r[p] = of
 	}
-	if known, ok := of[lesser]; ok && known != better {
+	best := r.best(p, better)
+	known, ok := of[lesser]
+	switch {
+	case !ok && len(of) < maxCalls:
+		of[lesser] = best
+	case ok && known != severalBetter && r.best(p, known) != best:
 		of[lesser] = severalBetter
-	} else if !ok && len(of) < maxCalls {
-		of[lesser] = better
 	}
+}
+
+// maxExchanges is how often a stack can be exchanged for a better one.
+const maxExchanges = 3
+
+// best is what a stack or a call stands for; itself if that isn't known, or more
+// than one thing.
+func (r relations) best(p event.ProcessKey, id uint64) uint64 {
+	for range maxExchanges {
+		better := r[p][id]
+		if better == severalBetter {
+			break
+		}
+		id = better
+	}
+	return id
 }
 
 // Called notes that a call was made on a stack.

@@ -43,6 +43,24 @@ func TestSpared(t *testing.T) {
 			w.socket(9)
 			w.watch(8 * second)
 		}, []string{"4 never-used, high, inferred at_9"}},
+		"a stack that was exchanged twice": {func(w *world) {
+			w.spared(call)
+			for range 2 {
+				w.walked(call, 7)
+				w.judge.Better(process(app), call, 7, 8)
+				w.judge.Better(process(app), call, 8, 9)
+			}
+			w.socket(8)
+			w.watch(8 * second)
+		}, []string{"4 never-used, high, inferred at_9"}},
+		"one exchanged twice, and another": {func(w *world) {
+			w.spared(call)
+			w.walked(call, 7)
+			w.judge.Better(process(app), call, 7, 8)
+			w.judge.Better(process(app), call, 8, 9)
+			w.judge.Better(process(app), call, 6, 10)
+			w.watch(8 * second)
+		}, []string{"1 never-used, medium, no origin", "1 never-used, medium, inferred at_9"}},
 		"several": {func(w *world) {
 			w.spared(call)
 			w.spared(call)

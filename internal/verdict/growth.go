@@ -68,8 +68,8 @@ func (j *Judge) growing(key groupKey) (Class, bool) {
 	if s == nil || s.span() < growthTime(time.Duration(j.minAge)) || !s.rises(growthCount) {
 		return "", false
 	}
-	// Half of what it opened is still there: they are not replaced, they add up.
-	if key.stack == 0 || uint64(n.live) < (j.openedAt(key.originKey)+1)/2 {
+	// How many it closes says nothing: a path that forgets may be a rare one.
+	if key.stack == 0 {
 		return "", false
 	}
 	// The old ones are not in use: a busy server takes on more work.

@@ -28,6 +28,15 @@ func TestGrowing(t *testing.T) {
 		}},
 		"udp, one for each request": {func(w *world) { w.watch(40*second, func(int) { w.create(event.Socket, app, 7, udp()) }) },
 			[]string{"20 growing, medium, at_7"}},
+		"udp, on a path of five": {func(w *world) {
+			w.watch(40*second, func(int) {
+				for i := range 5 {
+					if s := w.create(event.Socket, app, 7, udp()); i > 0 {
+						w.close(s)
+					}
+				}
+			})
+		}, []string{"20 growing, medium, at_7"}},
 		"unix, connected": {func(w *world) {
 			w.watch(40*second, func(int) {
 				s := w.create(event.Socket, app, 7, unixStream())

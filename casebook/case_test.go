@@ -58,8 +58,8 @@ type Want struct {
 	// Holder is the name of the process that holds the sockets, if that isn't
 	// the program itself; the finding may be of either.
 	Holder string
-	// OnlyNew says why sockets from before tracing began can't be among them;
-	// empty: they must be.
+	// OnlyNew says why sockets from before tracing began can't be among them, and
+	// may be in a finding of another class, without an origin; empty: they must be.
 	OnlyNew string
 	// Peer is an address, with or without port; empty: as the program says.
 	Peer string

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sockleak/internal/hunt"
+	"sockleak/internal/needs"
 	"sockleak/internal/verdict"
 	"sockleak/internal/workload"
 )
@@ -15,7 +16,7 @@ import (
 // What leaks while far more sockets are made than stacks are taken is counted to
 // the last, and has the origin of those that do have one.
 func TestStackRate(t *testing.T) {
-	needRoot(t)
+	needs.Root(t)
 	p := workload.Start(t, workload.Build(t, "rates"))
 	p.Ready()
 	cfg := config(6 * time.Second)

@@ -24,7 +24,7 @@ type fake struct {
 	mapErr      error
 	ringErr     error
 	trieErr     error
-	followErr   error
+	mapsErr     error
 	helperErr   map[asm.BuiltinFunc]error
 	openErr     error
 	lacks       []string // tracepoints of system calls that are missing
@@ -79,7 +79,7 @@ func (f *fake) RaiseMemlock() (uint64, error)       { return f.memlock, f.memloc
 func (f *fake) NewMap() error                       { return f.mapErr }
 func (f *fake) NewRing() error                      { return f.ringErr }
 func (f *fake) NewTrie() error                      { return f.trieErr }
-func (f *fake) FollowMaps() error                   { return f.followErr }
+func (f *fake) FollowMaps() error                   { return f.mapsErr }
 func (f *fake) HaveHelper(fn asm.BuiltinFunc) error { return f.helperErr[fn] }
 
 func (f *fake) AttachTracepoint(id uint64) error {

@@ -23,7 +23,7 @@ func TestStackTiers(t *testing.T) {
 		{"no trie", "amd64", func(f *fake) { f.trieErr = syscall.ENOMEM }, map[string]string{"stacks, tier 1": "LPM trie"}},
 		{"a hook less", "arm64", func(f *fake) { f.byType["sched_process_free"] = ebpf.ErrNotSupported },
 			map[string]string{"stacks, tier 1": "sched_process_free"}},
-		{"no records", "amd64", func(f *fake) { f.followErr = syscall.EACCES }, map[string]string{"stacks, tier 2": "permission denied"}},
+		{"no records", "amd64", func(f *fake) { f.mapsErr = syscall.EACCES }, map[string]string{"stacks, tier 2": "permission denied"}},
 		{"no stacks", "amd64", func(f *fake) { f.helperErr[asm.FnGetStack] = ebpf.ErrNotSupported },
 			map[string]string{"stacks, tier 3": "no bpf_get_stack"}},
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sockleak/internal/event"
+	"sockleak/internal/needs"
 	"sockleak/internal/stack"
 	"sockleak/internal/workload"
 )
@@ -13,7 +14,7 @@ import (
 // Past the rate one socket in so many has a stack; all of them are told of; and
 // a call that was not seen before has stacks at once.
 func TestStackRate(t *testing.T) {
-	needRoot(t)
+	needs.Root(t)
 	const rate, hot, rare = 50, 20_000, 10
 	p := workload.Start(t, workload.Build(t, "rates"))
 	p.Ready()

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"sockleak/internal/needs"
 )
 
 func TestWaiters(t *testing.T) {
@@ -73,7 +75,7 @@ func TestPeerGone(t *testing.T) {
 // connectedDatagram is the state of both sockets when one AF_UNIX datagram socket
 // is connected to another: they got one with 83301b5367a9.
 func connectedDatagram(t *testing.T) string {
-	if olderThan(t, 5, 15) {
+	if needs.Older(t, 5, 15) {
 		return "UNCONN"
 	}
 	return "ESTAB"
@@ -122,17 +124,17 @@ func TestMPTCP(t *testing.T) {
 	if err == nil {
 		unix.Close(fd)
 	}
-	if err == unix.EPROTONOSUPPORT && olderThan(t, 6, 1) {
-		t.Skipf("needs MPTCP, which Debian's kernel 5.10 is built without: this is %s", release(t))
+	if err == unix.EPROTONOSUPPORT && needs.Older(t, 6, 1) {
+		t.Skipf("needs MPTCP, which Debian's kernel 5.10 is built without: this is %s", needs.Release(t))
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	known, in, out := "hwkld", "", ""
-	if !olderThan(t, 6, 5) {
+	if !needs.Older(t, 6, 5) {
 		known, in, out = "b"+known, " in=100", " out=100"
 	}
-	if !olderThan(t, 6, 10) {
+	if !needs.Older(t, 6, 10) {
 		known = "a" + known
 	}
 	scenario(t, ``, func(k *trace) {

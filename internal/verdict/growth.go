@@ -35,6 +35,32 @@ func (n *tally) add(j *Judge, s subject) {
 	}
 }
 
+// scatter notes the processes with silent sockets that are for the same and have
+// several stacks. Code that is compiled while it runs gets a new stack each time,
+// so that no single one of them grows for long: whether they are one origin tell
+// their names alone.
+func (j *Judge) scatter() {
+	type use struct {
+		process event.ProcessKey
+		label   label
+	}
+	type spread struct{ stacks, silent int }
+	uses := map[use]spread{}
+	for key, n := range j.others {
+		if key.stack == 0 || n.silent == 0 {
+			continue
+		}
+		u := use{key.process, n.label}
+		uses[u] = spread{uses[u].stacks + 1, uses[u].silent + n.silent}
+	}
+	clear(j.scattered)
+	for u, s := range uses {
+		if s.stacks > 1 && s.silent >= growthCount {
+			j.scattered[u.process] = true
+		}
+	}
+}
+
 // growing reports whether an origin's sockets only become more, those that no
 // other rule accuses, and which class that makes them.
 func (j *Judge) growing(key groupKey) (Class, bool) {

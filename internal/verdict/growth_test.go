@@ -39,6 +39,12 @@ func TestGrowing(t *testing.T) {
 			[]string{"60 abandoned, medium, at_7"}},
 		"waited on, as in epoll": {func(w *world) { w.watch(120*second, func(int) { open(w, 1)[0].facts.Waiters = true }) },
 			[]string{"60 abandoned, medium, at_7"}},
+		"compiled again and again": {func(w *world) {
+			w.watch(120*second, func(i int) { w.connect(w.socket(7+100*uint64(i/10)), server) })
+		}, []string{"60 abandoned, medium, at_7"}},
+		"compiled again and again, without a frame of the program": {func(w *world) {
+			w.watch(120*second, func(i int) { w.connect(w.socket(1000+uint64(i/10)), server) })
+		}, []string{"60 abandoned, medium, no origin"}},
 		"slowly": {func(w *world) {
 			w.watch(200*second, func(i int) {
 				if i%20 == 0 {

@@ -41,6 +41,7 @@ type Judge struct {
 	// many there are.
 	members   map[groupKey][]member
 	others    map[groupKey]tally
+	scattered map[event.ProcessKey]bool // see scatter
 	listening map[port]bool
 	// superseded has since when connections are; met are those that are looked
 	// at for it.
@@ -119,6 +120,7 @@ func NewJudge(p Patience, began uint64) *Judge {
 		origins:    newOrigins(),
 		members:    map[groupKey][]member{},
 		others:     map[groupKey]tally{},
+		scattered:  map[event.ProcessKey]bool{},
 		superseded: map[name]uint64{},
 		endedGrown: map[groupKey]*series{},
 		met:        map[name]acquaintance{},
@@ -155,7 +157,8 @@ func (j *Judge) Forget(p event.ProcessKey) {
 
 // Look judges every live socket after a snapshot that ended at now. What it
 // returns is the number of suspects, those too that are not reported yet. names
-// is asked for the origins of those only that were suspects before.
+// is asked for the origins of those only that were suspects before, or whose
+// origin may have several stacks.
 func (j *Judge) Look(now uint64, t *lifecycle.Table, names Names) (suspects int) {
 	j.looked = now
 	j.listening = listeningPorts(t)
@@ -181,6 +184,7 @@ func (j *Judge) Look(now uint64, t *lifecycle.Table, names Names) (suspects int)
 		}
 	}
 	j.dropUses(t)
+	j.scatter()
 	j.sample(now)
 	return len(j.suspects)
 }
@@ -193,6 +197,9 @@ func (j *Judge) subject(now uint64, s *lifecycle.Socket, holders []lifecycle.Hol
 func (j *Judge) watch(s subject, names Names) {
 	c, ok := j.judge(s)
 	if !ok {
+		if p := owner(s.Socket, s.holders); j.scattered[p] && j.silent(s.Socket) {
+			j.learn(p, s.Socket, names)
+		}
 		return
 	}
 	if u := j.suspect(s, c); u.looks >= looksNeeded {

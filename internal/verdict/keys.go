@@ -30,13 +30,21 @@ type label struct {
 	// port alone, because every client has an address of its own.
 	peer     netip.AddrPort
 	accepted bool
+	// unbound: its own port isn't known any more, so that it can't be told
+	// whether it was accepted. The kernel forgets it with a reset
+	// (net/ipv4/inet_hashtables.c: __inet_put_port).
+	unbound bool
 }
 
 // fits reports whether a socket with label l may be for what one with the other
 // is. Of one from before, whose connect failed, the kernel has forgotten the
-// peer.
+// peer; and of one that was reset, whether it was accepted.
 func (l label) fits(other label) bool {
-	if !l.accepted && !l.peer.IsValid() && !other.accepted {
+	other.unbound = l.unbound
+	switch {
+	case l.unbound && other.accepted:
+		other.accepted, other.peer = false, l.peer
+	case !l.accepted && !l.peer.IsValid() && !other.accepted:
 		other.peer = l.peer
 	}
 	return l == other
@@ -96,6 +104,7 @@ func (j *Judge) labelOf(s *lifecycle.Socket, process event.ProcessKey) label {
 		return l
 	}
 	l.peer = peer(s)
+	l.unbound = s.Birth == 0 && s.Sock.IsTCP() && s.Sock.State == event.StateClose && s.Sock.Local.Port() == 0
 	return l
 }
 

@@ -116,6 +116,7 @@ type result struct {
 	found, named time.Duration
 	// lacked is what was not right yet in the report before that.
 	lacked   []string
+	accused  bool // wrongly, in an interim report
 	problems []string
 }
 
@@ -173,8 +174,10 @@ func (r *result) take(j judgement, a *arrival, last bool) {
 		r.problems = append(r.problems, j.all()...)
 		return
 	}
-	for _, accusation := range j.accusations {
-		r.problems = append(r.problems, fmt.Sprintf("after %.0f s: %s", since.Seconds(), accusation))
+	// One is enough: it stays in the reports after that, with another count.
+	if len(j.accusations) > 0 && !r.accused {
+		r.accused = true
+		r.problems = append(r.problems, fmt.Sprintf("after %.0f s: %s", since.Seconds(), strings.Join(j.accusations, ", ")))
 	}
 }
 

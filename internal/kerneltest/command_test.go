@@ -18,9 +18,9 @@ import (
 	"sockleak/internal/workload"
 )
 
-// patience bounds every wait. An emulated CPU takes half a minute to check the
+// patience bounds every wait. An emulated CPU takes minutes to check the
 // programs of the profiler.
-const patience = 3 * time.Minute
+const patience = 6 * time.Minute
 
 var built string // the command, when it had to be built here
 

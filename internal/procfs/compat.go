@@ -10,7 +10,7 @@ import (
 // Is32Bit reports whether a process runs a program of 32 bits, by the header of
 // its executable (elf(5)). It needs the right to ptrace(2) the process.
 func (fs FS) Is32Bit(pid uint32) (bool, error) {
-	f, err := os.Open(fs.path(pid, "exe"))
+	f, err := os.Open(fs.path(fs.Living(pid), "exe"))
 	if err != nil {
 		return false, fmt.Errorf("open the program of process %d: %w", pid, err)
 	}

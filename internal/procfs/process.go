@@ -93,7 +93,7 @@ func (fs FS) Process(pid uint32) (Info, error) {
 			return Info{}, fmt.Errorf("parse %s of process %d: %w", part.file, pid, err)
 		}
 	}
-	if info.Exe, info.ExeDeleted, err = p.exe(); err != nil {
+	if info.Exe, info.ExeDeleted, err = fs.exe(p, info); err != nil {
 		return Info{}, err
 	}
 	if info.Cgroup, info.Container, err = p.cgroup(); err != nil {
@@ -105,6 +105,18 @@ func (fs FS) Process(pid uint32) (Info, error) {
 	}
 	info.Start = now.Add(time.Duration(info.StartTicks)*tick - boot)
 	return info, nil
+}
+
+// exe asks a thread that lives where the first one has ended.
+func (fs FS) exe(p process, info Info) (path string, deleted bool, err error) {
+	living := p
+	if info.Zombie() && info.Threads > 1 {
+		if living, err = fs.open(fs.Living(info.PID)); err != nil {
+			return "", false, err
+		}
+		defer living.Close()
+	}
+	return living.exe()
 }
 
 var errShort = errors.New("fewer fields than expected")

@@ -35,9 +35,7 @@ type Tracker struct {
 
 // tracked are the maps and the pair of programs that could be attached.
 type tracked struct {
-	Files *ebpf.Map `ebpf:"socket_files"`
-	Lost  *ebpf.Map `ebpf:"socket_files_lost"`
-
+	files, lost    *ebpf.Map
 	made, released *ebpf.Program
 }
 
@@ -91,10 +89,10 @@ func (t *Tracker) open(m method) error {
 		return fmt.Errorf("load the programs: %w", err)
 	}
 	defer all.Close()
-	if err := all.Assign(&t.objects); err != nil {
-		return fmt.Errorf("take the maps: %w", err)
+	t.objects = tracked{
+		files: all.DetachMap(releaseMapSocketFiles), lost: all.DetachMap(releaseMapSocketFilesLost),
+		made: all.DetachProgram(m.made), released: all.DetachProgram(m.released),
 	}
-	t.objects.made, t.objects.released = all.DetachProgram(m.made), all.DetachProgram(m.released)
 	return m.attach(t)
 }
 
@@ -132,7 +130,7 @@ func (t *Tracker) Method() string { return t.method }
 func (t *Tracker) Files(before uint64, f func(File)) error {
 	var inode uint64
 	var made releaseSocketFile
-	all := t.objects.Files.Iterate()
+	all := t.objects.files.Iterate()
 	for all.Next(&inode, &made) {
 		if made.Time < before {
 			f(File{inode, made.Time, made.Pid, comm(made.Comm)})
@@ -156,7 +154,7 @@ func comm(raw [16]int8) string {
 // Lost is how many files found no place among those that are known.
 func (t *Tracker) Lost() (sum uint64, err error) {
 	var perCPU []uint64
-	if err := t.objects.Lost.Lookup(uint32(0), &perCPU); err != nil {
+	if err := t.objects.lost.Lookup(uint32(0), &perCPU); err != nil {
 		return 0, fmt.Errorf("read the loss counter: %w", err)
 	}
 	for _, n := range perCPU {
@@ -176,7 +174,7 @@ func (t *Tracker) Close() error {
 			errs = append(errs, p.Close())
 		}
 	}
-	for _, m := range []*ebpf.Map{t.objects.Files, t.objects.Lost} {
+	for _, m := range []*ebpf.Map{t.objects.files, t.objects.lost} {
 		if m != nil {
 			errs = append(errs, m.Close())
 		}

@@ -8,7 +8,7 @@ set -euo pipefail
 
 case "${1:-}" in
 demo) needed="g++"; optional="" ;;
-test) needed="gcc"; optional="python3 node" ;; # cgo for -race, the test programs
+test) needed="gcc"; optional="python3 node g++ rustc javac ruby musl-gcc" ;; # cgo for -race, the test programs
 generate) needed="clang-19 llvm-strip-19 bpf_helpers.h"; optional="" ;;
 kernels) needed="qemu-system-x86_64 qemu-system-aarch64 debian-archive-keyring"; optional="" ;;
 *)
@@ -35,6 +35,8 @@ packages_of() {
     bpf_helpers.h) echo libbpf-dev ;;
     llvm-strip-19) echo llvm-19 ;;
     node) echo nodejs ;;
+    javac) echo default-jdk-headless ;;
+    musl-gcc) echo musl-tools ;;
     qemu-system-x86_64) echo qemu-system-x86 ;;
     qemu-system-aarch64) echo qemu-system-arm ;;
     *) echo "$1" ;;
@@ -48,6 +50,7 @@ why_of() {
     clang-19 | llvm-strip-19 | bpf_helpers.h) echo "compiles the BPF programs" ;;
     qemu-system-*) echo "boots other kernels" ;;
     debian-archive-keyring) echo "proves that the kernels are Debian's" ;;
+    rustc | javac | ruby | musl-gcc) echo "builds or runs a test program; its test is skipped without" ;;
     python3 | node) echo "runs a healthy test program; its test is skipped without" ;;
     esac
 }

@@ -8,7 +8,7 @@ set -euo pipefail
 
 case "${1:-}" in
 demo) needed="g++"; optional="" ;;
-test) needed="gcc musl-gcc"; optional="python3 node" ;; # cgo for -race, the test programs
+test) needed="gcc"; optional="python3 node g++ rustc javac ruby musl-gcc" ;; # cgo for -race, the test programs
 casebook) # the languages of the programs, and what they use of them
     needed="ip nft nsenter"
     optional="gcc g++ node ruby python3 javac rustc libssl-dev ruby-eventmachine python3-requests" ;;
@@ -61,13 +61,11 @@ why_of() {
     gcc) echo "compiles the test programs, and Go's race detector needs it" ;;
     g++) echo "compiles the demo program" ;;
     aarch64-linux-gnu-gcc) echo "compiles the test programs for arm64" ;;
-    musl-gcc) echo "compiles the test programs with another C library" ;;
     clang-19 | llvm-strip-19 | bpf_helpers.h) echo "compiles the BPF programs" ;;
     qemu-system-*) echo "boots other kernels" ;;
     debian-archive-keyring) echo "proves that the kernels are Debian's" ;;
     ip | nft | nsenter) echo "makes the network namespaces of the casebook" ;;
-    python3 | node) echo "runs a healthy test program; its test is skipped without" ;;
-    ruby | javac | rustc | libssl-dev | ruby-* | python3-*) echo "for programs of the casebook, which are left out without" ;;
+    *) echo "for test programs in that language or with that library, which are left out without" ;;
     esac
 }
 

@@ -86,7 +86,7 @@ var goTopLevel = map[string]bool{
 }
 
 // goStandard says whether a function is of Go's standard library, or of
-// golang.org/x/net and x/sys, which are its continuation.
+// golang.org/x/net and x/sys, which are its continuation, or made by cgo.
 func goStandard(function string) bool {
 	if function == "" {
 		return true
@@ -95,7 +95,8 @@ func goStandard(function string) bool {
 	first, _, _ := strings.Cut(pkg, "/")
 	return goTopLevel[first] || pkg == "golang.org/x/net" || pkg == "golang.org/x/sys" ||
 		strings.HasPrefix(pkg, "golang.org/x/net/") || strings.HasPrefix(pkg, "golang.org/x/sys/") ||
-		strings.HasPrefix(function, "_cgo") || strings.HasPrefix(function, "x_cgo")
+		strings.HasPrefix(function, "_cgo") || strings.HasPrefix(function, "x_cgo") ||
+		strings.Contains(function, "._Cfunc_")
 }
 
 // goPackage returns the import path in a function's name: "net/http" of

@@ -68,6 +68,7 @@ func TestCulprit(t *testing.T) {
 			{Function: "com.example.Pool.open", Kind: Java}}, 2},
 		{"Ruby", "/usr/bin/ruby3.1", []Frame{{Function: "initialize", File: "/usr/lib/ruby/3.1.0/net/http.rb", Kind: Ruby},
 			{Function: "poll", File: "/srv/poll.rb", Kind: Ruby}}, 1},
+		{"cgo", "/app", append([]Frame{native("socket", libcFile), native("", "/app")}, inGo("runtime.asmcgocall", "main._Cfunc_dial", "main.dial")...), 4},
 		{"vdso and nothing", "/app", []Frame{native("__kernel_vsyscall", "[vdso]"), native("", "")}, -1},
 	}
 	for _, test := range tests {

@@ -31,7 +31,7 @@ func attach(t *testing.T, sockleak string, programs []*Program, duration time.Du
 var storyTimes = []struct {
 	story    int
 	duration time.Duration
-}{{3, 30 * time.Second}, {5, 30 * time.Second}, {2, 40 * time.Second}, {1, 40 * time.Second}, {4, idle + 20*time.Second}}
+}{{3, 30 * time.Second}, {5, 30 * time.Second}, {2, 40 * time.Second}, {1, 60 * time.Second}, {4, idle + 20*time.Second}}
 
 // TestStories traces each story's leaking programs alone, and prints how long it
 // took to the first correct finding. They have been running for a while.

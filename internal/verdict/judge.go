@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -165,6 +166,7 @@ func (j *Judge) Look(now uint64, t *lifecycle.Table, names Names) (suspects int)
 	clear(j.members)
 	clear(j.others)
 	j.supersede(now, t)
+	j.regroup()
 	// First what the sockets are in and of which origin, because one socket can
 	// change what another is grouped by; then the groups.
 	for s, holders := range t.Sockets() {
@@ -191,6 +193,21 @@ func (j *Judge) Look(now uint64, t *lifecycle.Table, names Names) (suspects int)
 
 func (j *Judge) subject(now uint64, s *lifecycle.Socket, holders []lifecycle.Holder) subject {
 	return subject{Socket: s, now: now, minAge: j.minAge, idle: j.idle, holders: holders}
+}
+
+// regroup counts what was counted under a stack that was exchanged since with what
+// it was exchanged for: complete stacks come late, and growth takes time to show.
+func (j *Judge) regroup() {
+	for _, key := range slices.Collect(maps.Keys(j.groups)) {
+		id, bare := j.origins.of(key.process, j.bestStack(key.process, key.stack))
+		if key.stack == 0 || id == key.stack || bare {
+			continue
+		}
+		to := key
+		to.stack = id
+		j.groups[to] = j.groups[to].plus(j.groups[key])
+		delete(j.groups, key)
+	}
 }
 
 // watch keeps account of a socket that is in a condition no program wants.

@@ -37,7 +37,7 @@ demo: build $(BUILD)/crawler
 test: lint
 	@scripts/test.sh
 
-# In software emulation, one virtual machine at a time: some minutes.
+# In software emulation, a virtual machine for each CPU: a quarter of an hour.
 test-kernels:
 	@scripts/test-kernels.sh $(BUILD)/kernels $(KERNELS)
 

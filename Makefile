@@ -43,7 +43,7 @@ casebook:
 	@scripts/setup.sh casebook
 	go test ./casebook -count 1 -v -timeout 20m -casebook -write
 
-# In software emulation, one virtual machine at a time: some minutes.
+# In software emulation, a virtual machine for each CPU: a quarter of an hour.
 test-kernels:
 	@scripts/test-kernels.sh $(BUILD)/kernels $(KERNELS)
 

@@ -22,6 +22,7 @@ type traceFlags struct {
 	children                   bool
 	ringSize, maxSockets       int
 	stacks                     hunt.Stacks
+	requestedAt                bool
 	out                        outputFlags
 	set                        *pflag.FlagSet
 }
@@ -34,6 +35,7 @@ func (f *traceFlags) add(cmd *cobra.Command, duration time.Duration) {
 	fs.DurationVar(&f.minAge, "min-age", verdict.DefaultMinAge, "how long a socket must be in its condition to be reported")
 	f.stacks = hunt.StacksAuto
 	fs.Var(&f.stacks, "stacks", "how stacks are taken: auto (complete ones of processes that are named), deep (complete, or an error), fp (by frame pointers), off")
+	fs.BoolVar(&f.requestedAt, "requested-at", true, "with complete stacks, also take those where a socket was asked for, by uprobes in processes with libuv")
 	fs.StringVar(&f.record, "record", "", "also write all that is seen to this `file`, for replay")
 	fs.StringSliceVar(&f.comms, "comm", nil, "only processes of this `name` (up to 15 characters, as in ps -o comm); repeatable")
 	fs.StringSliceVar(&f.exclude, "exclude", nil, "no processes of this `name`; repeatable")
@@ -71,7 +73,7 @@ func (f *traceFlags) config() (hunt.Config, error) {
 		For: f.duration, Interval: f.interval,
 		Judgement: hunt.Judgement{MinAge: f.minAge, Top: f.out.top},
 		Version:   Version(),
-		Stacks:    f.stacks,
+		Stacks:    f.stacks, RequestedAt: f.requestedAt,
 	}, nil
 }
 

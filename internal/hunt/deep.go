@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"sockleak/internal/asked"
 	"sockleak/internal/deepstack"
 	"sockleak/internal/event"
 	"sockleak/internal/lifecycle"
@@ -48,11 +49,15 @@ type deep struct {
 	without map[string]int // sockets without a complete stack, by reason
 	late    bool           // the trace was over before the tier had come up
 	failed  error
+	asks    asks
 }
 
 type started struct {
 	tier *deepstack.Tier
 	err  error
+	// asks is the tracer of where sockets are asked for, nil if it isn't wanted.
+	asks    *asked.Tracer
+	asksErr error
 }
 
 // start begins to bring the tier up.
@@ -61,8 +66,11 @@ func (d *deep) start(ctx context.Context) {
 	done := make(chan started, 1)
 	d.starting = done
 	go func() {
-		t, err := deepstack.Start(ctx, d.scope)
-		done <- started{t, err}
+		var s started
+		if s.tier, s.err = deepstack.Start(ctx, d.scope); s.err == nil && d.asks.wanted {
+			s.asks, s.asksErr = asked.Open(ctx, s.tier)
+		}
+		done <- s
 	}()
 }
 
@@ -80,6 +88,7 @@ func (d *deep) arrived(s started) error {
 		}
 		return nil
 	}
+	d.asks.arrived(s.asks, s.asksErr)
 	d.tier, d.joiner, d.without = s.tier, deepstack.NewJoiner(s.tier), map[string]int{}
 	d.lesser = map[uint64]uint64{}
 	return nil
@@ -116,6 +125,7 @@ func (d *deep) poll(t *lifecycle.Table) error {
 	if err := d.tier.Err(); err != nil {
 		d.fail(err)
 	}
+	d.asks.poll()
 	return nil
 }
 
@@ -209,6 +219,7 @@ func (d *deep) note(began uint64) []string {
 	for _, reason := range slices.Sorted(maps.Keys(d.without)) {
 		notes = append(notes, fmt.Sprintf("%d sockets have a stack by frame pointers alone: %s", d.without[reason], reason))
 	}
+	notes = append(notes, d.asks.note()...)
 	if d.failed != nil {
 		notes = append(notes, fmt.Sprintf("complete stacks could not be had: %v", d.failed))
 	}
@@ -227,13 +238,17 @@ func (d *deep) close() error {
 	d.cancel()
 	if d.starting != nil {
 		go func() {
-			if s := <-d.starting; s.tier != nil {
-				_ = s.tier.Close() // nobody is there to be told
+			s := <-d.starting // and nobody is there to be told
+			if s.asks != nil {
+				_ = s.asks.Close()
+			}
+			if s.tier != nil {
+				_ = s.tier.Close()
 			}
 		}()
 	}
 	if d.tier != nil {
-		return d.tier.Close()
+		return errors.Join(d.asks.close(), d.tier.Close())
 	}
 	return nil
 }

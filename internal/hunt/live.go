@@ -85,8 +85,12 @@ func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, erro
 	}
 	origins := tiers{framepointer.New(symbol.New(symbol.Options{}), l.recall), &l.deep}
 	l.engine = newEngine(l.opts, hz, clock, origins, base)
-	l.engine.created = l.deep.created
+	l.engine.created, l.engine.lived = l.deep.created, l.deep.asks.lived
 	if cfg.Stacks.deep(len(l.opts.Scope.PIDs) > 0) {
+		l.deep.asks = asks{wanted: cfg.RequestedAt, there: l.processes}
+		if l.maps != nil {
+			l.maps.Watch(l.mapped)
+		}
 		l.deep.must = cfg.Stacks == StacksDeep
 		l.deep.scope = deepstack.Options{PIDs: l.opts.Scope.PIDs, Children: l.opts.Scope.Children}
 		l.deep.start(ctx)
@@ -267,6 +271,10 @@ func (l *live) exchange() {
 	l.deep.take(exe, func(x exchanged) {
 		l.rec.frame(recording.KindExchange, x.append(nil))
 		l.engine.exchange(x)
+	})
+	l.deep.asks.take(l.deep.tier, l.exe, func(x exchanged) {
+		l.rec.frame(recording.KindAsked, x.append(nil))
+		l.engine.askedFor(x)
 	})
 }
 

@@ -114,11 +114,15 @@ func (e *engine) replayFrame(kind recording.Kind, payload []byte) error {
 		} else {
 			e.end(t)
 		}
-	case recording.KindExchange:
+	case recording.KindExchange, recording.KindAsked:
 		if len(payload) != exchangedSize {
 			return fmt.Errorf("%w: an exchanged stack of %d bytes", recording.ErrFormat, len(payload))
 		}
-		e.exchange(readExchanged(payload))
+		if x := readExchanged(payload); kind == recording.KindAsked {
+			e.askedFor(x)
+		} else {
+			e.exchange(x)
+		}
 	case recording.KindProcess:
 		var d described
 		if err := json.Unmarshal(payload, &d); err != nil {

@@ -40,6 +40,7 @@ const (
 	KindOrigin
 	KindTick
 	KindExchange
+	KindAsked
 )
 
 // Header says how to read the rest.

@@ -31,7 +31,8 @@ func (t *text) finding(n int, f *verdict.Finding) {
 	}
 	t.para(plain, "   ", plain, size)
 	t.blank()
-	t.origin(&f.Origin, f.Process.Exe)
+	t.requested(f.RequestedAt, f.Process.Exe)
+	t.origin(&f.Origin, f.Process.Exe, f.RequestedAt != nil)
 	t.blank()
 
 	var states []string
@@ -56,10 +57,14 @@ func (t *text) finding(n int, f *verdict.Finding) {
 }
 
 // origin shows where the sockets were made: the line first, then the stack. Why
-// an origin was inferred stands in the evidence.
-func (t *text) origin(o *verdict.Origin, exe *string) {
+// an origin was inferred stands in the evidence. asked: where they were asked for
+// was shown before.
+func (t *text) origin(o *verdict.Origin, exe *string, asked bool) {
 	lead := "   created at  "
-	if o.Inferred {
+	switch {
+	case asked:
+		lead = "   made at  "
+	case o.Inferred:
 		lead = "   likely created at  "
 	}
 	switch {

@@ -47,7 +47,8 @@ func foreign(f *Frame, exe string) bool {
 	case Python:
 		return pythonStandard(f.File)
 	case Node:
-		return strings.HasPrefix(f.File, "node:") || f.File == ""
+		// Generated code of the engine has a frame without a file.
+		return strings.HasPrefix(f.File, "node:") || f.File == "" || f.File == "<unknown>"
 	case Java:
 		return hasPrefix(f.Function, javaPrefixes)
 	case Ruby:

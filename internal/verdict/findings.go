@@ -29,7 +29,9 @@ type group struct {
 // lesser counts the members that were made when only a lesser tier of stacks was
 // there, see Better.
 func (j *Judge) lesser(g *group) int {
-	return count(g, func(m *member) bool { return j.better[g.key.process][m.Stack] != severalBetter })
+	return count(g, func(m *member) bool {
+		return m.AskStack == 0 && j.better[g.key.process][m.Stack] != severalBetter
+	})
 }
 
 // Findings returns what the last look found, the gravest first.
@@ -168,6 +170,7 @@ func (j *Judge) finding(g *group, names Names) Finding {
 		Sockets: make([]Socket, 0, len(g.members)),
 		Advice:  advice(class),
 	}
+	f.RequestedAt = j.requested(g, names)
 	if s := j.groups[g.key]; s != nil {
 		f.GrowthPerMin = s.perMinute()
 	}
@@ -238,23 +241,33 @@ func (j *Judge) origin(g *group, names Names) Origin {
 	if o.Frames == nil {
 		o.Frames = []stack.Frame{}
 	}
-	exe := ""
-	if p := names.Process(g.key.process); p.Exe != nil {
-		exe = *p.Exe
-	}
-	if i := stack.Culprit(o.Frames, exe); i >= 0 {
-		o.Culprit = &i
-	}
+	o.Culprit = culprit(o.Frames, g.key.process, names)
 	return o
+}
+
+// culprit is the index of the first frame of the program's own code.
+func culprit(frames []stack.Frame, p event.ProcessKey, names Names) *int {
+	exe := ""
+	if e := names.Process(p).Exe; e != nil {
+		exe = *e
+	}
+	if i := stack.Culprit(frames, exe); i >= 0 {
+		return &i
+	}
+	return nil
 }
 
 // fullest is the most that any of the stacks of a group tells: they are of one
 // origin, but not all may be complete.
 func (j *Judge) fullest(g *group, names Names) stack.Origin {
-	best := names.Origin(g.key.process, g.key.stack)
-	tried := map[uint64]bool{g.key.stack: true}
+	made := madeOn(g)
+	best := names.Origin(g.key.process, made)
+	tried := map[uint64]bool{made: true}
 	for i := range g.members {
 		id := g.members[i].Stack
+		if made != g.key.stack && id != made {
+			continue // one asks, but each may be made elsewhere
+		}
 		if best.Quality == stack.Complete || len(tried) > maxTried {
 			break
 		}

@@ -172,8 +172,8 @@ func (j *Judge) Better(p event.ProcessKey, lesser, better uint64) {
 // openedAt is how many sockets were made at an origin since tracing began.
 func (j *Judge) openedAt(key originKey) uint64 {
 	n := j.opened[key.process][key.stack]
-	for lesser, better := range j.better[key.process] {
-		if better == key.stack {
+	for lesser := range j.better[key.process] {
+		if lesser != key.stack && j.best(key.process, lesser) == key.stack {
 			n += j.opened[key.process][lesser]
 		}
 	}
@@ -185,10 +185,24 @@ func (j *Judge) openedAt(key originKey) uint64 {
 	return n
 }
 
-// bestStack is the stack that a socket is grouped by.
-func (j *Judge) bestStack(p event.ProcessKey, id uint64) uint64 {
-	if better := j.better[p][id]; better != severalBetter {
-		return better
+// bestStack is the stack that a socket is grouped by: where it was asked for, if
+// that is known, else where it was made.
+func (j *Judge) bestStack(p event.ProcessKey, s *lifecycle.Socket) uint64 {
+	if s.AskVia == lifecycle.ByLibuv {
+		return s.AskStack
+	}
+	return j.best(p, s.Stack)
+}
+
+// best is what a stack was exchanged for: one by frame pointers for a complete
+// one, and that for the one where the socket was asked for.
+func (j *Judge) best(p event.ProcessKey, id uint64) uint64 {
+	for range 2 {
+		better := j.better[p][id]
+		if better == severalBetter {
+			break
+		}
+		id = better
 	}
 	return id
 }
@@ -267,7 +281,7 @@ func (j *Judge) group(s subject) {
 // learn resolves a stack that is seen for the first time. If it turns out to be
 // one with others, what was counted under it is counted with them.
 func (j *Judge) learn(p event.ProcessKey, s *lifecycle.Socket, names Names) {
-	id := j.bestStack(p, s.Stack)
+	id := j.bestStack(p, s)
 	if !j.origins.learn(p, id, names) {
 		return
 	}
@@ -358,7 +372,7 @@ func listeningPorts(t *lifecycle.Table) map[port]bool {
 
 func (j *Judge) groupOf(s *lifecycle.Socket, holders []lifecycle.Holder, c Class) groupKey {
 	process := owner(s, holders)
-	id, bare := j.origins.of(process, j.bestStack(process, s.Stack))
+	id, bare := j.origins.of(process, j.bestStack(process, s))
 	key := groupKey{originKey: originKey{process: process, stack: id}, class: c}
 	if id == 0 || bare {
 		key.label = j.labelOf(s, process)

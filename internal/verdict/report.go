@@ -136,6 +136,9 @@ type Finding struct {
 	// been watched for too short.
 	GrowthPerMin *float64       `json:"growth_per_min"`
 	Origin       Origin         `json:"origin"`
+	// RequestedAt is where the program asked for the sockets, nil if that is
+	// not known to be another place than where they were made.
+	RequestedAt *Requested `json:"requested_at,omitempty"`
 	States       map[string]int `json:"states"`
 	Peers        []Peer         `json:"peers"` // most frequent first
 	Sockets      []Socket       `json:"sockets"`
@@ -155,6 +158,28 @@ type Origin struct {
 	// code; nil if there is none.
 	Culprit *int `json:"culprit"`
 }
+
+// Requested is where the sockets of a finding were asked for.
+type Requested struct {
+	Via      Via           `json:"via"`
+	Quality  stack.Quality `json:"quality"`
+	Reason   string        `json:"reason,omitempty"` // why it isn't complete
+	Inferred bool          `json:"inferred"`         // as in Origin
+	Frames   []stack.Frame `json:"frames"`
+	// Culprit is the index in Frames of the first frame of the program's own
+	// code; nil if there is none.
+	Culprit *int `json:"culprit"`
+}
+
+// Via says how it is known who asked for a socket.
+type Via string
+
+// The ways to know it. ViaLibuv: by the stack on which the libuv handle was made.
+// ViaGo: by the go statement that started the goroutine that made the socket.
+const (
+	ViaLibuv Via = "libuv"
+	ViaGo    Via = "go-created-by"
+)
 
 // Peer is a remote address and how many sockets of the finding have it.
 type Peer struct {

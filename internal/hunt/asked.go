@@ -20,7 +20,7 @@ import (
 type asks struct {
 	wanted  bool
 	there   func() []uint32 // the processes in scope that are known
-	tracer  *asked.Tracer // nil: not wanted, not there yet, or failed
+	tracer  *asked.Tracer   // nil: not wanted, not there yet, or failed
 	failed  error
 	waiting []asked.Ask
 	// forked are processes without an exec yet, and when they began: most are

@@ -52,6 +52,9 @@ func (t *Table) Totals() Totals {
 // closed a short while ago, so that it may be on its way to another process.
 func (t *Table) Known(inode uint64) bool { return t.sockets[inode] != nil }
 
+// Socket returns a socket that is in the table, nil if it isn't.
+func (t *Table) Socket(inode uint64) *Socket { return t.sockets[inode] }
+
 // SetStack exchanges the stack of a socket that is still known for another of the
 // same call. It returns who created the socket and the stack it had, or false.
 func (t *Table) SetStack(inode, birth, id uint64) (creator event.ProcessKey, old uint64, ok bool) {

@@ -33,6 +33,7 @@ func (t *text) finding(n int, f *verdict.Finding) {
 	t.blank()
 	t.requested(f.RequestedAt, f.Process.Exe)
 	t.origin(&f.Origin, f.Process.Exe, f.RequestedAt != nil)
+	t.accepted(f.AcceptedFrom)
 	t.blank()
 
 	var states []string

@@ -69,6 +69,8 @@ func filled() *verdict.Report {
 	f := &r.Findings[0]
 	f.Class, f.Confidence = verdict.PeerClosed, verdict.High
 	f.Origin.Quality, f.Origin.Frames[0].Kind = stack.Complete, stack.Native
+	f.RequestedAt.Via, f.RequestedAt.Quality, f.RequestedAt.Frames[0].Kind = verdict.ViaLibuv, stack.Complete, stack.Node
+	*f.AcceptedFrom.Via, f.AcceptedFrom.Quality, f.AcceptedFrom.Frames[0].Kind = verdict.ViaLibuv, stack.Complete, stack.Node
 	f.States = map[string]int{"CLOSE-WAIT": 1}
 	f.Sockets[0].State = "CLOSE-WAIT"
 	return &r
@@ -121,7 +123,7 @@ func TestReportsFollowTheSchema(t *testing.T) {
 // every level, and so must one that is in the schema and not in Go.
 func TestSchemaIsStrict(t *testing.T) {
 	sch := schema(t)
-	optional := []string{"omitted", "ns_pid", "reason", "function", "module", "file", "line", "inlined"}
+	optional := []string{"omitted", "ns_pid", "reason", "function", "module", "file", "line", "inlined", "requested_at", "accepted_from"}
 	doc := parse(t, reportJSON(t, filled()))
 	var objects int
 	var visit func(path string, v any)
@@ -153,7 +155,7 @@ func TestSchemaIsStrict(t *testing.T) {
 		}
 	}
 	visit("", doc)
-	if want := 12; objects != want { // one for each struct of the model, and states
+	if want := 16; objects != want { // one for each struct of the model, and states
 		t.Errorf("the report has %d objects, want %d", objects, want)
 	}
 	if err := sch.Validate(doc); err != nil {

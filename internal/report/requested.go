@@ -1,6 +1,8 @@
 package report
 
 import (
+	"strings"
+
 	"sockleak/internal/stack"
 	"sockleak/internal/verdict"
 )
@@ -25,4 +27,18 @@ func (t *text) requested(r *verdict.Requested, exe *string) {
 		t.prose(yellow, "      the stack is partial: ", plain, reasonOr(r.Reason, "frames may be missing or wrong"))
 	}
 	t.blank()
+}
+
+// accepted shows the listener, and the line that asked for it.
+func (t *text) accepted(a *verdict.Accepted) {
+	if a == nil {
+		return
+	}
+	words := addressOr(a.Address)
+	if a.Culprit != nil && *a.Culprit < len(a.Frames) {
+		f := a.Frames[*a.Culprit]
+		words += ", listening since " + strings.TrimRight(functionOf(f)+nbsp+nbsp+placeOf(f), nbsp)
+	}
+	t.blank()
+	t.para(bold, "   accepted from  ", bold, words)
 }

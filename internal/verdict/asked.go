@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"sockleak/internal/event"
 	"sockleak/internal/lifecycle"
 	"sockleak/internal/stack"
 )
@@ -15,13 +16,13 @@ import (
 // requested says where the sockets of a group were asked for, nil if it is not
 // known.
 func (j *Judge) requested(g *group, names Names) *Requested {
-	i := slices.IndexFunc(g.members, func(m member) bool { return m.AskVia == lifecycle.ByLibuv })
+	i := slices.IndexFunc(g.members, func(m member) bool { return m.AskVia != lifecycle.NotAsked })
 	if i < 0 {
 		return nil
 	}
 	o := names.Origin(g.key.process, g.members[i].AskStack)
 	r := &Requested{
-		Via: ViaLibuv, Quality: o.Quality, Reason: o.Reason, Frames: o.Frames,
+		Via: via(g.members[i].AskVia), Quality: o.Quality, Reason: o.Reason, Frames: o.Frames,
 		Inferred: slices.ContainsFunc(g.members, func(m member) bool { return m.AskStack == 0 }),
 		Culprit:  culprit(o.Frames, g.key.process, names),
 	}
@@ -29,6 +30,13 @@ func (j *Judge) requested(g *group, names Names) *Requested {
 		r.Frames = []stack.Frame{}
 	}
 	return r
+}
+
+func via(a lifecycle.Asking) Via {
+	if a == lifecycle.ByGo {
+		return ViaGo
+	}
+	return ViaLibuv
 }
 
 // madeOn is the stack that most of a group were made on.
@@ -43,6 +51,101 @@ func madeOn(g *group) uint64 {
 	for id, n := range counts {
 		if c := cmp.Compare(n, counts[most]); c > 0 || c == 0 && id < most {
 			most = id
+		}
+	}
+	return most
+}
+
+// divide tells origins apart that have one stack: accepted sockets by what they
+// were accepted on, those of Go by who started the goroutine. Zero: not divided.
+func divide(s *lifecycle.Socket) uint64 {
+	switch {
+	case s.AskVia == lifecycle.ByGo:
+		return s.AskStack
+	case s.Kind == lifecycle.ByAccept:
+		return listenerOf(&s.Sock, s.Other)
+	}
+	return 0
+}
+
+// listenerOf is a number for what a socket was accepted on: the port, because
+// there can be a listener for each thread, or where there is none the listener.
+func listenerOf(s *event.Sock, listener uint64) uint64 {
+	if port := s.Local.Port(); port != 0 {
+		return uint64(port)
+	}
+	return listener
+}
+
+// Started notes that a socket was made in a goroutine that was started by the go
+// statement by.
+func (j *Judge) Started(p event.ProcessKey, made, by uint64) {
+	if made != 0 {
+		j.divided[originKey{p, made, by}]++
+	}
+}
+
+// dividedAt is openedAt for an origin that is divided further.
+func (j *Judge) dividedAt(key originKey) uint64 {
+	n := uint64(0)
+	for other, count := range j.divided {
+		if other.process != key.process || other.by != key.by {
+			continue
+		}
+		id := j.best(key.process, other.stack)
+		if standIn, _ := j.origins.of(key.process, id); standIn == key.stack {
+			n += count
+		}
+	}
+	return n
+}
+
+// acceptedFrom says what the sockets of a group were accepted on, nil if they
+// were not accepted.
+func (j *Judge) acceptedFrom(t *lifecycle.Table, g *group, names Names) *Accepted {
+	listener := listenerAmong(t, g)
+	if listener == nil {
+		return nil
+	}
+	a := &Accepted{}
+	if listener.Sock.Local.IsValid() {
+		a.Address = pointer(listener.Sock.Local.String())
+	}
+	p, id := listener.Creator, j.best(listener.Creator, listener.Stack)
+	if listener.AskVia == lifecycle.ByLibuv {
+		id, a.Via = listener.AskStack, pointer(ViaLibuv)
+	}
+	if id == 0 {
+		a.Quality, a.Reason = stack.None, "the listener's creation was not seen: no stack"
+		a.Frames = []stack.Frame{}
+		return a
+	}
+	o := names.Origin(p, id)
+	a.Quality, a.Reason, a.Frames = o.Quality, o.Reason, o.Frames
+	if a.Frames == nil {
+		a.Frames = []stack.Frame{}
+	}
+	a.Culprit = culprit(a.Frames, p, names)
+	return a
+}
+
+// listenerAmong is the listener of most of a group, nil if none is there any
+// more.
+func listenerAmong(t *lifecycle.Table, g *group) *lifecycle.Socket {
+	counts := map[uint64]int{}
+	for i := range g.members {
+		if m := &g.members[i]; m.Kind == lifecycle.ByAccept && m.Other != 0 {
+			counts[m.Other]++
+		}
+	}
+	var most *lifecycle.Socket
+	for inode, n := range counts {
+		s := t.Socket(inode)
+		if s == nil {
+			continue
+		}
+		if most == nil || n > counts[most.Inode] || n == counts[most.Inode] && inode < most.Inode {
+			most = s
 		}
 	}
 	return most

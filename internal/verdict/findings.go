@@ -48,7 +48,9 @@ func (j *Judge) Findings(t *lifecycle.Table, names Names) []Finding {
 
 	findings := []Finding{}
 	for _, g := range groups {
-		findings = append(findings, j.finding(g, names))
+		f := j.finding(g, names)
+		f.AcceptedFrom = j.acceptedFrom(t, g, names)
+		findings = append(findings, f)
 	}
 	slices.SortFunc(findings, gravest)
 	return findings

@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -32,7 +33,9 @@ type Judge struct {
 	opened map[event.ProcessKey]map[uint64]uint64
 	// better has, for stacks of a lesser tier, those of a better one that were
 	// taken of the same calls: by process and stack.
-	better  map[event.ProcessKey]map[uint64]uint64
+	better map[event.ProcessKey]map[uint64]uint64
+	// divided counts the creations of origins that are divided further.
+	divided map[originKey]uint64
 	origins origins
 
 	// What the last look saw: the suspects in full, of the others only how
@@ -83,6 +86,7 @@ func (m *member) settled(now uint64) bool {
 type originKey struct {
 	process event.ProcessKey
 	stack   uint64
+	by      uint64 // what divides it further, see divide
 }
 
 // groupKey names what is reported together. Sockets without a stack are told
@@ -121,6 +125,7 @@ func NewJudge(minAge time.Duration) *Judge {
 		groups:   map[groupKey]*series{},
 		opened:   map[event.ProcessKey]map[uint64]uint64{},
 		better:   map[event.ProcessKey]map[uint64]uint64{},
+		divided:  map[originKey]uint64{},
 		origins:  newOrigins(),
 		members:  map[groupKey][]member{},
 		others:   map[groupKey]tally{},
@@ -132,6 +137,9 @@ func NewJudge(minAge time.Duration) *Judge {
 func (j *Judge) Created(e *event.Event) {
 	if e.Stack == 0 {
 		return
+	}
+	if e.Kind == event.Accept {
+		j.divided[originKey{event.ProcessKey{PID: e.PID, Start: e.Start}, e.Stack, listenerOf(&e.Sock, e.Inode2)}]++
 	}
 	p := event.ProcessKey{PID: e.PID, Start: e.Start}
 	stacks := j.opened[p]
@@ -171,6 +179,9 @@ func (j *Judge) Better(p event.ProcessKey, lesser, better uint64) {
 
 // openedAt is how many sockets were made at an origin since tracing began.
 func (j *Judge) openedAt(key originKey) uint64 {
+	if key.by != 0 {
+		return j.dividedAt(key)
+	}
 	n := j.opened[key.process][key.stack]
 	for lesser := range j.better[key.process] {
 		if lesser != key.stack && j.best(key.process, lesser) == key.stack {
@@ -211,6 +222,7 @@ func (j *Judge) best(p event.ProcessKey, id uint64) uint64 {
 // to be judged by what it left.
 func (j *Judge) Forget(p event.ProcessKey) {
 	delete(j.opened, p)
+	maps.DeleteFunc(j.divided, func(key originKey, _ uint64) bool { return key.process == p })
 	if !slices.ContainsFunc(j.ended, func(m member) bool { return m.Creator == p }) {
 		delete(j.better, p)
 		j.origins.forget(p)
@@ -373,7 +385,7 @@ func listeningPorts(t *lifecycle.Table) map[port]bool {
 func (j *Judge) groupOf(s *lifecycle.Socket, holders []lifecycle.Holder, c Class) groupKey {
 	process := owner(s, holders)
 	id, bare := j.origins.of(process, j.bestStack(process, s))
-	key := groupKey{originKey: originKey{process: process, stack: id}, class: c}
+	key := groupKey{originKey: originKey{process: process, stack: id, by: divide(s)}, class: c}
 	if id == 0 || bare {
 		key.label = j.labelOf(s, process)
 	}

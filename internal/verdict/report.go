@@ -134,11 +134,14 @@ type Finding struct {
 	YoungestAge *float64 `json:"youngest_age_s"`
 	// GrowthPerMin is how many more are open each minute; nil while it has
 	// been watched for too short.
-	GrowthPerMin *float64       `json:"growth_per_min"`
-	Origin       Origin         `json:"origin"`
+	GrowthPerMin *float64 `json:"growth_per_min"`
+	Origin       Origin   `json:"origin"`
 	// RequestedAt is where the program asked for the sockets, nil if that is
 	// not known to be another place than where they were made.
 	RequestedAt *Requested `json:"requested_at,omitempty"`
+	// AcceptedFrom is the listener of sockets that were accepted, nil for others
+	// and if it is gone.
+	AcceptedFrom *Accepted      `json:"accepted_from,omitempty"`
 	States       map[string]int `json:"states"`
 	Peers        []Peer         `json:"peers"` // most frequent first
 	Sockets      []Socket       `json:"sockets"`
@@ -166,6 +169,18 @@ type Requested struct {
 	Reason   string        `json:"reason,omitempty"` // why it isn't complete
 	Inferred bool          `json:"inferred"`         // as in Origin
 	Frames   []stack.Frame `json:"frames"`
+	// Culprit is the index in Frames of the first frame of the program's own
+	// code; nil if there is none.
+	Culprit *int `json:"culprit"`
+}
+
+// Accepted is a listener, and where it was asked for, or else made.
+type Accepted struct {
+	Address *string       `json:"address"` // nil if it has none
+	Via     *Via          `json:"via"`     // nil: where it was made
+	Quality stack.Quality `json:"quality"`
+	Reason  string        `json:"reason,omitempty"` // why it isn't complete
+	Frames  []stack.Frame `json:"frames"`
 	// Culprit is the index in Frames of the first frame of the program's own
 	// code; nil if there is none.
 	Culprit *int `json:"culprit"`

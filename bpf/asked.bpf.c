@@ -346,30 +346,73 @@ static __always_inline void send(__u64 inode, enum ask_via via, const __u64 *sta
 	bpf_ringbuf_submit(a, BPF_RB_NO_WAKEUP);
 }
 
+/* The goroutine that makes system calls has its g in a register, in all versions
+ * of Go with register arguments (src/cmd/compile/abi-internal.md). */
+#if defined(__TARGET_ARCH_x86)
+#define GOROUTINE(regs) BPF_CORE_READ(regs, r14)
+#else
+#define GOROUTINE(regs) BPF_CORE_READ(regs, regs[28])
+#endif
+
+static __always_inline __u64 user_word(__u64 address)
+{
+	__u64 word = 0;
+
+	bpf_probe_read_user(&word, sizeof(word), (void *)address);
+	return word;
+}
+
+/* Which go statement started the goroutine that made a socket. */
+static __always_inline void started(struct pt_regs *regs, const struct go_layout *go, __s32 fd)
+{
+	__u64 g = GOROUTINE(regs), m, inode, stacks[ASK_STACKS] = {};
+
+	if (!g)
+		return;
+	/* A thread that runs C has something else in the register. */
+	m = user_word(g + go->g_m);
+	if (!m || user_word(m + go->m_curg) != g)
+		return;
+	stacks[0] = user_word(g + go->g_gopc);
+	inode = socket_inode(fd);
+	if (stacks[0] && inode)
+		send(inode, VIA_GO, stacks);
+}
+
+/* Which handle the socket is for that was just made. */
+static __always_inline void handled(struct pt_regs *regs, struct doing *d, __s32 fd)
+{
+	struct handle_key key = key_of(d->handle);
+	struct handle *h;
+	__u64 inode;
+
+	if (!inside(d, BPF_CORE_READ(regs, sp)))
+		return;
+	/* A handle has one socket. */
+	d->handle = 0;
+	h = bpf_map_lookup_elem(&handles, &key);
+	inode = socket_inode(fd);
+	if (h && h->stacks[0] && inode)
+		send(inode, VIA_LIBUV, h->stacks);
+}
+
 SEC("tracepoint/syscalls/sys_exit_socket")
 int ask_socket(struct sys_exit_ctx *ctx)
 {
 	struct pt_regs *regs;
-	struct handle_key key;
-	struct handle *h;
+	struct go_layout *go;
 	struct doing *d;
-	__u32 tid = bpf_get_current_pid_tgid();
-	__u64 inode;
+	__u64 id = bpf_get_current_pid_tgid();
+	__u32 tgid = id >> 32, tid = id;
 
 	if (ctx->ret < 0 || !is_attached())
 		return 0;
-	d = bpf_map_lookup_elem(&threads, &tid);
-	if (!d || !d->handle)
-		return 0;
 	regs = (struct pt_regs *)bpf_task_pt_regs((struct task_struct *)bpf_get_current_task_btf());
-	key = key_of(d->handle);
-	if (!inside(d, BPF_CORE_READ(regs, sp)))
-		return 0;
-	/* A handle has one socket. */
-	d->handle = 0;
-	h = bpf_map_lookup_elem(&handles, &key);
-	inode = socket_inode(ctx->ret);
-	if (h && h->stacks[0] && inode)
-		send(inode, VIA_LIBUV, h->stacks);
+	d = bpf_map_lookup_elem(&threads, &tid);
+	if (d && d->handle)
+		handled(regs, d, ctx->ret);
+	go = bpf_map_lookup_elem(&go_programs, &tgid);
+	if (go)
+		started(regs, go, ctx->ret);
 	return 0;
 }

@@ -31,13 +31,14 @@ CONFIG(__u64) cfg_fresh_ns; /* how long a stack counts as known */
 /* How it is known who asked for a socket. */
 enum ask_via {
 	VIA_LIBUV = 1, /* the stack where the handle was made */
+	VIA_GO,	       /* the go statement; stacks[0] is where it returns to */
 };
 
 /* A socket, and where the program asked for it. */
 struct ask {
 	__u64 time; /* ns of CLOCK_MONOTONIC */
 	__u64 inode;
-	__u64 stacks[ASK_STACKS]; /* of the profiler; zero: none */
+	__u64 stacks[ASK_STACKS]; /* of the profiler, but see VIA_GO; zero: none */
 	__u32 pid;
 	__u32 tid;
 	__u32 via; /* enum ask_via */
@@ -85,6 +86,24 @@ struct {
 	__type(key, __u32);
 	__type(value, __u8);
 } attached SEC(".maps");
+
+/* Where things are in Go's runtime, in bytes: src/runtime/runtime2.go of the
+ * version that the program was built with. */
+struct go_layout {
+	__u32 g_m;
+	__u32 m_curg;
+	__u32 g_gopc;
+};
+
+/* Process id of a Go program -> its runtime.
+ * inserted in: Go, when it is seen. deleted in: Go, when it ends. read in:
+ * ask_socket. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, struct go_layout);
+} go_programs SEC(".maps");
 
 struct handle_key {
 	__u64 address;

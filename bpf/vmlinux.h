@@ -116,6 +116,7 @@ struct pt_regs {
 	unsigned long si;
 	unsigned long dx;
 	unsigned long r10;
+	unsigned long r14;
 	unsigned long ip;
 	unsigned long sp;
 };

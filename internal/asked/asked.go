@@ -34,6 +34,9 @@ type Ask struct {
 	// none. A program can do that by chance; see Replaced.
 	Stacks   [4]uint64
 	PID, TID uint32
+	// Started is, in a program of Go, where the go statement that started the
+	// goroutine returns to: an address of the process. Then there are no Stacks.
+	Started uint64
 }
 
 // Loss counts what is missing. All counters only grow.
@@ -175,6 +178,10 @@ func decode(raw []byte) (Ask, error) {
 		Inode: order.Uint64(raw[unsafe.Offsetof(r.Inode):]),
 		PID:   order.Uint32(raw[unsafe.Offsetof(r.Pid):]),
 		TID:   order.Uint32(raw[unsafe.Offsetof(r.Tid):]),
+	}
+	if askedAskVia(order.Uint32(raw[unsafe.Offsetof(r.Via):])) == askedAskViaVIA_GO {
+		a.Started = order.Uint64(raw[unsafe.Offsetof(r.Stacks):])
+		return a, nil
 	}
 	for i := range a.Stacks {
 		a.Stacks[i] = order.Uint64(raw[unsafe.Offsetof(r.Stacks)+8*uintptr(i):])

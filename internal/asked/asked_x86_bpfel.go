@@ -48,6 +48,7 @@ type askedAskVia uint32
 
 const (
 	askedAskViaVIA_LIBUV askedAskVia = 1
+	askedAskViaVIA_GO    askedAskVia = 2
 )
 
 type askedDoing struct {
@@ -59,6 +60,13 @@ type askedDoing struct {
 	Newest   uint64
 	Init     bool
 	_        [7]byte
+}
+
+type askedGoLayout struct {
+	_      structs.HostLayout
+	G_m    uint32
+	M_curg uint32
+	G_gopc uint32
 }
 
 type askedHandle struct {
@@ -103,6 +111,7 @@ const (
 	askedMapAskNexts             = "ask_nexts"
 	askedMapAsks                 = "asks"
 	askedMapAttached             = "attached"
+	askedMapGoPrograms           = "go_programs"
 	askedMapHandles              = "handles"
 	askedMapKnownStacks          = "known_stacks"
 	askedMapPerCpuRecordsKp      = "per_cpu_records_kp"
@@ -188,6 +197,7 @@ type askedMapSpecs struct {
 	AskNexts             *ebpf.MapSpec `ebpf:"ask_nexts"`
 	Asks                 *ebpf.MapSpec `ebpf:"asks"`
 	Attached             *ebpf.MapSpec `ebpf:"attached"`
+	GoPrograms           *ebpf.MapSpec `ebpf:"go_programs"`
 	Handles              *ebpf.MapSpec `ebpf:"handles"`
 	KnownStacks          *ebpf.MapSpec `ebpf:"known_stacks"`
 	PerCpuRecordsKp      *ebpf.MapSpec `ebpf:"per_cpu_records_kp"`
@@ -235,6 +245,7 @@ type askedMaps struct {
 	AskNexts             *ebpf.Map `ebpf:"ask_nexts"`
 	Asks                 *ebpf.Map `ebpf:"asks"`
 	Attached             *ebpf.Map `ebpf:"attached"`
+	GoPrograms           *ebpf.Map `ebpf:"go_programs"`
 	Handles              *ebpf.Map `ebpf:"handles"`
 	KnownStacks          *ebpf.Map `ebpf:"known_stacks"`
 	PerCpuRecordsKp      *ebpf.Map `ebpf:"per_cpu_records_kp"`
@@ -249,6 +260,7 @@ func (m *askedMaps) Close() error {
 		m.AskNexts,
 		m.Asks,
 		m.Attached,
+		m.GoPrograms,
 		m.Handles,
 		m.KnownStacks,
 		m.PerCpuRecordsKp,

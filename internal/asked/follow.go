@@ -28,7 +28,7 @@ type follower struct {
 	own      *objects
 	requests chan request
 	done     sync.WaitGroup
-	files    map[identity][]place
+	files    map[identity]contents
 	attached map[uint32]*process
 
 	mu     sync.Mutex
@@ -52,13 +52,22 @@ type request struct {
 // identity tells one file from another.
 type identity struct{ dev, inode uint64 }
 
+// contents is what a file has that is of interest.
+type contents struct {
+	libuv  *library       // nil: not
+	golang *askedGoLayout // nil: not, or of an unknown version
+}
+
+// library is where libuv is in a file.
+type library struct{ places []place }
+
 type process struct {
 	files map[identity]bool
 	links []link.Link
 }
 
 func follow(own *objects) *follower {
-	f := &follower{own: own, requests: make(chan request, maxRequests), files: map[identity][]place{}, attached: map[uint32]*process{}}
+	f := &follower{own: own, requests: make(chan request, maxRequests), files: map[identity]contents{}, attached: map[uint32]*process{}}
 	f.done.Go(f.run)
 	return f
 }
@@ -147,8 +156,8 @@ func (f *follower) look(pid uint32, m *symbol.Mapping) error {
 	if p := f.attached[pid]; p != nil && p.files[id] {
 		return nil
 	}
-	places, known := f.files[id]
-	if known && places == nil {
+	has, known := f.files[id]
+	if known && has == (contents{}) {
 		return nil
 	}
 	file, err := symbol.OpenMapped(symbol.Mapped{PID: pid, Start: m.Start, End: m.End, Inode: m.Inode, Path: m.Path})
@@ -156,40 +165,72 @@ func (f *follower) look(pid uint32, m *symbol.Mapping) error {
 		if known {
 			return err
 		}
-		return nil // a file that can't be opened is hardly libuv
+		return nil // a file that can't be opened is hardly a program
 	}
 	defer file.Close() // only read from
 	if !known {
-		if places, err = f.own.places(file); err != nil {
+		if has, err = f.read(file); err != nil {
 			return fmt.Errorf("%s: %w", m.Path, err)
 		}
 		if len(f.files) >= maxFiles {
 			clear(f.files)
 		}
-		f.files[id] = places
+		f.files[id] = has
 	}
-	if places == nil {
+	if has == (contents{}) {
 		return nil
 	}
-	return f.attach(pid, id, file, m.Path, places)
-}
-
-func (f *follower) attach(pid uint32, id identity, file *os.File, path string, places []place) error {
-	p := f.attached[pid]
+	p, err := f.process(pid)
 	if p == nil {
-		if len(f.attached) >= maxProcesses {
-			f.mu.Lock()
-			f.status.Refused++
-			f.mu.Unlock()
-			return nil
-		}
-		if err := f.own.Attached.Put(pid, uint8(1)); err != nil {
-			return fmt.Errorf("note the process: %w", err)
-		}
-		p = &process{files: map[identity]bool{}}
-		f.attached[pid] = p
+		return err
 	}
 	p.files[id] = true
+	if has.golang != nil {
+		if err := f.own.Programs.Put(pid, *has.golang); err != nil {
+			return fmt.Errorf("note a program of Go: %w", err)
+		}
+	}
+	if has.libuv != nil {
+		return p.attach(pid, file, m.Path, has.libuv.places)
+	}
+	return nil
+}
+
+// read finds out what there is in a file.
+func (f *follower) read(file *os.File) (contents, error) {
+	places, err := f.own.places(file)
+	if err != nil {
+		return contents{}, err
+	}
+	has := contents{golang: goLayout(file)}
+	if places != nil {
+		has.libuv = &library{places}
+	}
+	return has, nil
+}
+
+// process notes a process that is followed, nil if there are too many.
+func (f *follower) process(pid uint32) (*process, error) {
+	if p := f.attached[pid]; p != nil {
+		return p, nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.attached) >= maxProcesses {
+		f.status.Refused++
+		return nil, nil
+	}
+	if err := f.own.Attached.Put(pid, uint8(1)); err != nil {
+		return nil, fmt.Errorf("note the process: %w", err)
+	}
+	p := &process{files: map[identity]bool{}}
+	f.attached[pid] = p
+	f.status.Processes++
+	return p, nil
+}
+
+// attach puts uprobes into one process, and in no other that maps the file.
+func (p *process) attach(pid uint32, file *os.File, path string, places []place) error {
 	exe, err := link.OpenExecutable(fmt.Sprintf("/proc/self/fd/%d", file.Fd()))
 	if err != nil {
 		return fmt.Errorf("open %s: %w", path, err)
@@ -201,9 +242,6 @@ func (f *follower) attach(pid uint32, id identity, file *os.File, path string, p
 		}
 		p.links = append(p.links, l)
 	}
-	f.mu.Lock()
-	f.status.Processes++
-	f.mu.Unlock()
 	return nil
 }
 
@@ -227,6 +265,15 @@ func (f *follower) forget(pid uint32) error {
 	if err := f.own.Attached.Delete(pid); err != nil {
 		errs = append(errs, fmt.Errorf("forget the process: %w", err))
 	}
+	if err := f.own.Programs.Delete(pid); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		errs = append(errs, fmt.Errorf("forget a program of Go: %w", err))
+	}
+	return errors.Join(append(errs, f.forgetHandles(pid))...)
+}
+
+// forgetHandles lets go of the handles that a process left.
+func (f *follower) forgetHandles(pid uint32) error {
+	var errs []error
 	var key askedHandleKey
 	var left []askedHandleKey
 	var value askedHandle

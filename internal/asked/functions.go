@@ -16,6 +16,7 @@ type objects struct {
 	Attached *ebpf.Map `ebpf:"attached"`
 	Handles  *ebpf.Map `ebpf:"handles"`
 	Nexts    *ebpf.Map `ebpf:"ask_nexts"`
+	Programs *ebpf.Map `ebpf:"go_programs"`
 
 	Stop     *ebpf.Program `ebpf:"ask_stop"`
 	Init     *ebpf.Program `ebpf:"ask_init"`
@@ -32,7 +33,7 @@ func (o *objects) close() error {
 	for _, p := range []*ebpf.Program{o.Stop, o.Init, o.Use0, o.Use1, o.HandleUp, o.End, o.Socket, o.Accept} {
 		errs = append(errs, p.Close())
 	}
-	for _, m := range []*ebpf.Map{o.Asks, o.Counters, o.Attached, o.Handles, o.Nexts} {
+	for _, m := range []*ebpf.Map{o.Asks, o.Counters, o.Attached, o.Handles, o.Nexts, o.Programs} {
 		errs = append(errs, m.Close())
 	}
 	return errors.Join(errs...)

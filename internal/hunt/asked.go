@@ -1,13 +1,15 @@
 package hunt
 
 import (
+	"encoding/binary"
 	"fmt"
+	"hash/fnv"
+	"maps"
 	"os"
 	"slices"
 	"time"
 
 	"sockleak/internal/asked"
-	"sockleak/internal/deepstack"
 	"sockleak/internal/event"
 	"sockleak/internal/lifecycle"
 	"sockleak/internal/probe"
@@ -26,7 +28,12 @@ type asks struct {
 	// forked are processes without an exec yet, and when they began: most are
 	// gone, or run another program, in a moment.
 	forked map[uint32]time.Time
-	lost   int // requests whose stacks never came
+	lost   int // requests whose stacks never came, or found no place
+	// born has the sockets that were made a short while ago, by inode number.
+	born map[uint64]birth
+	// places has the stacks where sockets were asked for, by the number that
+	// keep gave them.
+	places map[uint64]stack.Origin
 }
 
 // forkPause is how long a process that was forked is left alone.
@@ -35,6 +42,7 @@ const forkPause = 300 * time.Millisecond
 // arrived looks at the processes that are there already.
 func (a *asks) arrived(t *asked.Tracer, err error) {
 	a.tracer, a.failed, a.forked = t, err, map[uint32]time.Time{}
+	a.born, a.places = map[uint64]birth{}, map[uint64]stack.Origin{}
 	if t == nil {
 		return
 	}
@@ -90,49 +98,112 @@ func (a *asks) poll() {
 	}
 }
 
+// created notes a creation: what was closed at once was asked for, too, and must
+// count.
+func (a *asks) created(ev *event.Event) {
+	if a.tracer != nil && ev.Kind == event.Socket && len(a.born) < maxWaiting {
+		a.born[ev.Inode] = birth{event.ProcessKey{PID: ev.PID, Start: ev.Start}, ev.Stack, ev.Time}
+	}
+}
+
+// birth is what is known of a socket from its creation.
+type birth struct {
+	creator event.ProcessKey
+	stack   uint64
+	time    uint64 // ns of CLOCK_MONOTONIC
+}
+
 // take calls f with the sockets for which it is known where they were asked for.
 // A stack that says nothing of the program's own code is no answer.
-func (a *asks) take(tier *deepstack.Tier, exe func(pid uint32) string, f func(exchanged)) {
+func (a *asks) take(l *live, f func(askedFor)) {
 	if a.tracer == nil {
 		return
 	}
 	a.poll()
 	now := probe.Now()
 	a.waiting = slices.DeleteFunc(a.waiting, func(ask asked.Ask) bool {
-		id, there := answer(&ask, tier, exe(ask.PID))
+		late := now > ask.Time+patience
+		b, known := a.born[ask.Inode]
+		if !known || b.creator.PID != ask.PID {
+			return late // its event is on the way, or was lost
+		}
+		id, via, there := a.answer(&ask, b.creator, l)
+		if !there && !late {
+			return false
+		}
 		if !there {
-			if late := now > ask.Time+patience; !late {
-				return false
-			}
 			a.lost++
-			return true
 		}
 		if id != 0 {
-			f(exchanged{Inode: ask.Inode, Birth: ask.Time, Stack: id})
+			f(askedFor{Inode: ask.Inode, Birth: b.time, Stack: id, Made: b.stack, Start: b.creator.Start, PID: ask.PID, Via: via})
 		}
 		return true
 	})
+	maps.DeleteFunc(a.born, func(_ uint64, b birth) bool { return now > b.time+2*patience })
 }
 
-// answer chooses the stack: that of the handle, or if the handle was only put in
-// the place of another one, that one's. It is false if a stack is not there yet.
-func answer(ask *asked.Ask, tier *deepstack.Tier, exe string) (id uint64, there bool) {
+// answer finds the stack of a request, zero if it says nothing. It is false if the
+// stack is not there yet.
+func (a *asks) answer(ask *asked.Ask, p event.ProcessKey, l *live) (id uint64, via lifecycle.Asking, there bool) {
+	exe := l.exe(p)
+	if ask.Started != 0 {
+		return a.keep(p, lifecycle.ByGo, l.startedAt(p, ask.Started), exe), lifecycle.ByGo, true
+	}
 	for _, id := range ask.Stacks {
 		if id == 0 {
-			return 0, true
+			break
 		}
-		if !tier.Has(id) {
-			return 0, false
+		if !l.deep.tier.Has(id) {
+			return 0, 0, false
 		}
-		frames := tier.Resolve(id).Frames
-		if stack.Culprit(frames, exe) >= 0 {
-			return id, true
+		o := l.deep.tier.Resolve(id)
+		if kept := a.keep(p, lifecycle.ByLibuv, o, exe); kept != 0 {
+			return kept, lifecycle.ByLibuv, true
 		}
-		if !asked.Replaced(frames) {
-			return 0, true
+		if !asked.Replaced(o.Frames) {
+			break
 		}
 	}
-	return 0, true
+	return 0, 0, true
+}
+
+// maxAsked bounds the places that are held where sockets were asked for.
+const maxAsked = 1 << 14
+
+// keep returns a number for the place where a socket was asked for, which is the
+// program's own frames of the stack: below them there is the event loop, which
+// comes to them by many ways, and what an interpreter compiles while it runs has
+// a new address each time. Zero if there are none.
+func (a *asks) keep(p event.ProcessKey, via lifecycle.Asking, o stack.Origin, exe string) uint64 {
+	h := fnv.New64a()
+	fmt.Fprintf(h, "%d %d %d", p.PID, p.Start, via)
+	any := false
+	for i := range o.Frames {
+		if f := &o.Frames[i]; stack.Own(f, exe) {
+			any = true
+			fmt.Fprintf(h, "\x00%s\x00%s\x00%d\x00%s\x00%d", f.Function, f.File, f.Line, f.Module, lineless(f))
+		}
+	}
+	if !any {
+		return 0
+	}
+	id := max(1, h.Sum64())
+	if have, known := a.places[id]; known && (have.Quality == stack.Complete || o.Quality != stack.Complete) {
+		return id
+	} else if !known && len(a.places) >= maxAsked {
+		a.lost++
+		return 0
+	}
+	a.places[id] = o
+	return id
+}
+
+// lineless is the address of a frame that has no line to tell it by.
+func lineless(f *stack.Frame) uint64 {
+	if f.Line != 0 {
+		return 0
+	}
+	return f.Address
 }
 
 // note says what the reader must know.
@@ -174,13 +245,19 @@ func (l *live) mapped(pid uint32, m symbol.Mapping) {
 }
 
 // exe is the path of a process's program, empty if it isn't known.
-func (l *live) exe(pid uint32) string {
-	for key, d := range l.engine.names.known {
-		if key.PID == pid && d.Exe != nil {
-			return *d.Exe
-		}
+func (l *live) exe(p event.ProcessKey) string {
+	if exe := l.engine.names.known[p].Exe; exe != nil {
+		return *exe
 	}
 	return ""
+}
+
+// startedAt names the go statement that returns to an address.
+func (l *live) startedAt(p event.ProcessKey, address uint64) stack.Origin {
+	// Numbers of stacks are hashes; this one is an address of the process.
+	l.engine.origins.Capture(stack.Raw{ID: address, Process: p, Addresses: []uint64{address}})
+	o := l.engine.origins.Resolve(p, address)
+	return stack.Origin{Quality: o.Quality, Reason: o.Reason, Frames: o.Frames}
 }
 
 // inScope reports whether a process is traced.
@@ -207,9 +284,47 @@ func (l *live) processes() []uint32 {
 	return pids
 }
 
+// askedFor is a socket of which it is known where it was asked for.
+type askedFor struct {
+	Inode, Birth uint64
+	Stack        uint64 // where
+	Made         uint64 // the stack that its event had
+	Start        uint64 // of the process that made it
+	PID          uint32
+	Via          lifecycle.Asking
+}
+
+// askedForSize is its size in a recording, little-endian.
+const askedForSize = 5*8 + 4 + 1
+
+func (x askedFor) append(b []byte) []byte {
+	for _, word := range []uint64{x.Inode, x.Birth, x.Stack, x.Made, x.Start} {
+		b = binary.LittleEndian.AppendUint64(b, word)
+	}
+	return append(binary.LittleEndian.AppendUint32(b, x.PID), byte(x.Via))
+}
+
+func readAskedFor(b []byte) askedFor {
+	le := binary.LittleEndian
+	return askedFor{
+		Inode: le.Uint64(b), Birth: le.Uint64(b[8:]), Stack: le.Uint64(b[16:]), Made: le.Uint64(b[24:]), Start: le.Uint64(b[32:]),
+		PID: le.Uint32(b[40:]), Via: lifecycle.Asking(b[44]),
+	}
+}
+
 // askedFor notes where a socket was asked for.
-func (e *engine) askedFor(x exchanged) {
-	if creator, made, ok := e.table.SetAsked(x.Inode, x.Birth, x.Stack, lifecycle.ByLibuv); ok {
+func (e *engine) askedFor(x askedFor) {
+	creator, made, ok := e.table.SetAsked(x.Inode, x.Birth, x.Stack, x.Via)
+	if !ok { // closed meanwhile
+		creator, made = event.ProcessKey{PID: x.PID, Start: x.Start}, x.Made
+	}
+	switch {
+	case x.Via == lifecycle.ByGo:
+		e.judge.Started(creator, made, x.Stack)
+	case ok:
+		// So that those are of it that were made on the same stack before.
 		e.judge.Better(creator, made, x.Stack)
+	default:
+		e.judge.Moved(creator, made, x.Stack)
 	}
 }

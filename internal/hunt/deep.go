@@ -164,6 +164,7 @@ const (
 
 // created notes a creation, if its complete stack was taken.
 func (d *deep) created(ev *event.Event) {
+	d.asks.created(ev)
 	if d.joiner == nil {
 		return
 	}
@@ -261,6 +262,9 @@ type tiers struct {
 
 // Resolve implements stack.Resolver.
 func (t tiers) Resolve(p event.ProcessKey, id uint64) stack.Origin {
+	if o, ok := t.deep.asks.places[id]; ok {
+		return o
+	}
 	if t.deep.tier != nil && t.deep.tier.Has(id) {
 		return t.deep.tier.Resolve(id)
 	}

@@ -262,17 +262,11 @@ func (l *live) drain(deadline time.Time) error {
 
 // exchange gives the sockets whose complete stacks have come those stacks.
 func (l *live) exchange() {
-	exe := func(p event.ProcessKey) string {
-		if exe := l.engine.names.known[p].Exe; exe != nil {
-			return *exe
-		}
-		return ""
-	}
-	l.deep.take(exe, func(x exchanged) {
+	l.deep.take(l.exe, func(x exchanged) {
 		l.rec.frame(recording.KindExchange, x.append(nil))
 		l.engine.exchange(x)
 	})
-	l.deep.asks.take(l.deep.tier, l.exe, func(x exchanged) {
+	l.deep.asks.take(l, func(x askedFor) {
 		l.rec.frame(recording.KindAsked, x.append(nil))
 		l.engine.askedFor(x)
 	})

@@ -114,15 +114,16 @@ func (e *engine) replayFrame(kind recording.Kind, payload []byte) error {
 		} else {
 			e.end(t)
 		}
-	case recording.KindExchange, recording.KindAsked:
+	case recording.KindExchange:
 		if len(payload) != exchangedSize {
 			return fmt.Errorf("%w: an exchanged stack of %d bytes", recording.ErrFormat, len(payload))
 		}
-		if x := readExchanged(payload); kind == recording.KindAsked {
-			e.askedFor(x)
-		} else {
-			e.exchange(x)
+		e.exchange(readExchanged(payload))
+	case recording.KindAsked:
+		if len(payload) != askedForSize {
+			return fmt.Errorf("%w: a request of %d bytes", recording.ErrFormat, len(payload))
 		}
+		e.askedFor(readAskedFor(payload))
 	case recording.KindProcess:
 		var d described
 		if err := json.Unmarshal(payload, &d); err != nil {

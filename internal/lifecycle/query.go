@@ -66,21 +66,16 @@ func (t *Table) SetStack(inode, birth, id uint64) (creator event.ProcessKey, old
 	return s.Creator, old, true
 }
 
-// SetAsked notes where a socket that is still known was asked for. made is a time
-// at which it had been made, and nothing else could have its number. It returns
-// who created the socket and the stack it was made on, or false.
-func (t *Table) SetAsked(inode, made, id uint64, via Asking) (creator event.ProcessKey, stack uint64, ok bool) {
+// SetAsked notes where a socket that is still known was asked for. It returns who
+// created the socket and the stack it was made on, or false.
+func (t *Table) SetAsked(inode, birth, id uint64, via Asking) (creator event.ProcessKey, made uint64, ok bool) {
 	s := t.sockets[inode]
-	if s == nil || s.Birth == 0 || made+askedSlack < s.Birth || made > s.Birth+askedSlack {
+	if s == nil || birth == 0 || s.Birth != birth {
 		return creator, 0, false
 	}
 	s.AskStack, s.AskVia = id, via
 	return s.Creator, s.Stack, true
 }
-
-// askedSlack is how far the two times of a socket's creation may lie apart, in
-// ns: both are taken within one system call's return.
-const askedSlack = 1e9
 
 // Holder is a process that has a descriptor of a socket.
 type Holder struct {

@@ -22,6 +22,9 @@ func Culprit(frames []Frame, exe string) int {
 	})
 }
 
+// Own says whether a frame is the program's own code, see Culprit.
+func Own(f *Frame, exe string) bool { return !foreign(f, exe) }
+
 // Folded says for each frame whether a text that is to be read leaves it out by
 // default: the C library, and how programs and threads start.
 func Folded(frames []Frame, exe string) []bool {

@@ -3,7 +3,6 @@ package verdict
 import (
 	"cmp"
 	"slices"
-	"strings"
 
 	"sockleak/internal/event"
 	"sockleak/internal/lifecycle"
@@ -149,25 +148,4 @@ func listenerAmong(t *lifecycle.Table, g *group) *lifecycle.Socket {
 		}
 	}
 	return most
-}
-
-// asking reports whether a stack is one where a socket was asked for: it begins
-// in the function of libuv that makes a handle.
-func asking(frames []stack.Frame) bool {
-	return len(frames) > 0 && strings.HasPrefix(frames[0].Function, "uv_")
-}
-
-// own is the frames of the program's own code. Below it there is the event loop,
-// which comes to it by many ways.
-func own(frames []stack.Frame, exe string) []stack.Frame {
-	var all []stack.Frame
-	for len(frames) > 0 {
-		i := stack.Culprit(frames, exe)
-		if i < 0 {
-			break
-		}
-		all = append(all, frames[i])
-		frames = frames[i+1:]
-	}
-	return all
 }

@@ -171,9 +171,14 @@ func (j *Judge) Better(p event.ProcessKey, lesser, better uint64) {
 	} else if known != better {
 		stacks[lesser] = severalBetter
 	}
-	if opened := j.opened[p]; opened[lesser] > 0 {
-		opened[lesser]--
-		opened[better]++
+	j.Moved(p, lesser, better)
+}
+
+// Moved counts a creation at another stack than where it was noted.
+func (j *Judge) Moved(p event.ProcessKey, from, to uint64) {
+	if opened := j.opened[p]; opened[from] > 0 {
+		opened[from]--
+		opened[to]++
 	}
 }
 

@@ -85,9 +85,6 @@ func readingOf(p event.ProcessKey, id uint64, names Names) string {
 	if stack.Culprit(frames, exe) < 0 {
 		return ""
 	}
-	if asking(frames) {
-		frames = own(frames, exe)
-	}
 	var b strings.Builder
 	for _, f := range frames {
 		switch {

@@ -122,13 +122,25 @@ static __always_inline bool profiled(void)
 	return bpf_map_lookup_elem(&pid_page_to_mapping_info, &page);
 }
 
+/* Whether the walk that holds the record of this CPU came to its end. The last
+ * program of the profiler can't tell. But its thread is not on this CPU any more:
+ * if it gave it up by itself, or was on a CPU again since, the walk is over. */
+static __always_inline bool over(const struct walk *w)
+{
+	struct task_struct *task = (struct task_struct *)w->task;
+
+	if (BPF_CORE_READ(task, pid) != (int)w->tid)
+		return false; /* it holds the record, and didn't come to say since when */
+	return BPF_CORE_READ(task, nvcsw) != w->yielded || BPF_CORE_READ(task, nivcsw) > w->preempted + 1 ||
+	       bpf_ktime_get_ns() - w->since > WALK_NS;
+}
+
 /* Has the profiler walk the stack; ask_stop gives it to the handle. */
 static __always_inline int walk_stack(struct pt_regs *ctx, struct handle_key key)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	__u32 zero = 0, tid = bpf_get_current_pid_tgid(), holder;
 	struct walk *w = bpf_map_lookup_elem(&walks, &zero);
-	__u64 now = bpf_ktime_get_ns();
 
 	if (!w)
 		return 0;
@@ -137,13 +149,14 @@ static __always_inline int walk_stack(struct pt_regs *ctx, struct handle_key key
 		return 0;
 	}
 	holder = __sync_val_compare_and_swap(&w->tid, 0, tid);
-	if (holder && holder != tid) {
-		if (now - w->since < WALK_NS || __sync_val_compare_and_swap(&w->tid, holder, tid) != holder) {
-			count(ASK_BUSY);
-			return 0;
-		}
+	if (holder && holder != tid && (!over(w) || __sync_val_compare_and_swap(&w->tid, holder, tid) != holder)) {
+		count(ASK_BUSY);
+		return 0;
 	}
-	w->since = now;
+	w->since = bpf_ktime_get_ns();
+	w->task = (__u64)task;
+	w->yielded = BPF_CORE_READ(task, nvcsw);
+	w->preempted = BPF_CORE_READ(task, nivcsw);
 	w->handle = key;
 	w->start = BPF_CORE_READ(task, group_leader, start_boottime);
 	bpf_tail_call(ctx, &ask_nexts, ASK_UNWIND);
@@ -223,7 +236,7 @@ int ask_stop(struct pt_regs *ctx)
 	struct walk *w = bpf_map_lookup_elem(&walks, &zero);
 	void *record = bpf_map_lookup_elem(&per_cpu_records_kp, &zero);
 	struct handle *h;
-	__u64 id, *known, now = bpf_ktime_get_ns();
+	__u64 id, *known;
 
 	if (!w || !record || w->tid != tid)
 		return 0;
@@ -232,13 +245,12 @@ int ask_stop(struct pt_regs *ctx)
 	if (h)
 		h->stacks[0] = id;
 	known = bpf_map_lookup_elem(&known_stacks, &id);
-	if (known && now - *known < cfg_fresh_ns) {
+	if (known && bpf_ktime_get_ns() - *known < cfg_fresh_ns) {
 		w->tid = 0;
 		return 0;
 	}
 	*(__u64 *)(record + cfg_record_value) = id;
-	/* Nobody tells when it is sent, so the record is held for a while. */
-	w->since = now - WALK_NS + SEND_NS;
+	/* The record is held on: see over. */
 	bpf_tail_call(ctx, &ask_nexts, ASK_SEND);
 	w->tid = 0;
 	return 0;

@@ -19,11 +19,9 @@ CONFIG(__u64) cfg_fresh_ns; /* how long a stack counts as known */
  * accepted: libuv calls the program back at once. */
 #define ACCEPT_NS 10000000ULL
 
-/* How long a walk may hold the profiler's record of a CPU, until it is taken for
- * one that didn't come to its end. */
+/* How long a walk may hold the profiler's record of a CPU when nothing else tells
+ * whether it came to its end. */
 #define WALK_NS 100000000ULL
-/* And how long sending a stack may take, which takes some microseconds. */
-#define SEND_NS 1000000ULL
 
 /* A handle's own stack, and those of the handles that it was put in the place of. */
 #define ASK_STACKS 4
@@ -154,6 +152,9 @@ struct walk {
 	__u32 tid; /* zero: none */
 	__u32 pad;
 	__u64 since;
+	__u64 task; /* its struct task_struct */
+	__u64 yielded; /* how often it had been switched out when the walk began: */
+	__u64 preempted; /* by itself, and by others */
 	__u64 start; /* of the process */
 	struct handle_key handle;
 };

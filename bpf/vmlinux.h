@@ -106,6 +106,8 @@ struct task_struct {
 	char comm[16];
 	struct files_struct *files;
 	struct signal_struct *signal;
+	unsigned long nvcsw;
+	unsigned long nivcsw;
 	u64 self_exec_id; /* u32 before 5.7 (d1e7fd6462ca) */
 };
 

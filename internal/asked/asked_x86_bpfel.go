@@ -95,12 +95,15 @@ type askedPageInfo struct {
 }
 
 type askedWalk struct {
-	_      structs.HostLayout
-	Tid    uint32
-	Pad    uint32
-	Since  uint64
-	Start  uint64
-	Handle askedHandleKey
+	_         structs.HostLayout
+	Tid       uint32
+	Pad       uint32
+	Since     uint64
+	Task      uint64
+	Yielded   uint64
+	Preempted uint64
+	Start     uint64
+	Handle    askedHandleKey
 }
 
 // Names of all BPF objects in the ELF.

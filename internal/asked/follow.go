@@ -35,11 +35,11 @@ type follower struct {
 	status Status
 }
 
-// Status is what became of the processes that have libuv.
+// Status is what became of the processes that have libuv, or are of Go.
 type Status struct {
-	Processes int   // that got uprobes, so far
-	Refused   int   // those beyond the bound, and mappings that were not looked at
-	Err       error // the last that kept one from getting them
+	Files   int   // mapped by processes, so far, that were taken care of
+	Refused int   // processes beyond the bound, and mappings that were not looked at
+	Err     error // the last that kept a process from being followed
 }
 
 // request is a process to look at: all of it, one mapping, or its end.
@@ -191,9 +191,12 @@ func (f *follower) look(pid uint32, m *symbol.Mapping) error {
 		}
 	}
 	if has.libuv != nil {
-		return p.attach(pid, file, m.Path, has.libuv.places)
+		err = p.attach(pid, file, m.Path, has.libuv.places)
 	}
-	return nil
+	f.mu.Lock()
+	f.status.Files++
+	f.mu.Unlock()
+	return err
 }
 
 // read finds out what there is in a file.
@@ -225,7 +228,6 @@ func (f *follower) process(pid uint32) (*process, error) {
 	}
 	p := &process{files: map[identity]bool{}}
 	f.attached[pid] = p
-	f.status.Processes++
 	return p, nil
 }
 

@@ -99,14 +99,15 @@ func tryBPF(sys system, arch string, types bool) []Check {
 		const why = "not tried: takes kernel types"
 		checks = append(checks, needTyped.unknown(why), needIterator.unknown(why))
 	}
-	return append(checks, checkRegisters(sys))
+	return append(checks, checkUprobes(sys), checkRegisters(sys))
 }
 
 // untried stands for the checks of tryBPF after its first ones.
 func untried(why string) []Check {
 	var checks []Check
 	for _, n := range []need{
-		needRing, needKernelMemory, needIDs, needSyscalls, needCloseRange, needAttach, needTyped, needIterator, needRegisters,
+		needRing, needKernelMemory, needIDs, needSyscalls, needCloseRange, needAttach, needTyped, needIterator, needUprobes,
+		needRegisters,
 	} {
 		checks = append(checks, n.unknown(why))
 	}

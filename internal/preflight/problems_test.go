@@ -34,21 +34,21 @@ func TestProblems(t *testing.T) {
 		}
 		return checks
 	}
-	afterBPF := slices.Clip(everything[5:14])
+	afterBPF := slices.Clip(everything[5:15])
 	for _, test := range []struct {
 		name   string
 		broken func(*fake)
 		want   []Check // Detail and Remedy by a part of them
 	}{
-		{"not root", func(f *fake) { f.files["/proc/self/status"] = userStatus }, append(unknown(everything[3:14]...),
+		{"not root", func(f *fake) { f.files["/proc/self/status"] = userStatus }, append(unknown(everything[3:15]...),
 			missing("privilege", "uid 1000 without CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN)", "sudo"),
 			degraded("other processes", "no CAP_SYS_PTRACE", "sudo"))},
 		{"half of the capabilities", func(f *fake) { f.files["/proc/self/status"] = statusWith(1000, 1<<capBPF|1<<capSysPtrace, 0) },
-			append(unknown(everything[3:14]...), missing("privilege", "uid 1000 without CAP_PERFMON (or", "sudo"))},
+			append(unknown(everything[3:15]...), missing("privilege", "uid 1000 without CAP_PERFMON (or", "sudo"))},
 		{"container without capabilities", func(f *fake) { f.files["/proc/self/status"] = statusWith(0, 1<<capSysPtrace, 2) },
-			append(unknown(everything[3:14]...), missing("privilege", "uid 0 without", "give the container CAP_SYS_ADMIN"))},
+			append(unknown(everything[3:15]...), missing("privilege", "uid 0 without", "give the container CAP_SYS_ADMIN"))},
 		{"user namespace", func(f *fake) { f.userNS = true },
-			append(unknown(everything[3:14]...), missing("privilege", "root in a user namespace only", "outside of the user namespace"))},
+			append(unknown(everything[3:15]...), missing("privilege", "root in a user namespace only", "outside of the user namespace"))},
 		{"the two capabilities", func(f *fake) {
 			f.files["/proc/self/status"] = statusWith(1000, 1<<capBPF|1<<capPerfmon|1<<capSysPtrace, 0)
 		}, nil},
@@ -91,6 +91,8 @@ func TestProblems(t *testing.T) {
 		{"helpers unknown", func(f *fake) {
 			f.helperErr[asm.FnProbeReadKernel], f.helperErr[asm.FnTaskPtRegs] = syscall.EBUSY, syscall.EBUSY
 		}, unknown("kernel memory", "user registers")},
+		{"no uprobes", func(f *fake) { f.uprobeErr = syscall.EPERM },
+			[]Check{degraded("uprobes", "operation not permitted", "CONFIG_UPROBE_EVENTS")}},
 		{"no registers", func(f *fake) { f.helperErr[asm.FnTaskPtRegs] = ebpf.ErrNotSupported },
 			[]Check{degraded("user registers", "no bpf_task_pt_regs", "5.15")}},
 

@@ -8,7 +8,7 @@ set -euo pipefail
 
 case "${1:-}" in
 demo) needed="g++"; optional="" ;;
-test) needed="gcc"; optional="python3 node" ;; # cgo for -race, the test programs
+test) needed="gcc uv.h openssl"; optional="python3 node uvloop" ;; # cgo for -race, the test programs
 generate) needed="clang-19 llvm-strip-19 bpf_helpers.h"; optional="" ;;
 kernels) needed="qemu-system-x86_64 qemu-system-aarch64 debian-archive-keyring"; optional="" ;;
 *)
@@ -21,6 +21,8 @@ have() {
     case "$1" in
     # A compiler without the C library's headers is of no use.
     gcc | g++) command -v "$1" >/dev/null && [ -e /usr/include/stdlib.h ] ;;
+    uv.h) [ -e /usr/include/uv.h ] ;;
+    uvloop) /usr/bin/python3 -c "import uvloop" 2>/dev/null ;;
     bpf_helpers.h) [ -e /usr/include/bpf/bpf_helpers.h ] ;;
     debian-archive-keyring) [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] ;;
     *) command -v "$1" >/dev/null ;;
@@ -33,6 +35,8 @@ packages_of() {
     gcc) echo gcc libc6-dev ;;
     g++) echo g++ libc6-dev ;;
     bpf_helpers.h) echo libbpf-dev ;;
+    uv.h) echo libuv1-dev ;;
+    uvloop) echo python3-uvloop ;;
     llvm-strip-19) echo llvm-19 ;;
     node) echo nodejs ;;
     qemu-system-x86_64) echo qemu-system-x86 ;;
@@ -44,11 +48,13 @@ packages_of() {
 why_of() {
     case "$1" in
     gcc) echo "compiles the test programs, and Go's race detector needs it" ;;
+    uv.h) echo "compiles a test program" ;;
+    openssl) echo "makes the certificate of a test server" ;;
     g++) echo "compiles the demo program" ;;
     clang-19 | llvm-strip-19 | bpf_helpers.h) echo "compiles the BPF programs" ;;
     qemu-system-*) echo "boots other kernels" ;;
     debian-archive-keyring) echo "proves that the kernels are Debian's" ;;
-    python3 | node) echo "runs a healthy test program; its test is skipped without" ;;
+    python3 | node | uvloop) echo "runs a healthy test program; its test is skipped without" ;;
     esac
 }
 

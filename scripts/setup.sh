@@ -8,7 +8,7 @@ set -euo pipefail
 
 case "${1:-}" in
 demo) needed="g++"; optional="" ;;
-test) needed="gcc uv.h openssl"; optional="python3 node uvloop" ;; # cgo for -race, the test programs
+test) needed="gcc"; optional="python3 node uvloop uv.h openssl" ;; # cgo for -race, the test programs
 generate) needed="clang-19 llvm-strip-19 bpf_helpers.h"; optional="" ;;
 kernels) needed="qemu-system-x86_64 qemu-system-aarch64 debian-archive-keyring"; optional="" ;;
 *)
@@ -48,8 +48,8 @@ packages_of() {
 why_of() {
     case "$1" in
     gcc) echo "compiles the test programs, and Go's race detector needs it" ;;
-    uv.h) echo "compiles a test program" ;;
-    openssl) echo "makes the certificate of a test server" ;;
+    uv.h) echo "compiles a test program; its test is skipped without" ;;
+    openssl) echo "makes the certificate of a test server; its test is skipped without" ;;
     g++) echo "compiles the demo program" ;;
     clang-19 | llvm-strip-19 | bpf_helpers.h) echo "compiles the BPF programs" ;;
     qemu-system-*) echo "boots other kernels" ;;

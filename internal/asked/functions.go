@@ -76,7 +76,9 @@ func (o *objects) places(f io.ReaderAt) ([]place, error) {
 		for _, s := range symbols {
 			p, offset := wanted[s.Name], fileOffset(image, s)
 			if p != nil && offset != 0 && elf.ST_TYPE(s.Info) == elf.STT_FUNC {
-				found[s.Name] = place{s.Name, offset, p}
+				code := make([]byte, maxSkipped)
+				n, _ := f.ReadAt(code, int64(offset)) // what is there decides
+				found[s.Name] = place{s.Name, offset + emulated(image.Machine, code[:n]), p}
 			}
 		}
 		// One that only calls libuv has no address for its functions.

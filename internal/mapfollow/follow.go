@@ -36,7 +36,7 @@ type Follower struct {
 	opened  uint64             // ns of CLOCK_BOOTTIME
 	lives   map[uint32][]*life // by process id, the newest last
 	order   *list.List         // of *life, the last heard of first
-	watch   func(pid uint32, m symbol.Mapping)
+	watch   func(pid uint32, m symbol.Mapping) // nil: nobody
 }
 
 // life is a process from one exec, or fork, to the next.
@@ -50,7 +50,7 @@ type life struct {
 // Open starts to follow every process of the machine. It needs CAP_PERFMON or
 // CAP_SYS_ADMIN.
 func Open() (*Follower, error) {
-	f := &Follower{lives: map[uint32][]*life{}, order: list.New(), watch: func(uint32, symbol.Mapping) {}}
+	f := &Follower{lives: map[uint32][]*life{}, order: list.New()}
 	cpus, err := onlineCPUs()
 	if err != nil {
 		return nil, err
@@ -134,7 +134,9 @@ func (f *Follower) apply(r *record) {
 		}
 		f.begin(r.pid, start)
 	case recordMmap2:
-		f.watch(r.pid, r.mapping)
+		if f.watch != nil {
+			f.watch(r.pid, r.mapping)
+		}
 		l := f.newest(r.pid)
 		if l == nil {
 			return // from before: /proc/PID/maps has it, while it lives

@@ -31,11 +31,11 @@ const (
 // opened. It belongs to one goroutine.
 type Follower struct {
 	rings   []*ring
-	pending []record           // newer than the last Drain could put in order
-	lost    int                // times that records were lost
-	opened  uint64             // ns of CLOCK_BOOTTIME
-	lives   map[uint32][]*life // by process id, the newest last
-	order   *list.List         // of *life, the last heard of first
+	pending []record                           // newer than the last Drain could put in order
+	lost    int                                // times that records were lost
+	opened  uint64                             // ns of CLOCK_BOOTTIME
+	lives   map[uint32][]*life                 // by process id, the newest last
+	order   *list.List                         // of *life, the last heard of first
 	watch   func(pid uint32, m symbol.Mapping) // nil: nobody
 }
 

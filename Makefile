@@ -9,10 +9,11 @@ KERNELS ?= amd64/5.10 amd64/6.1 amd64/6.12 amd64/6.18 amd64/7.2 arm64/5.10 arm64
 # What bpf2go writes.
 GENERATED := '*_bpfel.go' '*_bpfel.o'
 
-.PHONY: help build demo test test-kernels lint generate check-generated bench fuzz clean
+.PHONY: help build demo test casebook test-kernels lint generate check-generated bench fuzz clean
 help:
 	@echo 'make demo             see sockleak find three leaks (under a minute)'
 	@echo 'make test             all tests that can pass here; says what it skipped'
+	@echo 'make casebook         leaking programs in eight languages and their healthy twins; writes docs/casebook.md'
 	@echo 'make build            $(BUILD)/sockleak'
 	@echo 'make test-kernels     the tests that trace, inside other kernels (KERNELS="$(KERNELS)")'
 	@echo 'make lint             gofmt, go vet, staticcheck'
@@ -37,12 +38,17 @@ demo: build $(BUILD)/crawler
 test: lint
 	@scripts/test.sh
 
+# As root, for it traces; -v, because the times to the first finding are the result.
+casebook:
+	@scripts/setup.sh casebook
+	go test ./casebook -count 1 -v -timeout 20m -casebook -write
+
 # In software emulation, one virtual machine at a time: some minutes.
 test-kernels:
 	@scripts/test-kernels.sh $(BUILD)/kernels $(KERNELS)
 
 lint:
-	@unformatted=$$(gofmt -l bpf cmd internal scripts); \
+	@unformatted=$$(gofmt -l bpf casebook cmd docs internal scripts); \
 		if [ -n "$$unformatted" ]; then echo "not formatted with gofmt:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
 	go tool staticcheck ./...

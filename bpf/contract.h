@@ -24,6 +24,7 @@ enum record_kind {
 	REC_TABLE_EXIT,
 	REC_UNSHARE,
 	REC_STACK,
+	REC_USE,
 };
 
 /* What a socket is. Addresses hold AF_INET in their first four bytes. */
@@ -44,6 +45,16 @@ _Static_assert(sizeof(struct sock_desc) == 48, "sock_desc is part of the ABI");
 enum event_flag {
 	FLAG_CLOEXEC = 1,
 	FLAG_ALONE = 2,
+	FLAG_SPARED = 4,
+};
+
+/* What was done to a socket, of a REC_USE. */
+enum use_op {
+	USE_READ = 1,
+	USE_WRITE,
+	USE_SHUTDOWN,
+	USE_EPOLL_DEL,
+	USE_SO_ERROR,
 };
 
 /* One lifecycle event; internal/event documents which kind sets what. */
@@ -57,6 +68,8 @@ struct event {
 	__u64 inode;
 	__u64 inode2;
 	__u64 stack;
+	__u64 call; /* see call_id of budget.h */
+	__u64 walk; /* enum walk, or what the copy or the steps say; see copy.h */
 	__u64 begin;
 	__u64 child_start;
 	__u32 child_pid;
@@ -66,11 +79,12 @@ struct event {
 	__s32 err; /* positive errno */
 	__u8 old_state;
 	__u8 flags;
-	__u8 pad[2];
+	__u8 op; /* enum use_op */
+	__u8 pad;
 	struct sock_desc sock;
 	char comm[16];
 };
-_Static_assert(sizeof(struct event) == 168, "event is part of the ABI");
+_Static_assert(sizeof(struct event) == 184, "event is part of the ABI");
 
 #define EXEC_FDS_WORDS 64
 
@@ -104,6 +118,41 @@ struct stack_record {
 };
 _Static_assert(sizeof(struct stack_record) == 48 + 8 * STACK_DEPTH, "stack_record is part of the ABI");
 
+#define COPY_BYTES 8192
+
+/* What an event has in place of the number of a walk. */
+enum walk {
+	WALK_NONE,	  /* no copy was wanted */
+	WALK_LOST,	  /* it found no place in the ring */
+	WALK_SPARED,	  /* the process has had its share */
+	WALK_NUMBERS = 16, /* from here on they are numbers */
+};
+
+/* Registers and a piece of the user stack, from which the stack is walked later.
+ * Only size bytes are valid. */
+struct stack_copy {
+	__u32 pid;
+	__u32 size;
+	__u64 start;
+	__u64 id;   /* the event's walk */
+	__u64 seed; /* of the steps, see copy.h */
+	__u64 pc;
+	__u64 sp;
+	__u64 fp;
+	__u64 lr;   /* arm64; 0 on amd64 */
+	__u64 base; /* address of the first byte */
+	__u8 bytes[COPY_BYTES];
+};
+_Static_assert(sizeof(struct stack_copy) == 72 + COPY_BYTES, "stack_copy is part of the ABI");
+
+/* What a walk of the stack does next: enum step, else it reads the word that many
+ * bytes above the base of the copy. */
+enum step {
+	STEP_END = 0x10000, /* nothing: the stack is known */
+	STEP_FP,	     /* it uses the frame pointer as it was */
+	STEP_LR,	     /* and so the link register */
+};
+
 enum row_flag {
 	ROW_BEGUN = 1 << 0,
 	ROW_WAS_ESTABLISHED = 1 << 1,
@@ -113,6 +162,8 @@ enum row_flag {
 	ROW_WAITERS = 1 << 5,
 	ROW_RCV_SHUTDOWN = 1 << 6,
 	ROW_SND_SHUTDOWN = 1 << 7,
+	ROW_PEER_GONE = 1 << 8,
+	ROW_THREAD = 1 << 9, /* the table of a thread, not of its process's first */
 };
 
 /* Groups of facts, as event.FactSet has them. */
@@ -125,9 +176,12 @@ enum row_known {
 	KNOWN_KEEPALIVE = 1 << 5,
 	KNOWN_BOUND = 1 << 6,
 	KNOWN_DESCRIPTOR = 1 << 7,
+	KNOWN_DELIVERY = 1 << 8,
+	KNOWN_PEER = 1 << 9,
 };
 
-/* One descriptor of one process that refers to a socket. */
+/* One descriptor of one process that refers to a socket. After it come the
+ * names of an AF_UNIX socket and of its peer, without sun_family. */
 struct row {
 	__u64 time;
 	__u64 start;
@@ -146,11 +200,16 @@ struct row {
 	__u16 flags;
 	__u16 known;
 	__u32 netns;
-	__u32 pad;
+	__u32 unacked;
+	__u8 retransmits;
+	__u8 probes;
+	__u8 local_name; /* bytes */
+	__u8 remote_name;
+	__u8 pad[4];
 	struct sock_desc sock;
 	char comm[16];
 };
-_Static_assert(sizeof(struct row) == 160, "row is part of the ABI");
+_Static_assert(sizeof(struct row) == 168, "row is part of the ABI");
 
 enum counter {
 	COUNT_RING_FULL,

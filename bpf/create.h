@@ -6,23 +6,55 @@
 
 #include "begin.h"
 #include "sock.h"
-#include "stack.h"
+#include "budget.h"
+#include "copy.h"
 
-/* Sends the birth of the socket behind fd, if it is one. */
-static __always_inline void born(void *ctx, enum record_kind kind, __s32 fd, __s32 fd2)
+/* Where a socket was made. */
+struct origin {
+	__u64 call;
+	__u64 stack; /* by frame pointers */
+	__u64 walk;  /* for unwind tables */
+	bool spared; /* no stack was taken, to stay within the budget */
+};
+
+static __always_inline struct origin take_origin(void *ctx)
+{
+	__u64 start = current_start();
+	struct origin o = {};
+
+	if (!cfg_stacks)
+		return o;
+	o.call = call_id(start);
+	o.spared = spare(o.call);
+	o.stack = o.spared ? o.call : take_stack(ctx, start);
+	o.walk = o.spared ? WALK_NONE : take_copy(start);
+	return o;
+}
+
+/* Tells what comes after us at the tracepoint. */
+static __always_inline void leave_out(__u64 inode)
+{
+	__u32 zero = 0;
+	__u64 *last = bpf_map_lookup_elem(&left_out, &zero);
+
+	if (last)
+		*last = inode;
+}
+
+/* Sends the birth of the socket behind fd, if it is one, and returns its inode
+ * number. */
+static __always_inline __u64 born(enum record_kind kind, __s32 fd, __s32 fd2, struct origin o)
 {
 	struct file *file = file_of(fd);
 	__u64 inode = socket_inode(file);
-	__u64 stack;
 	struct event *e;
 	struct sock *sk;
 
 	if (!inode)
-		return;
-	stack = take_stack(ctx, current_start());
+		return 0;
 	e = reserve(sizeof(*e));
 	if (!e)
-		return;
+		return inode;
 	begin_event(e, kind);
 	name_event(e);
 	sk = sock_of(file);
@@ -35,19 +67,35 @@ static __always_inline void born(void *ctx, enum record_kind kind, __s32 fd, __s
 		e->fd2 = fd2;
 		e->inode2 = socket_inode(file_of(fd2));
 	}
-	e->stack = stack;
+	e->stack = o.stack;
+	e->call = o.call;
+	e->walk = o.walk;
+	if (o.spared)
+		e->flags |= FLAG_SPARED;
 	submit(e);
+	return inode;
+}
+
+static __always_inline void born_alone(void *ctx, enum record_kind kind, __s32 fd, __s32 fd2)
+{
+	struct origin o = take_origin(ctx);
+	__u64 inode = born(kind, fd, fd2, o);
+
+	if (o.spared)
+		leave_out(inode);
 }
 
 static __always_inline int on_socket_return(struct sys_exit_ctx *ctx)
 {
 	if (ctx->ret >= 0 && current_in_scope())
-		born(ctx, REC_SOCKET, ctx->ret, -1);
+		born_alone(ctx, REC_SOCKET, ctx->ret, -1);
 	return 0;
 }
 
 static __always_inline int on_socketpair_return(struct sys_exit_ctx *ctx)
 {
+	struct origin o;
+	__u64 first;
 	__s32 fds[2];
 
 	if (ctx->ret != 0 || !current_in_scope())
@@ -56,15 +104,18 @@ static __always_inline int on_socketpair_return(struct sys_exit_ctx *ctx)
 	 * practice, but if they are, the next snapshot finds both. */
 	if (bpf_probe_read_user(fds, sizeof(fds), (void *)current_arg(3)))
 		return 0;
-	born(ctx, REC_PAIR, fds[0], fds[1]);
-	born(ctx, REC_PAIR, fds[1], fds[0]);
+	o = take_origin(ctx);
+	first = born(REC_PAIR, fds[0], fds[1], o);
+	born(REC_PAIR, fds[1], fds[0], o);
+	if (o.spared)
+		leave_out(first);
 	return 0;
 }
 
 static __always_inline int on_accept_return(struct sys_exit_ctx *ctx)
 {
 	if (ctx->ret >= 0 && current_in_scope())
-		born(ctx, REC_ACCEPT, ctx->ret, current_arg(0));
+		born_alone(ctx, REC_ACCEPT, ctx->ret, current_arg(0));
 	return 0;
 }
 

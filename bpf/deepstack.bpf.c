@@ -54,17 +54,29 @@ static __always_inline __u64 socket_inode(struct task_struct *task, __u32 fd)
 	return BPF_CORE_READ(inode, i_ino);
 }
 
+/* Whether the stack of a socket isn't wanted. */
+static __always_inline bool is_left_out(__u64 inode)
+{
+	__u32 zero = 0;
+	__u64 *last = bpf_map_lookup_elem(&left_out, &zero);
+
+	return last && *last == inode;
+}
+
 /* Has the stack of the acting task walked for a socket. */
 static __always_inline int before_call(void *ctx, __s32 fd)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct call *call = current_call();
+	__u64 inode = socket_inode(task, fd);
 
-	if (!call)
+	if (!call || !inode)
 		return 0;
-	call->inode = socket_inode(task, fd);
-	if (!call->inode)
+	if (is_left_out(inode)) {
+		count(DEEP_LEFT_OUT);
 		return 0;
+	}
+	call->inode = inode;
 	call->start = BPF_CORE_READ(task, group_leader, start_boottime);
 	call->rounds = 0;
 	call->again = false;

@@ -10,6 +10,9 @@ const volatile __u32 cfg_self;      /* our own process, never traced */
 const volatile __u32 cfg_scope;     /* enum scope_rule, or-ed */
 const volatile __u64 cfg_secret[2]; /* hides kernel addresses, see table_id */
 const volatile bool cfg_stacks;     /* take user stacks at creation */
+const volatile __u32 cfg_stack_rate; /* so many of a process in a second, 0: all */
+const volatile bool cfg_copies;     /* and copies of them */
+const volatile __u32 cfg_copy_rate; /* the most of a process in COPY_WINDOW */
 
 enum scope_rule {
 	SCOPE_PIDS = 1,     /* only processes in targets */
@@ -98,6 +101,51 @@ struct {
 	__type(key, __u64);
 	__type(value, __u8);
 } stacks_sent SEC(".maps");
+
+/* How many sockets a process made in the second that began at since. */
+struct budget {
+	__u64 since;
+	__u32 calls;
+	__u32 share; /* one in so many is walked, by the second before */
+	__u32 owed;  /* walks beside the share, see budget.h */
+	__u32 pad;
+};
+
+/* Process id -> its budget of stacks.
+ * inserted in: budget.h. deleted in: by eviction, which begins a new second. read
+ * in: budget.h. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, struct budget);
+} budgets SEC(".maps");
+
+struct call_walks {
+	__u64 last;
+	__u64 walks;
+};
+
+/* Call, see call_id -> its walks.
+ * inserted in: budget.h. deleted in: by eviction; the call is new then. read in:
+ * budget.h. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u64);
+	__type(value, struct call_walks);
+} calls_walked SEC(".maps");
+
+/* The inode number of the socket made last on this CPU whose stack was left out:
+ * what walks stacks at the same tracepoint after us leaves it out too.
+ * inserted in: create.h. deleted in: never, no other socket has the number. read
+ * in: deepstack.bpf.c. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} left_out SEC(".maps");
 
 /* Room for a stack record, too large for the BPF stack.
  * inserted in: at load. read in: stack.h. Tracepoint programs do not migrate

@@ -25,8 +25,6 @@ static __always_inline __u64 take_stack(void *ctx, __u64 start)
 	long size;
 	struct stack_record *s;
 
-	if (!cfg_stacks)
-		return 0;
 	s = bpf_map_lookup_elem(&stack_room, &zero);
 	if (!s)
 		return 0;

@@ -68,7 +68,23 @@ static __always_inline struct pt_regs *user_regs(struct task_struct *task)
 	return (struct pt_regs *)(BPF_CORE_READ(task, stack) + (16 << 10) - bpf_core_type_size(struct pt_regs));
 }
 
+/* What a walk of the user stack begins with. */
+struct user_frame {
+	__u64 pc, sp, fp, lr;
+};
+
 #if defined(__TARGET_ARCH_x86)
+static __always_inline struct user_frame innermost_frame(struct pt_regs *regs)
+{
+	struct user_frame f = {
+		.pc = BPF_CORE_READ(regs, ip),
+		.sp = BPF_CORE_READ(regs, sp),
+		.fp = BPF_CORE_READ(regs, bp),
+	};
+
+	return f;
+}
+
 static __always_inline unsigned long call_arg(struct pt_regs *regs, int n)
 {
 	switch (n) {
@@ -83,6 +99,7 @@ static __always_inline unsigned long call_arg(struct pt_regs *regs, int n)
 	}
 }
 
+#define PC(regs) ((regs)->ip)
 /* Where a function that has no frame of its own returns to. */
 static __always_inline __u64 return_address(struct pt_regs *regs)
 {
@@ -92,12 +109,25 @@ static __always_inline __u64 return_address(struct pt_regs *regs)
 	return word;
 }
 #else
+static __always_inline struct user_frame innermost_frame(struct pt_regs *regs)
+{
+	struct user_frame f = {
+		.pc = BPF_CORE_READ(regs, pc),
+		.sp = BPF_CORE_READ(regs, sp),
+		.fp = BPF_CORE_READ(regs, regs[29]),
+		.lr = BPF_CORE_READ(regs, regs[30]),
+	};
+
+	return f;
+}
+
 static __always_inline unsigned long call_arg(struct pt_regs *regs, int n)
 {
 	/* The first is overwritten by the result. */
 	return n ? BPF_CORE_READ(regs, regs[n]) : BPF_CORE_READ(regs, orig_x0);
 }
 
+#define PC(regs) ((regs)->pc)
 static __always_inline __u64 return_address(struct pt_regs *regs)
 {
 	return BPF_CORE_READ(regs, regs[30]);
@@ -107,6 +137,49 @@ static __always_inline __u64 return_address(struct pt_regs *regs)
 static __always_inline unsigned long current_arg(int n)
 {
 	return call_arg(user_regs(current_task()), n);
+}
+
+/* From where a call was made. */
+struct call_site {
+	__u64 pc;
+	__u64 sp;
+	__u64 link; /* arm64: where it returns to */
+	__u64 begin, end; /* of the program's own code, without its libraries */
+	__u64 exec;	  /* number of the program the process runs */
+};
+
+/* As C does where the kernel lets us, for the reason of current_descriptors. */
+static __always_inline struct call_site call_site(void)
+{
+	struct call_site c = {};
+
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs)) {
+		struct task_struct *task = (struct task_struct *)bpf_get_current_task_btf();
+		struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+
+		c.pc = PC(regs);
+		c.sp = regs->sp;
+#if defined(__TARGET_ARCH_arm64)
+		c.link = regs->regs[30];
+#endif
+		c.begin = task->mm->start_code;
+		c.end = task->mm->end_code;
+		c.exec = task->self_exec_id;
+	} else {
+		struct task_struct *task = current_task();
+		struct pt_regs *regs = user_regs(task);
+		struct mm_struct *mm = BPF_CORE_READ(task, mm);
+
+		bpf_probe_read_kernel(&c.pc, sizeof(c.pc), &PC(regs));
+		c.sp = BPF_CORE_READ(regs, sp);
+#if defined(__TARGET_ARCH_arm64)
+		c.link = BPF_CORE_READ(regs, regs[30]);
+#endif
+		c.begin = BPF_CORE_READ(mm, start_code);
+		c.end = BPF_CORE_READ(mm, end_code);
+		c.exec = BPF_CORE_READ(task, self_exec_id);
+	}
+	return c;
 }
 
 /* Where the acting task's descriptors are. */

@@ -97,8 +97,15 @@ struct signal_struct {
 	int nr_threads;
 };
 
+/* Of the program that was executed: not its libraries. */
+struct mm_struct {
+	unsigned long start_code;
+	unsigned long end_code;
+};
+
 struct task_struct {
 	void *stack;
+	struct mm_struct *mm;
 	int pid;
 	int tgid;
 	struct task_struct *group_leader;
@@ -113,6 +120,7 @@ struct task_struct {
 
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
+	unsigned long ax;
 	unsigned long bp;
 	unsigned long di;
 	unsigned long si;
@@ -189,6 +197,8 @@ struct socket {
 };
 
 struct inet_connection_sock {
+	__u8 icsk_retransmits;
+	__u8 icsk_probes_out;
 	struct {
 		__u32 lrcvtime;
 	} icsk_ack;
@@ -198,6 +208,7 @@ struct tcp_sock {
 	u32 rcv_nxt;
 	u32 copied_seq;
 	u32 snd_una;
+	u32 snd_nxt;
 	u32 write_seq;
 	u32 lsndtime;
 	u64 bytes_received;
@@ -205,7 +216,22 @@ struct tcp_sock {
 	u64 bytes_retrans;
 };
 
-struct unix_address;
+/* In kernels since 5.6; bytes_received since 6.5 (38967f424b5b), last_data_recv
+ * since 6.10 (18d82cde7432), before 5.11 snd_una is atomic. */
+struct mptcp_sock {
+	u64 write_seq;
+	u64 snd_una;
+	u64 bytes_sent;
+	u64 bytes_retrans;
+	u64 bytes_received;
+	u32 last_data_sent;
+	u32 last_data_recv;
+};
+
+struct unix_address {
+	int len; /* of name, with its sun_family */
+	char name[0]; /* struct sockaddr_un */
+};
 
 struct unix_sock {
 	struct unix_address *addr;

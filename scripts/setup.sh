@@ -1,18 +1,21 @@
 #!/usr/bin/env bash
 # Installs what a task needs, and only what is missing, from Debian's packages.
 #
-#   scripts/setup.sh demo | test | generate | kernels
+#   scripts/setup.sh demo | test | casebook | generate | kernels
 #
 # Exit status: 0 all is there, 1 something the task can't do without is not.
 set -euo pipefail
 
 case "${1:-}" in
 demo) needed="g++"; optional="" ;;
-test) needed="gcc"; optional="python3 node uvloop uv.h openssl" ;; # cgo for -race, the test programs
+test) needed="gcc"; optional="python3 node g++ rustc javac ruby musl-gcc python3-uvloop uv.h openssl" ;; # cgo for -race, the test programs
+casebook) # the languages of the programs, and what they use of them
+    needed="ip nft nsenter"
+    optional="gcc g++ node ruby python3 javac rustc libssl-dev ruby-eventmachine python3-requests" ;;
 generate) needed="clang-19 llvm-strip-19 bpf_helpers.h"; optional="" ;;
-kernels) needed="qemu-system-x86_64 qemu-system-aarch64 debian-archive-keyring"; optional="" ;;
+kernels) needed="gcc aarch64-linux-gnu-gcc qemu-system-x86_64 qemu-system-aarch64 debian-archive-keyring"; optional="" ;;
 *)
-    echo "usage: $0 demo|test|generate|kernels" >&2
+    echo "usage: $0 demo|test|casebook|generate|kernels" >&2
     exit 2
     ;;
 esac
@@ -22,8 +25,13 @@ have() {
     # A compiler without the C library's headers is of no use.
     gcc | g++) command -v "$1" >/dev/null && [ -e /usr/include/stdlib.h ] ;;
     uv.h) [ -e /usr/include/uv.h ] ;;
-    uvloop) /usr/bin/python3 -c "import uvloop" 2>/dev/null ;;
+    aarch64-linux-gnu-gcc) command -v "$1" >/dev/null && [ -e /usr/aarch64-linux-gnu/include/stdlib.h ] ;;
     bpf_helpers.h) [ -e /usr/include/bpf/bpf_helpers.h ] ;;
+    # Debian's own: its modules are packages.
+    python3) [ -x /usr/bin/python3 ] ;;
+    python3-*) /usr/bin/python3 -c "import ${1#python3-}" 2>/dev/null ;;
+    ruby-*) ruby -e "require '${1#ruby-}'" 2>/dev/null ;;
+    libssl-dev) [ -e /usr/include/openssl/ssl.h ] ;;
     debian-archive-keyring) [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] ;;
     *) command -v "$1" >/dev/null ;;
     esac
@@ -33,12 +41,17 @@ have() {
 packages_of() {
     case "$1" in
     gcc) echo gcc libc6-dev ;;
+    aarch64-linux-gnu-gcc) echo gcc-aarch64-linux-gnu libc6-dev-arm64-cross ;;
     g++) echo g++ libc6-dev ;;
     bpf_helpers.h) echo libbpf-dev ;;
     uv.h) echo libuv1-dev ;;
-    uvloop) echo python3-uvloop ;;
     llvm-strip-19) echo llvm-19 ;;
     node) echo nodejs ;;
+    javac) echo default-jdk-headless ;;
+    ip) echo iproute2 ;;
+    nft) echo nftables ;;
+    nsenter) echo util-linux ;;
+    musl-gcc) echo musl-tools ;;
     qemu-system-x86_64) echo qemu-system-x86 ;;
     qemu-system-aarch64) echo qemu-system-arm ;;
     *) echo "$1" ;;
@@ -48,13 +61,14 @@ packages_of() {
 why_of() {
     case "$1" in
     gcc) echo "compiles the test programs, and Go's race detector needs it" ;;
-    uv.h) echo "compiles a test program; its test is skipped without" ;;
     openssl) echo "makes the certificate of a test server; its test is skipped without" ;;
     g++) echo "compiles the demo program" ;;
+    aarch64-linux-gnu-gcc) echo "compiles the test programs for arm64" ;;
     clang-19 | llvm-strip-19 | bpf_helpers.h) echo "compiles the BPF programs" ;;
     qemu-system-*) echo "boots other kernels" ;;
     debian-archive-keyring) echo "proves that the kernels are Debian's" ;;
-    python3 | node | uvloop) echo "runs a healthy test program; its test is skipped without" ;;
+    ip | nft | nsenter) echo "makes the network namespaces of the casebook" ;;
+    *) echo "for test programs in that language or with that library, which are left out without" ;;
     esac
 }
 

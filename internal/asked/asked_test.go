@@ -16,6 +16,7 @@ import (
 	"sockleak/internal/deepstack"
 	"sockleak/internal/event"
 	"sockleak/internal/framepointer"
+	"sockleak/internal/needs"
 	"sockleak/internal/stack"
 	"sockleak/internal/symbol"
 )
@@ -29,17 +30,6 @@ type program struct {
 	pid  uint32
 	exe  string
 	name string // of the source, for its lines
-}
-
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("CI") != "" {
-		t.Fatal("not root: in CI the tests that trace must run")
-	}
-	t.Skip("not root: tracing needs CAP_BPF and CAP_PERFMON")
 }
 
 // tool finds a program that a test needs.
@@ -238,7 +228,7 @@ func lineOf(t *testing.T, name, text string) int {
 // is known, with its line, in every way that there is to a connection. The
 // profiler may miss some stacks, of code that was compiled a moment ago.
 func TestNode(t *testing.T) {
-	needRoot(t)
+	needs.Root(t)
 	node := tool(t, "node")
 	dir := t.TempDir()
 	run(t, "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
@@ -254,7 +244,7 @@ func TestNode(t *testing.T) {
 
 // TestUvloop: the same for coroutines on uvloop, in Debian's Python.
 func TestUvloop(t *testing.T) {
-	needRoot(t)
+	needs.Root(t)
 	const python = "/usr/bin/python3"
 	if err := exec.Command(python, "-c", "import uvloop").Run(); err != nil {
 		if os.Getenv("CI") != "" {
@@ -270,7 +260,7 @@ func TestUvloop(t *testing.T) {
 // TestGo: of a goroutine that dials the go statement that started it is known, in
 // a program without symbols too. What main makes itself, nobody started.
 func TestGo(t *testing.T) {
-	needRoot(t)
+	needs.Root(t)
 	exe := filepath.Join(t.TempDir(), "gostart")
 	run(t, "go", "build", "-ldflags=-s -w", "-o", exe, source(t, "gostart/main.go"))
 	p := start(t, "gostart/main.go", exe)
@@ -324,7 +314,7 @@ func (k *traced) loss(t *testing.T) Loss {
 // TestReuse: handles whose addresses are used again at once, and sockets that are
 // made in between without one, by a program in C. None is taken for another's.
 func TestReuse(t *testing.T) {
-	needRoot(t)
+	needs.Root(t)
 	handles := 20_000
 	if n := os.Getenv("SOCKLEAK_HANDLES"); n != "" {
 		var err error

@@ -16,15 +16,18 @@ import (
 
 // traceFlags are the flags of every command that traces.
 type traceFlags struct {
-	duration, interval, minAge time.Duration
-	record                     string
-	comms, exclude             []string
-	children                   bool
-	ringSize, maxSockets       int
-	stacks                     hunt.Stacks
-	requestedAt                bool
-	out                        outputFlags
-	set                        *pflag.FlagSet
+	duration, interval   time.Duration
+	patience             verdict.Patience
+	record               string
+	comms, exclude       []string
+	children             bool
+	ringSize, maxSockets int
+	stacks               hunt.Stacks
+	requestedAt          bool
+	lastUse              bool
+	stackRate            uint32
+	out                  outputFlags
+	set                  *pflag.FlagSet
 }
 
 func (f *traceFlags) add(cmd *cobra.Command, duration time.Duration) {
@@ -32,10 +35,13 @@ func (f *traceFlags) add(cmd *cobra.Command, duration time.Duration) {
 	f.set = fs
 	fs.DurationVar(&f.duration, "for", duration, "how long to trace; 0 until Ctrl-C")
 	fs.DurationVar(&f.interval, "interval", 2*time.Second, "how often to compare with the kernel's tables")
-	fs.DurationVar(&f.minAge, "min-age", verdict.DefaultMinAge, "how long a socket must be in its condition to be reported")
+	fs.DurationVar(&f.patience.MinAge, "min-age", verdict.DefaultMinAge, "how long a socket must be in its condition to be reported")
+	fs.DurationVar(&f.patience.Idle, "idle", verdict.DefaultIdle, "how long an established connection must be silent to be suspected")
 	f.stacks = hunt.StacksAuto
-	fs.Var(&f.stacks, "stacks", "how stacks are taken: auto (complete ones of processes that are named), deep (complete, or an error), fp (by frame pointers), off")
-	fs.BoolVar(&f.requestedAt, "requested-at", true, "with complete stacks, also take those where a socket was asked for, by uprobes in processes with libuv")
+	fs.Var(&f.stacks, "stacks", "how stacks are taken: auto (complete; of processes that are named in every language), deep (in every language, or an error), snapshot (complete in native code, starts at once), fp (by frame pointers), off")
+	fs.BoolVar(&f.requestedAt, "requested-at", true, "with stacks in every language, also take those where a socket was asked for, by uprobes in processes with libuv")
+	fs.BoolVar(&f.lastUse, "last-use", false, "also show the last call on each leaked socket that told something: end of file, an error, shutdown, removal from epoll; costs every read and write of the machine some 0.1 µs")
+	fs.Uint32Var(&f.stackRate, "stack-rate", hunt.DefaultStackRate, "the most stacks of one process in a `second`; of the sockets beyond one in so many has one; 0 for all")
 	fs.StringVar(&f.record, "record", "", "also write all that is seen to this `file`, for replay")
 	fs.StringSliceVar(&f.comms, "comm", nil, "only processes of this `name` (up to 15 characters, as in ps -o comm); repeatable")
 	fs.StringSliceVar(&f.exclude, "exclude", nil, "no processes of this `name`; repeatable")
@@ -51,8 +57,10 @@ func (f *traceFlags) config() (hunt.Config, error) {
 		return hunt.Config{}, usage("--for %v: want a positive duration, or 0 for until Ctrl-C", f.duration)
 	case f.interval < 100*time.Millisecond:
 		return hunt.Config{}, usage("--interval %v: want at least 100ms", f.interval)
-	case f.minAge < 0:
-		return hunt.Config{}, usage("--min-age %v: want a positive duration", f.minAge)
+	case f.patience.MinAge < 0:
+		return hunt.Config{}, usage("--min-age %v: want a positive duration", f.patience.MinAge)
+	case f.patience.Idle < f.patience.MinAge:
+		return hunt.Config{}, usage("--idle %v: want at least --min-age, which is %v", f.patience.Idle, f.patience.MinAge)
 	case f.ringSize < os.Getpagesize() || f.ringSize > 1<<30:
 		return hunt.Config{}, usage("--ring-size %d: want between a page and 1 GiB", f.ringSize)
 	case f.maxSockets < 1 || f.maxSockets > 16<<20:
@@ -68,10 +76,11 @@ func (f *traceFlags) config() (hunt.Config, error) {
 	return hunt.Config{
 		Probe: probe.Config{
 			Scope:    probe.Scope{Children: f.children, Comms: f.comms, Exclude: f.exclude},
-			RingSize: f.ringSize, MaxSockets: f.maxSockets, Stacks: f.stacks != hunt.StacksOff,
+			RingSize: f.ringSize, MaxSockets: f.maxSockets, Stacks: f.stacks != hunt.StacksOff, LastUse: f.lastUse,
+			StackRate: f.stackRate,
 		},
 		For: f.duration, Interval: f.interval,
-		Judgement: hunt.Judgement{MinAge: f.minAge, Top: f.out.top},
+		Judgement: hunt.Judgement{Patience: f.patience, Top: f.out.top},
 		Version:   Version(),
 		Stacks:    f.stacks, RequestedAt: f.requestedAt,
 	}, nil

@@ -11,7 +11,6 @@ import (
 
 	"sockleak/internal/hunt"
 	"sockleak/internal/preflight"
-	"sockleak/internal/report"
 	"sockleak/internal/verdict"
 )
 
@@ -126,58 +125,4 @@ func Version() string {
 		}
 	}
 	return version
-}
-
-func newSnapshot(s Streams) *cobra.Command {
-	out := &outputFlags{}
-	var comms []string
-	cmd := &cobra.Command{
-		Use:   "snapshot [PID...]",
-		Short: "show the sockets that are open now, without tracing",
-		Long: `snapshot reads the kernel's tables once and shows the open sockets of all
-processes, or of some, grouped: those too that ss(8) doesn't list, because they
-were only created, or their connection is gone.`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if out.format != "text" && out.format != "json" {
-				return usage("--output %s: want text or json", out.format)
-			}
-			if err := errors.Join(out.check(), checkNames(cmd.Flags(), "comm", comms)); err != nil {
-				return err
-			}
-			var pids []uint32
-			if len(args) > 0 {
-				var err error
-				if pids, err = findProcesses(args); err != nil {
-					return err
-				}
-			}
-			if err := checkMachine(); err != nil {
-				return err
-			}
-			snap, err := hunt.Snapshot(pids, comms, Version())
-			if err != nil {
-				return err
-			}
-			p, err := out.printer(s.Out, nil)
-			if err != nil {
-				return err
-			}
-			if out.format == "json" {
-				err = snap.JSON(p.out)
-			} else {
-				width, _ := terminal(p.out)
-				err = snap.Text(p.out, report.TextOptions{Width: width, Color: color(p.out)}, out.top)
-			}
-			if err := errors.Join(err, p.close()); err != nil {
-				return fmt.Errorf("write the snapshot: %w", outputError(err))
-			}
-			return nil
-		},
-	}
-	fs := cmd.Flags()
-	fs.StringVarP(&out.format, "output", "o", "text", "`format`: text or json")
-	fs.StringVar(&out.file, "report", "", "write to this `file` instead of standard output")
-	fs.IntVar(&out.top, "top", 0, "the most groups to show; 0 for all")
-	fs.StringSliceVar(&comms, "comm", nil, "only processes of this `name`; repeatable")
-	return cmd
 }

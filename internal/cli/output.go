@@ -25,17 +25,24 @@ type outputFlags struct {
 
 func (o *outputFlags) add(cmd *cobra.Command) {
 	fs := cmd.Flags()
-	fs.StringVarP(&o.format, "output", "o", "text", "`format` of the report: text, json, or ndjson (one report a line, at every interval)")
+	fs.StringVarP(&o.format, "output", "o", "text", "`format` of the report: text, markdown (for a ticket), json, or ndjson (one report a line, at every interval)")
+	complete(cmd, "output", "text", "markdown", "json", "ndjson")
 	fs.StringVar(&o.file, "report", "", "write the report to this `file` instead of standard output")
 	fs.IntVar(&o.top, "top", 20, "the most findings to report; 0 for all")
-	fs.BoolVar(&o.allFrames, "all-frames", false, "text: show the frames of libc and start-up too")
+	fs.BoolVar(&o.allFrames, "all-frames", false, "text and markdown: show the frames of libc and start-up too")
+}
+
+// complete offers the values of a flag to the shell.
+func complete(cmd *cobra.Command, flag string, values ...string) {
+	// It fails only for a flag that the command doesn't have, or that has one.
+	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 }
 
 func (o *outputFlags) check() error {
 	switch o.format {
-	case "text", "json", "ndjson":
+	case "text", "markdown", "json", "ndjson":
 	default:
-		return usage("--output %s: want text, json or ndjson", o.format)
+		return usage("--output %s: want text, markdown, json or ndjson", o.format)
 	}
 	if o.top < 0 {
 		return usage("--top %d: want a positive number, or 0 for all", o.top)
@@ -107,12 +114,12 @@ func (p *printer) write(r *verdict.Report) error {
 		return report.JSON(p.out, r)
 	case "ndjson":
 		return report.NDJSON(p.out, r)
+	case "markdown":
+		return report.Markdown(p.out, r, p.flags.allFrames)
 	}
-	width, ok := terminal(p.out)
-	if !ok {
-		width = 0
-	}
-	return report.Text(p.out, r, report.TextOptions{Width: width, Color: color(p.out), AllFrames: p.flags.allFrames})
+	o := textOptions(p.out)
+	o.AllFrames = p.flags.allFrames
+	return report.Text(p.out, r, o)
 }
 
 func (p *printer) close() error {

@@ -6,12 +6,10 @@ import (
 	"context"
 	"errors"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 )
 
 // Streams are where a command reads and writes.
@@ -62,7 +60,7 @@ func NewRoot(s Streams) *cobra.Command {
 	root.SetErr(s.Err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%w", err) })
 	root.AddCommand(
-		newAttach(s), newHunt(s), newRun(s), newSnapshot(s), newReplay(s), newDoctor(s), newVersion(s), newStarter(),
+		newAttach(s), newHunt(s), newRun(s), newSnapshot(s), newReplay(s), newExplain(s), newDoctor(s), newVersion(s), newStarter(),
 	)
 	root.InitDefaultCompletionCmd()
 	for _, cmd := range root.Commands() {
@@ -114,24 +112,4 @@ func wrapArgs(cmd *cobra.Command) {
 		}
 		return usageHint("usage: "+cmd.UseLine(), "%w", err)
 	}
-}
-
-// terminal is what is known of the terminal behind a stream: whether there is
-// one, and its width in columns.
-func terminal(w any) (width int, ok bool) {
-	f, isFile := w.(*os.File)
-	if !isFile || !term.IsTerminal(int(f.Fd())) {
-		return 0, false
-	}
-	width, _, err := term.GetSize(int(f.Fd()))
-	if err != nil || width <= 0 {
-		width = 80
-	}
-	return width, true
-}
-
-// color obeys NO_COLOR (no-color.org) and dumb terminals.
-func color(w any) bool {
-	_, ok := terminal(w)
-	return ok && os.Getenv("NO_COLOR") == "" && !strings.HasPrefix(os.Getenv("TERM"), "dumb")
 }

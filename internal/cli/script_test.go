@@ -42,11 +42,11 @@ func TestRoot(t *testing.T) {
 // workload, whose paths they find in variables of the same name.
 func runScripts(t *testing.T, folder string, programs []string) {
 	shareCommand(t)
-	schema, err := filepath.Abs("../../docs/report.schema.json")
+	docs, err := filepath.Abs("../../docs")
 	if err != nil {
 		t.Fatal(err)
 	}
-	vars := []string{"schema=" + schema}
+	vars := []string{"docs=" + docs, "schema=" + filepath.Join(docs, "report.schema.json")}
 	for _, name := range programs {
 		vars = append(vars, name+"="+workload.Build(t, name))
 	}
@@ -264,11 +264,12 @@ func until(ts *testscript.TestScript, what string, done func() bool) {
 	}
 }
 
-// cmdValidates checks a file against the JSON Schema of the report:
+// cmdValidates checks a file against the JSON Schema in $schema, which is the
+// report's unless the script sets another:
 //
 //	validates [-lines] FILE
 //
-// With -lines every line is a report.
+// With -lines every line is a document.
 func cmdValidates(ts *testscript.TestScript, neg bool, args []string) {
 	refuseNeg(ts, neg)
 	compiler := jsonschema.NewCompiler()

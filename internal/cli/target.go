@@ -11,11 +11,18 @@ import (
 )
 
 // checkMachine returns an error when nothing can be traced from here.
-func checkMachine() error {
+func checkMachine() error { return checkFor(preflight.Run) }
+
+// checkSnapshot returns an error when the kernel's tables can't be read from here.
+func checkSnapshot() error {
+	return checkFor(func() []preflight.Check { return preflight.ForSnapshot(preflight.Run()) })
+}
+
+func checkFor(checks func() []preflight.Check) error {
 	if err := checkPIDNamespace(procfs.New("/proc")); err != nil {
 		return err
 	}
-	if err := preflight.Fatal(preflight.Run()); err != nil {
+	if err := preflight.Fatal(checks()); err != nil {
 		return cannot(err, hintFor(err))
 	}
 	return nil

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sockleak/internal/hunt"
+	"sockleak/internal/privilege"
 	"sockleak/internal/verdict"
 )
 
@@ -82,8 +83,8 @@ they were of no use any more. What a language's runtime closes by itself as the
 program ends, as Python does, counts as closed. The report goes to standard error, because
 standard output is the command's; --report sends it to a file.
 
-It waits some seconds for complete stacks before it starts the command;
---stacks fp starts at once, with stacks by frame pointers.
+It waits some seconds for stacks of every language before it starts the command;
+--stacks snapshot starts at once, with stacks that are complete in native code.
 
 It exits with the command's own status, 128 plus the signal that ended it, or
 100 when it leaked. 127: no such command; 126: it can't be executed.`,
@@ -134,6 +135,7 @@ func record(ctx context.Context, f *traceFlags, cfg hunt.Config, p *printer) (*v
 	if err != nil {
 		return nil, err
 	}
+	cfg.Attached = privilege.Drop
 	if file == nil {
 		return hunt.Trace(ctx, cfg, p)
 	}

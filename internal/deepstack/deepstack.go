@@ -52,6 +52,9 @@ type Options struct {
 	// MaxStacks is how many distinct stacks are held; 32,768 by default. Those
 	// that were not seen for the longest time go first.
 	MaxStacks int
+	// LeftOut is the map of left_out in bpf/deepstack.h, from who was attached
+	// before; nil: no stack is left out.
+	LeftOut *ebpf.Map
 }
 
 // Birth says which stack a socket was made on.
@@ -68,6 +71,7 @@ type Loss struct {
 	RingFull uint64 // of them, those whose Birth found no place
 	NotRun   uint64 // of them, those for which the unwinder could not be called
 	Repeated uint64 // no loss: of them, those whose stack was known already
+	LeftOut  uint64 // no loss: sockets whose stack was not to be asked for
 	Unknown  uint64 // of the Births read, those of processes that weren't known yet
 }
 
@@ -90,6 +94,9 @@ type Tier struct {
 // Start loads the profiler and attaches it, which takes some seconds. Whoever
 // calls it closes the Tier. ctx bounds only the start.
 func Start(ctx context.Context, o Options) (*Tier, error) {
+	if err := Supported(); err != nil {
+		return nil, err
+	}
 	logger := o.Log
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
@@ -187,7 +194,7 @@ func drain(traces <-chan *libpf.EbpfTrace) {
 	for {
 		select {
 		case <-traces:
-		case <-time.After(10 * poll):
+		case <-time.After(25 * poll):
 			return
 		}
 	}

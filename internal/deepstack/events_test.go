@@ -39,8 +39,8 @@ func TestJoinEvents(t *testing.T) {
 	}
 	type made struct {
 		event.Kind
-		stack  uint64
-		reason string
+		stack uint64
+		lack  event.Lack
 	}
 	var all []made
 	joiner := NewJoiner(tier)
@@ -54,11 +54,11 @@ func TestJoinEvents(t *testing.T) {
 			}
 			switch ev.Kind {
 			case event.Socket, event.Pair, event.Accept:
-				id, reason, err := joiner.Join(&ev)
+				id, lack, err := joiner.Join(&ev)
 				if err != nil {
 					t.Fatal(err)
 				}
-				all = append(all, made{ev.Kind, id, reason})
+				all = append(all, made{ev.Kind, id, lack})
 			case event.Exit:
 				ended = true
 			}
@@ -74,7 +74,7 @@ func TestJoinEvents(t *testing.T) {
 	for i, m := range all {
 		o := tier.Resolve(m.stack)
 		if o.Quality != stack.Complete {
-			reasons[m.reason+"/"+o.Reason]++
+			reasons[m.lack.String()+"/"+o.Reason]++
 			continue
 		}
 		whole[m.Kind]++

@@ -2,7 +2,6 @@ package deepstack
 
 import (
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 
@@ -11,11 +10,8 @@ import (
 	"sockleak/internal/stack"
 )
 
-// Why a socket has no stack, or not all of it.
+// Why a stack is not all there.
 const (
-	ReasonLost      = "stack lost"
-	ReasonEarly     = "made before deep stacks were there"
-	ReasonUnknown   = "the process was not known yet when the stack was to be taken"
 	reasonEmpty     = "the stack could not be walked"
 	reasonUnlearned = "frames of %s are missing: the interpreter could not be read"
 )
@@ -153,26 +149,8 @@ func failure(f *libpf.Frame) string {
 // unlearned says which language is missing from a stack that went through its
 // interpreter: at the first sockets of an interpreter that was just started.
 func unlearned(frames []stack.Frame) string {
-	for _, f := range frames {
-		if f.Kind != stack.Native {
-			continue
-		}
-		want, name := stack.Kind(""), ""
-		base := path.Base(f.Module)
-		switch {
-		case strings.HasPrefix(f.Function, "_PyEval_EvalFrame") || strings.HasPrefix(f.Function, "PyEval_EvalCode"),
-			strings.HasPrefix(base, "libpython") || strings.HasPrefix(base, "python3"):
-			want, name = stack.Python, "Python"
-		case strings.HasPrefix(base, "libruby") || base == "ruby":
-			want, name = stack.Ruby, "Ruby"
-		case base == "libjvm.so":
-			want, name = stack.Java, "Java"
-		default:
-			continue
-		}
-		if !slices.ContainsFunc(frames, func(f stack.Frame) bool { return f.Kind == want }) {
-			return fmt.Sprintf(reasonUnlearned, name)
-		}
+	if name := stack.MissingLanguage(frames); name != "" {
+		return fmt.Sprintf(reasonUnlearned, name)
 	}
 	return ""
 }

@@ -48,38 +48,41 @@ func NewJoiner(from Source) *Joiner {
 }
 
 // Join returns the stack that the socket of an event was made on, or zero and
-// why there is none. It is called once for each event of kind Socket, Pair and
+// what is lacking. It is called once for each event of kind Socket, Pair and
 // Accept, in order.
-func (j *Joiner) Join(ev *event.Event) (id uint64, reason string, err error) {
+func (j *Joiner) Join(ev *event.Event) (id uint64, lack event.Lack, err error) {
+	if ev.Spared {
+		return 0, event.LackSpared, nil
+	}
 	if ev.Time < j.from.Since() {
-		return 0, ReasonEarly, nil
+		return 0, event.LackEarly, nil
 	}
 	b := j.find(ev)
 	if b == nil {
 		if err := j.from.Poll(j.add); err != nil {
-			return 0, "", err
+			return 0, event.LackNone, err
 		}
 		b = j.find(ev)
 	}
 	if age := j.now() - ev.Time; b == nil && age < uint64(inFlight) {
 		j.sleep(inFlight - time.Duration(age))
 		if err := j.from.Poll(j.add); err != nil {
-			return 0, "", err
+			return 0, event.LackNone, err
 		}
 		b = j.find(ev)
 	}
 	if b == nil {
 		j.lost++
-		return 0, ReasonLost, nil
+		return 0, event.LackLost, nil
 	}
 	if ev.Kind != event.Pair || b.Inode != ev.Inode {
 		// Of a pair, the event of the first half comes first.
 		j.remove(b.Inode)
 	}
 	if b.Stack == 0 {
-		return 0, ReasonUnknown, nil
+		return 0, event.LackUnknown, nil
 	}
-	return b.Stack, "", nil
+	return b.Stack, event.LackNone, nil
 }
 
 // Lost is how many events found no Birth.

@@ -34,8 +34,8 @@ func TestJoin(t *testing.T) {
 		return Birth{Time: 1000, Inode: inode, Stack: stack, PID: 1, TID: 2}
 	}
 	type joined struct {
-		stack  uint64
-		reason string
+		stack uint64
+		lack  event.Lack
 	}
 	for _, c := range []struct {
 		name   string
@@ -45,22 +45,24 @@ func TestJoin(t *testing.T) {
 		lost   uint64
 	}{
 		{"in order", births{{birth(7, 70), birth(8, 80)}},
-			[]event.Event{socket(7, 1000), socket(8, 1000)}, []joined{{70, ""}, {80, ""}}, 0},
+			[]event.Event{socket(7, 1000), socket(8, 1000)}, []joined{{70, event.LackNone}, {80, event.LackNone}}, 0},
 		{"birth lost", births{{birth(8, 80)}},
-			[]event.Event{socket(7, 1000), socket(8, 1000)}, []joined{{0, ReasonLost}, {80, ""}}, 1},
+			[]event.Event{socket(7, 1000), socket(8, 1000)}, []joined{{0, event.LackLost}, {80, event.LackNone}}, 1},
 		{"event lost", births{{birth(7, 70), birth(8, 80)}},
-			[]event.Event{socket(8, 1000)}, []joined{{80, ""}}, 0},
+			[]event.Event{socket(8, 1000)}, []joined{{80, event.LackNone}}, 0},
 		{"birth of one and event of the next lost", births{{birth(8, 80)}},
-			[]event.Event{socket(7, 1000)}, []joined{{0, ReasonLost}}, 1},
+			[]event.Event{socket(7, 1000)}, []joined{{0, event.LackLost}}, 1},
 		{"in flight", births{nil, {birth(7, 70)}},
-			[]event.Event{socket(7, 9_999_000)}, []joined{{70, ""}}, 0},
+			[]event.Event{socket(7, 9_999_000)}, []joined{{70, event.LackNone}}, 0},
 		{"both halves of a pair", births{{birth(7, 70)}},
-			[]event.Event{pair(7, 8, 1000), pair(8, 7, 1000)}, []joined{{70, ""}, {70, ""}}, 0},
+			[]event.Event{pair(7, 8, 1000), pair(8, 7, 1000)}, []joined{{70, event.LackNone}, {70, event.LackNone}}, 0},
 		{"process not known", births{{birth(7, 0)}},
-			[]event.Event{socket(7, 1000)}, []joined{{0, ReasonUnknown}}, 0},
-		{"before the start", births{}, []event.Event{socket(7, 99)}, []joined{{0, ReasonEarly}}, 0},
+			[]event.Event{socket(7, 1000)}, []joined{{0, event.LackUnknown}}, 0},
+		{"before the start", births{}, []event.Event{socket(7, 99)}, []joined{{0, event.LackEarly}}, 0},
+		{"spared", births{}, []event.Event{{Kind: event.Socket, Time: 1000, PID: 1, TID: 2, Inode: 7, Spared: true}},
+			[]joined{{0, event.LackSpared}}, 0},
 		{"another thread", births{{{Inode: 7, Stack: 70, PID: 1, TID: 3}}},
-			[]event.Event{socket(7, 1000)}, []joined{{0, ReasonLost}}, 1},
+			[]event.Event{socket(7, 1000)}, []joined{{0, event.LackLost}}, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			j := NewJoiner(&c.births)
@@ -68,8 +70,8 @@ func TestJoin(t *testing.T) {
 			j.now = func() uint64 { return clock }
 			j.sleep = func(d time.Duration) { clock += uint64(d) }
 			for i := range c.events {
-				id, reason, err := j.Join(&c.events[i])
-				if got := (joined{id, reason}); got != c.want[i] || err != nil {
+				id, lack, err := j.Join(&c.events[i])
+				if got := (joined{id, lack}); got != c.want[i] || err != nil {
 					t.Errorf("event %d: %+v, %v; want %+v", i, got, err, c.want[i])
 				}
 			}

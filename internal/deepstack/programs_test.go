@@ -19,14 +19,25 @@ type program struct {
 // build runs a compiler in a directory of the test.
 func build(t *testing.T, name string, args ...string) {
 	t.Helper()
-	tool, err := exec.LookPath(name)
-	if err != nil {
-		t.Skipf("needs %s, which is not installed", name)
-	}
-	cmd := exec.Command(tool, args...)
+	cmd := exec.Command(tool(t, name), args...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("run %v: %v\n%s", cmd, err, out)
 	}
+}
+
+// tool finds a program of this machine. Without it the test is skipped, or fails
+// in CI.
+func tool(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err == nil {
+		return path
+	}
+	if os.Getenv("CI") != "" {
+		t.Fatalf("find %s: %v", name, err)
+	}
+	t.Skipf("needs %s, which is not installed: run scripts/setup.sh", name)
+	return ""
 }
 
 // source returns the absolute path of a file in testdata.
@@ -57,11 +68,7 @@ func markedLine(t *testing.T, name, mark string) int {
 // started starts a program. Whoever calls it ends it.
 func started(t *testing.T, name string, args ...string) program {
 	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		t.Skipf("needs %s, which is not installed", name)
-	}
-	cmd := exec.Command(path, args...)
+	cmd := exec.Command(tool(t, name), args...)
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("start %v: %v", cmd, err)

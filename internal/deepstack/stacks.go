@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/ebpf-profiler/libpf"
 	"go.opentelemetry.io/ebpf-profiler/reporter/samples"
 
+	"sockleak/internal/event"
 	"sockleak/internal/stack"
 )
 
@@ -147,14 +148,14 @@ func (t *Tier) Has(id uint64) bool {
 // was lost, the origin says so.
 func (t *Tier) Resolve(id uint64) stack.Origin {
 	if id == 0 {
-		return stack.Origin{Quality: stack.None, Reason: ReasonUnknown}
+		return stack.Origin{Quality: stack.None, Reason: event.LackUnknown.String()}
 	}
 	s := t.stacks
 	s.mu.Lock()
 	e := s.byID[id]
 	if e == nil {
 		s.mu.Unlock()
-		return stack.Origin{Quality: stack.None, Reason: ReasonLost}
+		return stack.Origin{Quality: stack.None, Reason: event.LackLost.String()}
 	}
 	tr := e.Value.(*held).trace
 	origin := tr.origin

@@ -62,80 +62,6 @@ func dump(t testing.TB, o stack.Origin) {
 	}
 }
 
-// culprit is where a program makes its sockets.
-type culprit struct {
-	function string
-	file     string // base name; empty: not known
-	line     int
-	kind     stack.Kind
-}
-
-// language is a program of testdata and how it is made and started.
-type language struct {
-	name    string
-	program func(t *testing.T, dir string) program
-	want    []culprit // one of them for each call
-	partial string    // why its stacks are not complete; empty if they are
-}
-
-// whole says whether all is there that can be.
-func (l language) whole(o stack.Origin) bool {
-	if l.partial != "" {
-		return o.Quality == stack.Partial && o.Reason == l.partial
-	}
-	return o.Quality == stack.Complete
-}
-
-func examples(t *testing.T) []language {
-	native := func(name, mark, function string) culprit {
-		return culprit{function, name, markedLine(t, name, mark), stack.Native}
-	}
-	deep := func(depth string, flags ...string) func(*testing.T, string) program {
-		return func(t *testing.T, dir string) program {
-			build(t, "gcc", append(flags, "-O2", "-fomit-frame-pointer", "-o", dir+"/native", source(t, "native.c"))...)
-			return started(t, dir+"/native", depth)
-		}
-	}
-	c := func(flags ...string) func(*testing.T, string) program { return deep("0", flags...) }
-	whole := []culprit{native("native.c", "SOCKET", "make_socket"), native("native.c", "PAIR", "make_pair"),
-		native("native.c", "ACCEPT", "take_connection")}
-	var named, stripped []culprit
-	for _, w := range whole {
-		named = append(named, culprit{function: w.function, kind: stack.Native})
-	}
-	stripped = []culprit{{kind: stack.Native}}
-	return []language{
-		{name: "C", program: c("-g"), want: whole},
-		{name: "C without debug information", program: c(), want: named},
-		{name: "C stripped", program: c("-s"), want: stripped},
-		{name: "C static", program: c("-g", "-static"), want: whole},
-		{name: "C 400 deep", program: deep("400", "-g"), want: whole},
-		{name: "C 900 deep", program: deep("900", "-g"), want: whole[:1], partial: "the stack is deeper than what can be walked"},
-		{name: "C++", program: func(t *testing.T, dir string) program {
-			build(t, "g++", "-O2", "-g", "-fomit-frame-pointer", "-pthread", "-o", dir+"/native", source(t, "native.cc"))
-			return started(t, dir+"/native")
-		}, want: []culprit{native("native.cc", "SOCKET", "net::Pool::open")}},
-		{name: "Rust", program: func(t *testing.T, dir string) program {
-			build(t, "rustc", "-O", "-g", "-o", dir+"/native", source(t, "native.rs"))
-			return started(t, dir+"/native")
-		}, want: []culprit{native("native.rs", "SOCKET", "native::Pool::open")}},
-		{name: "Go", program: func(t *testing.T, dir string) program {
-			build(t, "go", "build", "-ldflags", "-s -w", "-o", dir+"/gosock", "./testdata/gosock")
-			return started(t, dir+"/gosock")
-		}, want: []culprit{{"main.pool.open", "main.go", markedLine(t, "gosock/main.go", "SOCKET"), stack.Go}}},
-		{name: "Python", program: func(t *testing.T, _ string) program {
-			return started(t, "/usr/bin/python3", source(t, "sock.py"))
-		}, want: []culprit{{"Pool.open", "sock.py", markedLine(t, "sock.py", "SOCKET"), stack.Python}}},
-		{name: "Node", program: func(t *testing.T, _ string) program {
-			return started(t, "node", source(t, "sock.js"))
-		}, want: []culprit{{"openSocket", "sock.js", markedLine(t, "sock.js", "SOCKET"), stack.Node}}},
-		{name: "Java", program: func(t *testing.T, dir string) program {
-			build(t, "javac", "-d", dir, source(t, "Sock.java"))
-			return started(t, "java", "-cp", dir, "Sock")
-		}, want: []culprit{{"Sock.open", "Sock.java", markedLine(t, "Sock.java", "SOCKET"), stack.Java}}},
-	}
-}
-
 // Programs in every language, attached to while they run: the first frame of
 // their own is the line that makes the socket, and the walk reaches the start of
 // the thread.
@@ -145,12 +71,13 @@ func TestLanguages(t *testing.T) {
 		language
 		program
 		last   []uint64 // stacks, those of the first sockets left out
+		latest uint64
 		births int
 	}
 	byPID := map[uint32]*running{}
 	var pids []uint32
 	var all []*running
-	for _, l := range examples(t) {
+	for _, l := range append(examples(t), unusual(t)...) {
 		r := &running{language: l}
 		t.Run("start "+l.name, func(sub *testing.T) { r.program = l.program(sub, t.TempDir()) })
 		if r.pid == 0 {
@@ -173,16 +100,19 @@ func TestLanguages(t *testing.T) {
 			return false
 		}
 		r.births++
+		r.latest = b.Stack
 		if len(r.last) > 0 || b.Stack != 0 && r.whole(tier.Resolve(b.Stack)) {
 			r.last = append(r.last, b.Stack)
 		}
 		return !slices.ContainsFunc(all, func(r *running) bool { return len(r.last) < enough })
 	})
 	time.Sleep(10 * poll)
+	var table tableRows
 	for _, r := range all {
-		t.Run(r.name, func(t *testing.T) {
+		ok := t.Run(r.name, func(t *testing.T) {
 			if len(r.last) < enough {
-				t.Fatalf("%d stacks of %d births", len(r.last), r.births)
+				dump(t, tier.Resolve(r.latest))
+				t.Fatalf("%d stacks as they should be of %d births", len(r.last), r.births)
 			}
 			got := map[culprit]bool{}
 			shown := map[uint64]bool{}
@@ -203,7 +133,9 @@ func TestLanguages(t *testing.T) {
 				}
 			}
 		})
+		table.add(r.language, ok)
 	}
+	table.write(t)
 }
 
 // found is the culprit of a stack.

@@ -250,7 +250,11 @@ func (u *unwinder) loadOwn(pc *tracer.ProbeContext) error {
 	if err := pc.RewriteMaps(spec, nil); err != nil {
 		return fmt.Errorf("bind the profiler's maps: %w", err)
 	}
-	coll, err := ebpf.NewCollection(spec)
+	replace := map[string]*ebpf.Map{}
+	if u.opts.LeftOut != nil {
+		replace["left_out"] = u.opts.LeftOut
+	}
+	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: replace})
 	if err != nil {
 		return fmt.Errorf("load the BPF programs: %w", err)
 	}

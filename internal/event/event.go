@@ -67,6 +67,30 @@ const (
 	TableExit
 	// Unshare: unshare(CLONE_FILES) gave the thread Table, a copy of Table2.
 	Unshare
+	// Use: a call on a socket said that it is over, or that the program has
+	// done with it. FD, Inode, Op, Errno (of the call; of SOError the value;
+	// zero for the end of file), Stack. Only where it was asked for.
+	Use
+)
+
+// Op is what was done to a socket by a Use.
+type Op uint8
+
+// The operations, as bpf/contract.h numbers them. Read and Write stand for the
+// whole family of calls.
+const (
+	Read     Op = iota + 1 // returned zero bytes, or an error
+	Write                  // returned an error
+	Shutdown               // shutdown(2)
+	EpollDel               // epoll_ctl(2), EPOLL_CTL_DEL
+	SOError                // getsockopt(2) of SO_ERROR, which was not zero
+)
+
+// What Event.Walk is when it names no walk.
+const (
+	WalkNone   uint64 = iota // no copy of the stack was wanted
+	WalkLost                 // it found no place in the ring buffer
+	WalkSpared               // the process has had its share of copies
 )
 
 // TCP states as include/net/tcp_states.h numbers them. Sock.State uses them
@@ -123,8 +147,16 @@ type Event struct {
 	Inode, Inode2 uint64 // inode numbers on sockfs; zero: not a socket
 	Sock          Sock
 	// Stack names the stack that was taken, zero if none was. The frames
-	// came earlier in the same stream.
+	// came earlier in the same stream. Where it was Spared, this is Call.
 	Stack uint64
+	// Call tells calls apart by less than a stack: what was made by one call
+	// has one of these, and so may have what was made by others. Zero where
+	// no stacks are taken.
+	Call uint64
+	// Spared: the stack was left out, to stay within the budget.
+	Spared bool
+	// Walk names the stack as it is walked by unwind tables, see WalkNone.
+	Walk  uint64
 	Begin uint64 // when the call was entered; CloseRange only
 
 	ChildPID           uint32
@@ -132,6 +164,7 @@ type Event struct {
 	OldState, NewState uint8
 	Errno              int32
 	CloseOnExec        bool
+	Op                 Op
 	Alone              bool   // the acting thread is the only one of PID; Unshare and CloseRange
 	OpenFDs            []byte // bitmap, bit 0 of byte 0 is FD; valid until the next event
 	Comm               [16]byte
@@ -156,10 +189,20 @@ type Facts struct {
 	// Known says which of the fields below the kernel could tell.
 	Known FactSet
 
+	// Retransmits is how often in a row the oldest data that is not acknowledged
+	// was sent again because the retransmission timer ran out, Probes how many
+	// window or keepalive probes in a row were not answered (tcp_info:
+	// tcpi_retransmits, tcpi_probes). Neither stays above zero for long while the
+	// peer is there.
+	Retransmits, Probes uint8
 	// NetNS is the inode number of the socket's network namespace.
 	NetNS uint32
-	// PeerInode is, for AF_UNIX, the inode of the connected peer.
+	// PeerInode is, for AF_UNIX, the inode of the connected peer; zero where
+	// there is none, or PeerGone.
 	PeerInode uint64
+	// Names are those of an AF_UNIX socket, nil if there are none: a pointer,
+	// because the table keeps the facts of every socket.
+	Names *UnixNames
 	// Err is the socket's pending error (sk_err), positive, zero if none.
 	Err int32
 	// RecvQ and SendQ are bytes as ss(8) shows them: received and unread,
@@ -167,6 +210,9 @@ type Facts struct {
 	// acknowledged. For a listener RecvQ is the
 	// number of connections that wait to be accepted and SendQ the limit.
 	RecvQ, SendQ uint32
+	// Unacked is the part of SendQ, in bytes, that was sent and is not
+	// acknowledged.
+	Unacked uint32
 	// LastRx and LastTx are how long ago, in ns, data was last received or
 	// sent. For a socket that never carried data they count from the
 	// moment it was established (tcp_info: tcpi_last_data_recv).
@@ -186,6 +232,23 @@ type Facts struct {
 	Waiters bool
 	// RcvShutdown and SndShutdown: no more data will come, or can be sent.
 	RcvShutdown, SndShutdown bool
+	// PeerGone: the AF_UNIX peer it was connected to has been closed. The
+	// state of a stream socket stays ESTAB then (net/unix/af_unix.c:
+	// unix_release_sock only shuts the survivor down).
+	PeerGone bool
+}
+
+// UnixNames are the names of an AF_UNIX socket and of its peer as ss(8) writes
+// them: a path, or "@" and an abstract name, with "@" for each zero byte in it.
+// Empty: that one has none (unix(7), unnamed).
+type UnixNames struct{ Local, Remote string }
+
+// UnixNames returns Names, or two empty ones.
+func (f *Facts) UnixNames() UnixNames {
+	if f.Names == nil {
+		return UnixNames{}
+	}
+	return *f.Names
 }
 
 // FactSet is a set of groups of facts.
@@ -201,6 +264,8 @@ const (
 	KnownKeepAlive                      // KeepAlive
 	KnownBound                          // Bound
 	KnownDescriptor                     // CloseOnExec
+	KnownDelivery                       // Unacked, Retransmits, Probes
+	KnownPeer                           // PeerInode, PeerGone
 )
 
 // Loss counts what could not be recorded. All counters only grow.

@@ -10,6 +10,7 @@ import (
 
 const (
 	reasonNone    = "no stack was taken for this socket"
+	reasonLost    = "stack lost: the kernel's record of it found no place in the ring buffer"
 	reasonEmpty   = "the kernel could not walk the stack"
 	reasonAstray  = "the first address of the stack is not code"
 	reasonWalk    = "walked by frame pointers: callers compiled without them are missing"
@@ -24,6 +25,9 @@ func (r *Resolver) Resolve(p event.ProcessKey, id uint64) stack.Origin {
 	if t == nil {
 		if id != 0 && r.refused > 0 {
 			return stack.Origin{Quality: stack.None, Reason: fmt.Sprintf("no room for its stack: %d are held already", r.max)}
+		}
+		if id != 0 {
+			return stack.Origin{Quality: stack.None, Reason: reasonLost}
 		}
 		return stack.Origin{Quality: stack.None, Reason: reasonNone}
 	}

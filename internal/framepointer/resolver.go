@@ -132,6 +132,31 @@ func (r *Resolver) process(key event.ProcessKey) *process {
 	return p
 }
 
+// Mappings returns what is known of a process's mappings, for other tiers.
+func (r *Resolver) Mappings(key event.ProcessKey) (*symbol.Process, error) {
+	p := r.process(key)
+	if errors.Is(p.err, symbol.ErrGone) {
+		// No event will tell of its end any more.
+		r.Forget(key)
+	}
+	return p.maps, p.err
+}
+
+// Refresh reads the mappings of a process again, if that wasn't in vain too often,
+// and says whether there is something new.
+func (r *Resolver) Refresh(key event.ProcessKey) (*symbol.Process, bool) {
+	p := r.process(key)
+	if p.maps == nil {
+		return nil, false
+	}
+	if p.passed < p.wait {
+		p.passed++
+		return nil, false
+	}
+	again := r.reread(key, p)
+	return p.maps, again
+}
+
 // recalled returns the mappings of a process that is gone, nil if nobody knows.
 func (r *Resolver) recalled(key event.ProcessKey) *symbol.Process {
 	maps := r.recall(key)

@@ -198,7 +198,7 @@ func TestResolve(t *testing.T) {
 			for range 2 {
 				check(t, r.Resolve(raw.Process, raw.ID), test.want)
 			}
-			check(t, r.Resolve(raw.Process, raw.ID+1), stack.Origin{Quality: stack.None, Reason: reasonNone})
+			check(t, r.Resolve(raw.Process, raw.ID+1), stack.Origin{Quality: stack.None, Reason: reasonLost})
 		})
 	}
 }

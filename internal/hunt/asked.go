@@ -1,7 +1,6 @@
 package hunt
 
 import (
-	"encoding/binary"
 	"fmt"
 	"hash/fnv"
 	"maps"
@@ -103,6 +102,14 @@ func (a *asks) poll() {
 func (a *asks) created(ev *event.Event) {
 	if a.tracer != nil && ev.Kind == event.Socket && len(a.born) < maxWaiting {
 		a.born[ev.Inode] = birth{event.ProcessKey{PID: ev.PID, Start: ev.Start}, ev.Stack, ev.Time}
+	}
+}
+
+// exchanged notes a better stack of a socket that was made.
+func (a *asks) exchanged(x exchanged) {
+	if b, known := a.born[x.Inode]; known && b.time == x.Birth {
+		b.stack = x.Stack
+		a.born[x.Inode] = b
 	}
 }
 
@@ -284,32 +291,15 @@ func (l *live) processes() []uint32 {
 	return pids
 }
 
-// askedFor is a socket of which it is known where it was asked for.
+// askedFor is a socket of which it is known where it was asked for. In a recording
+// it has these fields, little-endian.
 type askedFor struct {
 	Inode, Birth uint64
 	Stack        uint64 // where
-	Made         uint64 // the stack that its event had
+	Made         uint64 // the best stack that it was known to be made on
 	Start        uint64 // of the process that made it
 	PID          uint32
 	Via          lifecycle.Asking
-}
-
-// askedForSize is its size in a recording, little-endian.
-const askedForSize = 5*8 + 4 + 1
-
-func (x askedFor) append(b []byte) []byte {
-	for _, word := range []uint64{x.Inode, x.Birth, x.Stack, x.Made, x.Start} {
-		b = binary.LittleEndian.AppendUint64(b, word)
-	}
-	return append(binary.LittleEndian.AppendUint32(b, x.PID), byte(x.Via))
-}
-
-func readAskedFor(b []byte) askedFor {
-	le := binary.LittleEndian
-	return askedFor{
-		Inode: le.Uint64(b), Birth: le.Uint64(b[8:]), Stack: le.Uint64(b[16:]), Made: le.Uint64(b[24:]), Start: le.Uint64(b[32:]),
-		PID: le.Uint32(b[40:]), Via: lifecycle.Asking(b[44]),
-	}
 }
 
 // askedFor notes where a socket was asked for.
@@ -321,10 +311,7 @@ func (e *engine) askedFor(x askedFor) {
 	switch {
 	case x.Via == lifecycle.ByGo:
 		e.judge.Started(creator, made, x.Stack)
-	case ok:
-		// So that those are of it that were made on the same stack before.
-		e.judge.Better(creator, made, x.Stack)
 	default:
-		e.judge.Moved(creator, made, x.Stack)
+		e.judge.Asked(creator, made, x.Stack, !ok)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"sockleak/internal/hunt"
+	"sockleak/internal/needs"
 	"sockleak/internal/verdict"
 	"sockleak/internal/workload"
 )
@@ -41,7 +42,7 @@ func closing(t *testing.T) (port int) {
 // makes for them. They are three findings, each with its line, and a recording
 // says the same.
 func TestAskedFor(t *testing.T) {
-	needRoot(t)
+	needs.Root(t)
 	if testing.Short() {
 		t.Skip("takes half a minute")
 	}
@@ -50,7 +51,7 @@ func TestAskedFor(t *testing.T) {
 	p.Ready()
 	var file bytes.Buffer
 	cfg := config(0)
-	cfg.Judgement.MinAge = 2 * time.Second
+	cfg.Judgement.Patience.MinAge = 2 * time.Second
 	cfg.Probe.Scope.PIDs = []uint32{uint32(p.PID)}
 	cfg.Stacks, cfg.RequestedAt, cfg.Record = hunt.StacksDeep, true, &file
 	cfg.For = 45 * time.Second

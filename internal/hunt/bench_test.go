@@ -16,7 +16,7 @@ import (
 const (
 	recSocket, recConnect, recClose, recTCPState, recTCPDestroy = 1, 4, 5, 8, 9
 
-	atPID, atTime, atStart, atTable, atInode, atStack, atTID, atFD, atOldState, atSock, atComm, recordSize = 4, 8, 16, 24, 40, 56, 84, 88, 100, 104, 152, 168
+	atPID, atTime, atStart, atTable, atInode, atStack, atTID, atFD, atOldState, atSock, atComm, recordSize = 4, 8, 16, 24, 40, 56, 92, 96, 108, 112, 160, 176
 )
 
 // connection is the records of one client connection, from socket to the end.
@@ -75,7 +75,7 @@ func (noStacks) Exec(event.ProcessKey)                             {}
 func (noStacks) Forget(event.ProcessKey)                           {}
 
 func benchEngine() *engine {
-	return newEngine(options{Judgement: Judgement{MinAge: time.Second}}, 250, 0, noStacks{}, verdict.Report{})
+	return newEngine(options{Judgement: Judgement{Patience: verdict.Patience{MinAge: time.Second, Idle: time.Minute}}}, 250, 0, noStacks{}, verdict.Report{})
 }
 
 // The benchmark's records are what the decoder takes them for.

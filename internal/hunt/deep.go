@@ -20,15 +20,20 @@ import (
 // Stacks says which tiers of stacks are used.
 type Stacks string
 
-// The choices. StacksAuto is complete stacks for processes that are named, where
-// they can be had, and those by frame pointers until they are there, and besides.
-// For the whole system the profiler would have to know every program that starts.
+// The choices. StacksAuto is complete stacks in every language for processes that
+// are named, where they can be had, and those by unwind tables until they are
+// there, and for the whole system: there the profiler would have to know every
+// program that starts.
 const (
-	StacksAuto Stacks = "auto"
-	StacksDeep Stacks = "deep" // an error if complete stacks can't be had
-	StacksFP   Stacks = "fp"   // by frame pointers alone
-	StacksOff  Stacks = "off"
+	StacksAuto     Stacks = "auto"
+	StacksDeep     Stacks = "deep"     // an error if complete stacks can't be had
+	StacksSnapshot Stacks = "snapshot" // by unwind tables, without the profiler
+	StacksFP       Stacks = "fp"       // by frame pointers alone
+	StacksOff      Stacks = "off"
 )
+
+// copied reports whether stacks are copied, to be walked by unwind tables.
+func (s Stacks) copied() bool { return s == StacksAuto || s == StacksDeep || s == StacksSnapshot }
 
 // deep reports whether complete stacks are wanted.
 func (s Stacks) deep(named bool) bool { return s == StacksAuto && named || s == StacksDeep }
@@ -43,11 +48,12 @@ type deep struct {
 	tier     *deepstack.Tier
 	joiner   *deepstack.Joiner
 	waiting  []waiting
-	// lesser has the stack by frame pointers of a call with a complete one: the
+	lacks    []lacking // since they were taken last
+	// lesser has the other stack of a call with a complete one: the
 	// profiler keeps only so many.
 	lesser  map[uint64]uint64
-	without map[string]int // sockets without a complete stack, by reason
-	late    bool           // the trace was over before the tier had come up
+	without map[event.Lack]int // sockets without a complete stack
+	late    bool               // the trace was over before the tier had come up
 	failed  error
 	asks    asks
 }
@@ -89,7 +95,7 @@ func (d *deep) arrived(s started) error {
 		return nil
 	}
 	d.asks.arrived(s.asks, s.asksErr)
-	d.tier, d.joiner, d.without = s.tier, deepstack.NewJoiner(s.tier), map[string]int{}
+	d.tier, d.joiner, d.without = s.tier, deepstack.NewJoiner(s.tier), map[event.Lack]int{}
 	d.lesser = map[uint64]uint64{}
 	return nil
 }
@@ -147,61 +153,78 @@ func (d *deep) fail(err error) {
 	d.failed, d.joiner = err, nil
 }
 
-// waiting is a socket whose complete stack was asked for.
+// waiting is a socket whose complete stack was asked for. The one it has
+// meanwhile may have been walked by unwind tables.
 type waiting struct {
 	exchanged
-	process event.ProcessKey
-	lesser  uint64 // the one by frame pointers
+	walked bool
 }
 
 const (
 	// patience is how long a stack may take from the kernel by way of the
 	// profiler, ns.
 	patience = 2e9
-	// maxWaiting bounds the sockets that wait for their stacks.
+	// maxWaiting bounds the sockets that wait for their stacks, or for being told
+	// that they have none.
 	maxWaiting = 1 << 18
 )
 
-// created notes a creation, if its complete stack was taken.
-func (d *deep) created(ev *event.Event) {
-	d.asks.created(ev)
-	if d.joiner == nil {
-		return
-	}
-	id, reason, err := d.joiner.Join(ev)
+// created notes a creation, if its complete stack was taken. lesser is the stack
+// that it has meanwhile, walked whether that is one by unwind tables.
+func (d *deep) created(ev *event.Event, lesser uint64, walked bool) {
+	id, lack, err := d.joiner.Join(ev)
 	if err != nil {
 		d.fail(err)
 	}
-	if id == 0 && reason != "" && reason != deepstack.ReasonEarly {
-		d.without[reason]++
+	switch {
+	case lack == event.LackSpared, lack == event.LackEarly:
+		// What the socket itself says, and what is told of all.
+	case lack == event.LackNone && len(d.waiting) < maxWaiting:
+		d.waiting = append(d.waiting, waiting{exchanged{
+			Process: event.ProcessKey{PID: ev.PID, Start: ev.Start}, Inode: ev.Inode, Birth: ev.Time,
+			Call: ev.Call, Lesser: lesser, Stack: id,
+		}, walked})
+	case walked:
+		// It has a stack that was walked to where it goes.
+	case lack == event.LackNone:
+		d.lack(ev.Inode, ev.Time, event.LackLost)
+	default:
+		d.lack(ev.Inode, ev.Time, lack)
 	}
-	if id != 0 && len(d.waiting) >= maxWaiting {
-		d.without[deepstack.ReasonLost]++
-	} else if id != 0 {
-		d.waiting = append(d.waiting, waiting{
-			exchanged{Inode: ev.Inode, Birth: ev.Time, Stack: id}, event.ProcessKey{PID: ev.PID, Start: ev.Start}, ev.Stack,
-		})
+}
+
+// lack notes a socket that has no stack but the one by frame pointers.
+func (d *deep) lack(inode, birth uint64, why event.Lack) {
+	if d.without == nil {
+		d.without = map[event.Lack]int{}
+	}
+	d.without[why]++
+	if len(d.lacks) < maxWaiting {
+		d.lacks = append(d.lacks, lacking{inode, birth, why})
 	}
 }
 
 // take calls f with the sockets whose complete stacks have come. Those that say
-// less than the stack by frame pointers are left: the profiler didn't know the
-// process's code yet, for instance.
-func (d *deep) take(exe func(event.ProcessKey) string, f func(exchanged)) {
+// less than the stack they have are left: the profiler didn't know the process's
+// code yet, for instance. whole says whether that stack has all there is.
+func (d *deep) take(exe func(event.ProcessKey) string, whole func(uint64) bool, f func(exchanged)) {
 	now := probe.Now()
 	d.waiting = slices.DeleteFunc(d.waiting, func(w waiting) bool {
 		if !d.tier.Has(w.Stack) {
 			late := now > w.Birth+patience
 			if late {
-				d.without[deepstack.ReasonLost]++
+				if !w.walked {
+					d.lack(w.Inode, w.Birth, event.LackLost)
+				}
 			}
 			return late
 		}
 		o := d.tier.Resolve(w.Stack)
 		if len(d.lesser) < maxWaiting {
-			d.lesser[w.Stack] = w.lesser
+			d.lesser[w.Stack] = w.Lesser
 		}
-		if o.Quality == stack.Complete || o.Quality == stack.Partial && stack.Culprit(o.Frames, exe(w.process)) >= 0 {
+		partial := o.Quality == stack.Partial && stack.Culprit(o.Frames, exe(w.Process)) >= 0
+		if o.Quality == stack.Complete || partial && !whole(w.Lesser) {
 			f(w.exchanged)
 		}
 		return true
@@ -214,7 +237,7 @@ func (d *deep) note(began uint64) []string {
 	if d.tier != nil {
 		late := time.Duration(d.tier.Since() - min(d.tier.Since(), began))
 		if late > 100*time.Millisecond {
-			notes = append(notes, fmt.Sprintf("complete stacks were there from %s on; sockets made before have those by frame pointers", words.Duration(late)))
+			notes = append(notes, fmt.Sprintf("complete stacks were there from %s on; sockets made before may lack the frames of interpreted languages", words.Duration(late)))
 		}
 	}
 	for _, reason := range slices.Sorted(maps.Keys(d.without)) {
@@ -254,10 +277,11 @@ func (d *deep) close() error {
 	return nil
 }
 
-// tiers resolves stacks of both tiers: their numbers are hashes of 64 bits.
+// tiers resolves stacks of all tiers: their numbers are hashes of 64 bits.
 type tiers struct {
 	stack.Resolver // by frame pointers
 	deep           *deep
+	unwound        *unwound
 }
 
 // Resolve implements stack.Resolver.
@@ -271,15 +295,21 @@ func (t tiers) Resolve(p event.ProcessKey, id uint64) stack.Origin {
 	if lesser := t.deep.lesser[id]; lesser != 0 {
 		id = lesser
 	}
+	if t.unwound.stacks != nil && t.unwound.stacks.Has(id) {
+		return t.unwound.stacks.Resolve(id)
+	}
+	if lesser := t.unwound.lesser[id]; lesser != 0 {
+		id = lesser
+	}
 	return t.Resolver.Resolve(p, id)
 }
 
-var errStacks = errors.New("stacks are auto, deep, fp or off")
+var errStacks = errors.New("stacks are auto, deep, snapshot, fp or off")
 
 // Set implements pflag.Value.
 func (s *Stacks) Set(v string) error {
 	switch Stacks(v) {
-	case StacksAuto, StacksDeep, StacksFP, StacksOff:
+	case StacksAuto, StacksDeep, StacksSnapshot, StacksFP, StacksOff:
 		*s = Stacks(v)
 		return nil
 	}

@@ -8,6 +8,7 @@ import (
 	"sockleak/internal/event"
 	"sockleak/internal/lifecycle"
 	"sockleak/internal/probe"
+	"sockleak/internal/report"
 	"sockleak/internal/stack"
 	"sockleak/internal/verdict"
 )
@@ -68,6 +69,8 @@ type engine struct {
 	raw        stack.Raw
 	row        event.Row
 	decode     uint64 // records that could not be understood
+	births     uint64 // sockets seen made
+	spared     uint64 // of them, those whose stack was left out
 	reconciles uint64
 	last       tick
 	suspects   int
@@ -76,7 +79,7 @@ type engine struct {
 func newEngine(o options, hz, clock uint64, origins stack.Resolver, base verdict.Report) *engine {
 	e := &engine{
 		opts: o, hz: hz, clock: clock,
-		table: lifecycle.New(o.MaxSockets), judge: verdict.NewJudge(o.Judgement.MinAge),
+		table: lifecycle.New(o.MaxSockets), judge: verdict.NewJudge(o.Judgement.Patience, clock),
 		origins: origins, base: base,
 		created: func(*event.Event) {}, lived: func(*event.Event) {},
 		targets: map[uint32]uint64{}, alive: map[uint32]bool{},
@@ -112,7 +115,15 @@ func (e *engine) apply(ev *event.Event) {
 	switch ev.Kind {
 	case event.Socket, event.Pair, event.Accept:
 		e.created(ev)
+		e.births++
+		if ev.Spared {
+			e.spared++
+		} else {
+			e.judge.Called(key, ev.Call, ev.Stack)
+		}
 		e.judge.Created(ev)
+	case event.Use:
+		e.judge.Used(ev)
 	case event.Fork:
 		if e.target(ev.PID, ev.Start) {
 			e.targets[ev.ChildPID], e.alive[ev.ChildPID] = ev.ChildStart, true
@@ -134,12 +145,15 @@ func (e *engine) apply(ev *event.Event) {
 	}
 }
 
-// exchange gives a socket a better stack than it had.
+// exchange gives a socket a better stack than it had. One that was closed tells of
+// those made by the same call.
 func (e *engine) exchange(x exchanged) {
-	if creator, old, ok := e.table.SetStack(x.Inode, x.Birth, x.Stack); ok {
-		e.judge.Better(creator, old, x.Stack)
-	}
+	e.table.SetStack(x.Inode, x.Birth, x.Stack)
+	e.judge.Better(x.Process, x.Call, x.Lesser, x.Stack)
 }
+
+// lack notes why a socket has no better stack.
+func (e *engine) lack(l lacking) { e.table.SetLack(l.Inode, l.Birth, l.Why) }
 
 // begin, rowRecord and end merge a snapshot.
 func (e *engine) begin(start uint64) { e.table.BeginSnapshot(start) }
@@ -209,7 +223,8 @@ func (e *engine) report() *verdict.Report {
 	t := e.table.Totals()
 	r.Schema = verdict.Schema
 	r.Duration = float64(e.elapsed().Milliseconds()) / 1e3
-	r.MinAge = e.opts.Judgement.MinAge.Seconds()
+	r.MinAge = e.opts.Judgement.Patience.MinAge.Seconds()
+	r.Idle = e.opts.Judgement.Patience.Idle.Seconds()
 	r.Totals = verdict.Totals{
 		Opened: t.Opened, Closed: t.Closed, Live: uint64(t.Live), Preexisting: uint64(t.Preexisting),
 		Winding: uint64(t.Winding), TimeWait: e.last.TimeWait,
@@ -219,6 +234,7 @@ func (e *engine) report() *verdict.Report {
 	r.Loss.TableFull += t.Full
 	r.Findings = e.judge.Findings(e.table, e.names)
 	r.Limits = e.judge.Limits(e.names)
+	r.Observations = e.judge.Observations(e.names)
 	r.Notes = slices.Concat(e.base.Notes, e.last.Notes)
 	if n := e.judge.EndedOmitted(); n > 0 {
 		r.Notes = append(r.Notes, fmt.Sprintf("%d more sockets were left by processes that ended than can be remembered; no finding counts them", n))
@@ -237,7 +253,7 @@ func (e *engine) report() *verdict.Report {
 // scopeText says in words what is looked at.
 func (o *options) scopeText() string {
 	s := &o.Scope
-	text := "the whole system"
+	text := report.Everything
 	switch {
 	case o.Command != "":
 		text = "command " + o.Command

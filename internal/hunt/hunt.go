@@ -10,10 +10,14 @@ import (
 	"sockleak/internal/verdict"
 )
 
+// DefaultStackRate is how many stacks are taken of one process in a second when
+// nothing else is asked for: see docs/stacks.md for what they cost.
+const DefaultStackRate = 1000
+
 // Judgement is what decides the report, whatever the source of the events.
 type Judgement struct {
-	MinAge time.Duration `json:"min_age"` // grace time, see verdict.NewJudge
-	Top    int           `json:"top"`     // the most findings to report; 0 for all
+	Patience verdict.Patience `json:"patience"`
+	Top      int              `json:"top"` // the most findings to report; 0 for all
 }
 
 // Config says what to trace and for how long.
@@ -25,9 +29,11 @@ type Config struct {
 	// Command is the command line that run started; its end is no close.
 	Command string
 	// Ready is called once tracing is on; nil for none.
-	Ready   func() error
-	Record  io.Writer // nil: no recording
-	Version string    // of sockleak
+	Ready func() error
+	// Attached is called once nothing more is loaded or attached; nil for none.
+	Attached func() error
+	Record   io.Writer // nil: no recording
+	Version  string    // of sockleak
 	// Stacks chooses beyond Probe.Stacks, which takes those by frame pointers;
 	// empty means no more than that.
 	Stacks Stacks

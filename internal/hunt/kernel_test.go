@@ -18,6 +18,7 @@ import (
 
 	"sockleak/internal/event"
 	"sockleak/internal/lifecycle"
+	"sockleak/internal/needs"
 	"sockleak/internal/probe"
 	"sockleak/internal/stack"
 	"sockleak/internal/verdict"
@@ -38,24 +39,16 @@ type traced struct {
 	keep   bool
 }
 
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("CI") != "" {
-		t.Fatal("not root: in CI the tests that trace must run")
-	}
-	t.Skip("not root: tracing needs CAP_BPF and CAP_PERFMON")
-}
-
 // start starts a program with nothing but its standard descriptors, whatever
 // the test itself inherited: what the scripts expect depends on it.
 func start(t *testing.T, path string, args ...string) *workload.Proc {
 	t.Helper()
-	needRoot(t)
-	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
-		t.Fatalf("mark inherited descriptors: %v", err)
+	needs.Root(t)
+	// Not by close_range(2), which can't do that before 5.11.
+	for _, name := range glob(t, "/proc/self/fd/*") {
+		if fd := number(t, filepath.Base(name)); fd > 2 {
+			unix.CloseOnExec(fd)
+		}
 	}
 	return workload.Start(t, path, args...)
 }
@@ -124,8 +117,8 @@ func (k *traced) snapshot() lifecycle.Repair {
 	}
 	k.drain()
 	k.engine.begin(start)
-	for rows := k.rows; len(rows) >= probe.RowSize; rows = rows[probe.RowSize:] {
-		k.engine.rowRecord(rows[:probe.RowSize])
+	for row := range probe.Rows(k.rows) {
+		k.engine.rowRecord(row)
 	}
 	k.engine.reconciles++
 	return k.engine.table.EndSnapshot(end)

@@ -1,10 +1,12 @@
 package hunt
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -12,13 +14,16 @@ import (
 	"sockleak/internal/deepstack"
 	"sockleak/internal/event"
 	"sockleak/internal/framepointer"
+	"sockleak/internal/hosts"
 	"sockleak/internal/mapfollow"
 	"sockleak/internal/probe"
 	"sockleak/internal/procfs"
 	"sockleak/internal/recording"
 	"sockleak/internal/stack"
 	"sockleak/internal/symbol"
+	"sockleak/internal/unwind"
 	"sockleak/internal/verdict"
+	"sockleak/internal/words"
 )
 
 const (
@@ -44,12 +49,16 @@ type live struct {
 	probe   *probe.Probe
 	engine  *engine
 	fs      procfs.FS
+	hosts   hosts.Files
 	obs     Observer
 	rec     *recorder
 	deep    deep
+	unwound unwound
 	maps    *mapfollow.Follower // nil if it can't be had
 	rows    []byte              // of the snapshot being taken
-	notes   []string            // known before it began
+	compat  compat
+	hidden  hidden
+	notes   []string // known before it began
 	loss    event.Loss
 	started time.Time
 	cost    time.Duration // of the last snapshot, the merge included
@@ -59,7 +68,7 @@ type live struct {
 // Trace traces until cfg.For has passed, ctx ends, or every process in scope has
 // ended, and returns the last report.
 func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, error) {
-	l := &live{cfg: cfg, obs: obs, fs: procfs.New("/proc")}
+	l := &live{cfg: cfg, obs: obs, fs: procfs.New("/proc"), compat: compat{}}
 	l.opts = options{
 		Judgement: cfg.Judgement, Scope: cfg.Probe.Scope, Self: uint32(os.Getpid()),
 		Command: cfg.Command, MaxSockets: cfg.Probe.MaxSockets, JudgeEnd: len(cfg.Probe.Scope.PIDs) > 0,
@@ -73,26 +82,40 @@ func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, erro
 	} else {
 		defer l.maps.Close()
 	}
+	if cfg.Stacks.copied() {
+		cfg.Probe.Copies = copyRing
+	}
 	if l.probe, err = probe.Open(cfg.Probe); err != nil {
 		return nil, err
 	}
 	defer l.probe.Close()
+	l.hidden.open()
+	defer l.hidden.close()
 	l.started = time.Now()
 	clock := probe.Now()
 	base := verdict.Report{
 		Started: l.started.Round(0), Scope: l.opts.scopeText(), Version: cfg.Version, Kernel: kernelRelease(),
 		Notes: append(l.notes, l.missingHooks()...),
 	}
-	origins := tiers{framepointer.New(symbol.New(symbol.Options{}), l.recall), &l.deep}
-	l.engine = newEngine(l.opts, hz, clock, origins, base)
-	l.engine.created, l.engine.lived = l.deep.created, l.deep.asks.lived
+	symbols := symbol.New(symbol.Options{})
+	fp := framepointer.New(symbols, l.recall)
+	if cfg.Stacks.copied() {
+		l.unwound.start(unwind.New(symbols, fp, l.probe), l.probe)
+	}
+	l.engine = newEngine(l.opts, hz, clock, tiers{fp, &l.deep, &l.unwound}, base)
+	l.engine.created, l.engine.lived = l.created, l.deep.asks.lived
 	if cfg.Stacks.deep(len(l.opts.Scope.PIDs) > 0) {
 		l.deep.asks = asks{wanted: cfg.RequestedAt, there: l.processes}
 		if l.maps != nil {
 			l.maps.Watch(l.mapped)
 		}
 		l.deep.must = cfg.Stacks == StacksDeep
-		l.deep.scope = deepstack.Options{PIDs: l.opts.Scope.PIDs, Children: l.opts.Scope.Children}
+		if err := deepstack.Supported(); err != nil && l.deep.must {
+			return nil, err // now, and not after the seconds that starting takes
+		}
+		l.deep.scope = deepstack.Options{
+			PIDs: l.opts.Scope.PIDs, Children: l.opts.Scope.Children, LeftOut: l.probe.LeftOut(),
+		}
 		l.deep.start(ctx)
 		defer l.deep.close()
 	}
@@ -100,6 +123,7 @@ func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, erro
 		return nil, err
 	}
 	l.engine.names.resolved = l.rec.origin
+	l.engine.names.host = l.host
 	r, err := l.run(ctx)
 	if cerr := l.rec.close(); cerr != nil && r != nil {
 		r.Notes = append(r.Notes, fmt.Sprintf("the recording is incomplete: %v", cerr))
@@ -164,6 +188,9 @@ func (l *live) loop(ctx context.Context) error {
 		if err := l.drain(time.Now().Add(flush)); err != nil {
 			return err
 		}
+		if err := l.attached(); err != nil {
+			return err
+		}
 		now := time.Now()
 		if now.After(nextWatch) {
 			nextWatch = now.Add(watch)
@@ -193,6 +220,16 @@ func (l *live) loop(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// attached tells, once, that all is attached.
+func (l *live) attached() error {
+	f := l.cfg.Attached
+	if f == nil || l.deep.starting != nil {
+		return nil
+	}
+	l.cfg.Attached = nil
+	return f()
 }
 
 // watch tells progress and reports whether events were lost since it was called
@@ -257,17 +294,42 @@ func (l *live) drain(deadline time.Time) error {
 			l.capture(*raw)
 		}
 		l.rec.frame(recording.KindEvent, record)
+		l.unwound.take(l.better)
 	})
 }
 
-// exchange gives the sockets whose complete stacks have come those stacks.
+// created finds the better stacks of a socket that was made.
+func (l *live) created(ev *event.Event) {
+	l.deep.asks.created(ev)
+	l.deep.asks.created(ev)
+	id, lack := l.unwound.created(ev)
+	switch {
+	case l.deep.joiner != nil:
+		l.deep.created(ev, cmp.Or(id, ev.Stack), id != 0)
+	case lack != event.LackNone:
+		l.deep.lack(ev.Inode, ev.Time, lack)
+	}
+}
+
+// better gives a socket a better stack than it had.
+func (l *live) better(x exchanged) {
+	l.rec.fixed(recording.KindExchange, x)
+	l.deep.asks.exchanged(x)
+	l.deep.asks.exchanged(x)
+	l.engine.exchange(x)
+}
+
+// exchange gives the sockets whose complete stacks have come those stacks, and notes
+// those whose will not come.
 func (l *live) exchange() {
-	l.deep.take(l.exe, func(x exchanged) {
-		l.rec.frame(recording.KindExchange, x.append(nil))
-		l.engine.exchange(x)
-	})
+	l.deep.take(l.exe, l.unwound.whole, l.better)
+	for _, lack := range l.deep.lacks {
+		l.rec.fixed(recording.KindLacking, lack)
+		l.engine.lack(lack)
+	}
+	l.deep.lacks = l.deep.lacks[:0]
 	l.deep.asks.take(l, func(x askedFor) {
-		l.rec.frame(recording.KindAsked, x.append(nil))
+		l.rec.fixed(recording.KindAsked, x)
 		l.engine.askedFor(x)
 	})
 }
@@ -286,15 +348,21 @@ func (l *live) describe(key event.ProcessKey) (described, bool) {
 	if err != nil || !info.StartedAt(key.Start) {
 		return described{}, false
 	}
-	d := described{ProcessKey: key, Comm: info.Comm, NoFile: info.NoFile}
+	d := described{ProcessKey: key, Comm: info.Comm, NoFile: info.NoFile, Container: info.Container}
 	if info.Exe != "" {
 		d.Exe = &info.Exe
 	}
 	if n := len(info.NSPIDs); n > 1 {
 		d.NSPID = &info.NSPIDs[n-1]
 	}
+	// Where it can't be told, the program's functions have no names either, and
+	// that is told.
+	if narrow, err := l.fs.Is32Bit(key.PID); err == nil && narrow {
+		l.compat[key] = info.Comm
+	}
 	started := info.Start.Round(0).UTC()
 	d.Start = &started
+	d.hosts, d.hostsAt = l.hostsOf(key), l.engine.last.Time
 	l.engine.names.add(d)
 	l.rec.json(recording.KindProcess, d)
 	return d, true
@@ -319,15 +387,15 @@ func (l *live) snapshot() error {
 	defer func() { l.cost += time.Since(began) }()
 	l.rec.time(recording.KindSnapshotBegin, start)
 	l.engine.begin(start)
-	for rows := l.rows; len(rows) >= probe.RowSize; rows = rows[probe.RowSize:] {
+	for row := range probe.Rows(l.rows) {
 		// Of other processes' sockets a recording knows nothing.
-		if row := rows[:probe.RowSize]; l.engine.rowRecord(row) {
+		if l.engine.rowRecord(row) {
 			l.rec.frame(recording.KindRow, row)
 		}
 	}
 	l.rec.time(recording.KindSnapshotEnd, end)
 	l.engine.end(end)
-	return nil
+	return l.hidden.look(start, l.engine.hz, l.rows, l.engine.wanted)
 }
 
 // reconcile takes a snapshot and judges.
@@ -348,7 +416,9 @@ func (l *live) reconcile(final bool) error {
 	t := tick{Time: probe.Now(), Final: final, Ended: l.engine.ended(), Loss: loss, Processes: l.count()}
 	if final {
 		t.TimeWait = l.timeWait()
-		t.Notes = l.endNotes()
+		if t.Notes, err = l.endNotes(); err != nil {
+			return err
+		}
 	}
 	l.exchange()
 	l.rec.json(recording.KindTick, t)
@@ -374,6 +444,15 @@ func (l *live) count() []counted {
 	return all
 }
 
+// sparedNote says how many stacks the budget left out.
+func (l *live) sparedNote() []string {
+	if l.engine.spared == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s of %s sockets were made without their stack being taken, to stay within --stack-rate %d; they are counted, and have the origin of those made by the same call if that is one",
+		words.Thousands(l.engine.spared), words.Thousands(l.engine.births), l.cfg.Probe.StackRate)}
+}
+
 // timeWait counts the TIME-WAIT sockets in the network namespaces of the
 // processes that were attached to; nil when it can't be known.
 func (l *live) timeWait() *uint64 {
@@ -393,15 +472,19 @@ func (l *live) timeWait() *uint64 {
 	return &sum
 }
 
-func (l *live) endNotes() []string {
-	notes := l.deep.note(l.began)
+func (l *live) endNotes() ([]string, error) {
+	notes := slices.Concat(l.deep.note(l.began), l.unwound.note(), l.sparedNote())
+	if note := l.compat.note(); note != "" {
+		notes = append(notes, note)
+	}
 	if l.maps != nil && l.maps.Lost() > 0 {
 		notes = append(notes, fmt.Sprintf("records of mapped code were lost %d times: the code of processes that ended at once then is not named", l.maps.Lost()))
 	}
 	if l.engine.ended() && l.opts.Command == "" {
 		notes = append(notes, fmt.Sprintf("all processes in scope had ended after %s", time.Since(l.started).Round(100*time.Millisecond)))
 	}
-	return notes
+	more, err := l.hidden.notes(probe.Now())
+	return append(notes, more...), err
 }
 
 func kernelRelease() string {

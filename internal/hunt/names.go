@@ -1,9 +1,11 @@
 package hunt
 
 import (
+	"net/netip"
 	"time"
 
 	"sockleak/internal/event"
+	"sockleak/internal/hosts"
 	"sockleak/internal/lifecycle"
 	"sockleak/internal/stack"
 	"sockleak/internal/verdict"
@@ -16,11 +18,15 @@ const maxNames = 16384
 // described is what was looked up about a process, as a recording keeps it.
 type described struct {
 	event.ProcessKey
-	NSPID  *uint32    `json:"ns_pid,omitempty"`
-	Comm   string     `json:"comm"`
-	Exe    *string    `json:"exe,omitempty"`
-	Start  *time.Time `json:"started,omitempty"`
-	NoFile uint64     `json:"nofile"`
+	NSPID     *uint32    `json:"ns_pid,omitempty"`
+	Comm      string     `json:"comm"`
+	Exe       *string    `json:"exe,omitempty"`
+	Start     *time.Time `json:"started,omitempty"`
+	NoFile    uint64     `json:"nofile"`
+	Container string     `json:"container,omitempty"`
+	// hosts is its /etc/hosts, as it was at the look hostsAt.
+	hosts   hosts.Table
+	hostsAt uint64
 }
 
 // names implements verdict.Names.
@@ -31,12 +37,15 @@ type names struct {
 	// resolved is called with every origin that is asked for; a recording
 	// keeps them.
 	resolved func(event.ProcessKey, uint64, stack.Origin)
+	// host looks an address up.
+	host func(event.ProcessKey, netip.Addr) string
 }
 
 func newNames(t *lifecycle.Table, origins stack.Resolver) *names {
 	return &names{
 		table: t, origins: origins, known: map[event.ProcessKey]described{},
 		resolved: func(event.ProcessKey, uint64, stack.Origin) {},
+		host:     func(event.ProcessKey, netip.Addr) string { return "" },
 	}
 }
 
@@ -62,11 +71,16 @@ func (n *names) keep(key event.ProcessKey, comm string) {
 // Process implements verdict.Names.
 func (n *names) Process(key event.ProcessKey) verdict.Process {
 	if d, ok := n.known[key]; ok {
-		return verdict.Process{PID: key.PID, NSPID: d.NSPID, Comm: d.Comm, Exe: d.Exe, Start: d.Start}
+		return verdict.Process{
+			PID: key.PID, NSPID: d.NSPID, Comm: d.Comm, Exe: d.Exe, Start: d.Start, Container: d.Container,
+		}
 	}
 	p, _ := n.table.Process(key)
 	return verdict.Process{PID: key.PID, Comm: p.Comm}
 }
+
+// Host implements verdict.Names.
+func (n *names) Host(p event.ProcessKey, address netip.Addr) string { return n.host(p, address) }
 
 // Origin implements verdict.Names.
 func (n *names) Origin(p event.ProcessKey, id uint64) stack.Origin {

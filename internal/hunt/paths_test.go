@@ -2,12 +2,16 @@ package hunt
 
 import (
 	"iter"
+	"math"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"sockleak/internal/lifecycle"
+	"sockleak/internal/needs"
 	"sockleak/internal/workload"
 )
 
@@ -16,6 +20,10 @@ import (
 // and "=NAME" gives one a name, which "$NAME" in a later command stands for.
 // What comes before the line "attach" happened before tracing began.
 type path struct{ name, script string }
+
+// closeRangeCloexec is the path with the flag CLOSE_RANGE_CLOEXEC, which isn't as
+// old as the call.
+const closeRangeCloexec = "close_range that marks"
 
 var paths = []path{
 	{"socket of every family", `
@@ -62,10 +70,16 @@ var paths = []path{
 		dup2 3 40 -> ok 40
 		close_range 4 4 -> ok 0
 		close_range 5 4 -> err 22
-		close_range 3 4 cloexec -> ok 0
 		close_range 5 39 unshare -> ok 0
 		close_range 40 400 -> ok 0
 		socket udp -> ok 4
+		exec self -> ok exec`},
+	{closeRangeCloexec, `
+		attach
+		socket tcp -> ok 3
+		dup 3 -> ok 4
+		close_range 3 4 cloexec -> ok 0
+		socket udp -> ok 5
 		exec self -> ok exec`},
 	{"dup", `
 		attach
@@ -298,10 +312,14 @@ var paths = []path{
 // system calls and compares the table, which knows nothing but the events,
 // with /proc after each.
 func TestPaths(t *testing.T) {
-	needRoot(t)
+	needs.Root(t)
 	program := workload.Build(t, "fdops")
 	for _, path := range paths {
 		t.Run(path.name, func(t *testing.T) {
+			if path.name == closeRangeCloexec {
+				none := uint(math.MaxInt32) // no descriptor has that number
+				needs.Kernel(t, "CLOSE_RANGE_CLOEXEC", unix.CloseRange(none, none, unix.CLOSE_RANGE_CLOEXEC), 5, 11)
+			}
 			t.Parallel()
 			p := start(t, program)
 			p.Ready()

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/netip"
 
 	"sockleak/internal/event"
 	"sockleak/internal/probe"
@@ -20,24 +21,54 @@ type recorded struct {
 	Origin stack.Origin `json:"origin"`
 }
 
-// exchanged is a socket that got a better stack than the event had.
+// hosted is what a process calls an address, as a recording keeps it.
+type hosted struct {
+	event.ProcessKey
+	Address netip.Addr `json:"address"`
+	Name    string     `json:"name"`
+}
+
+// question asks for the name of an address.
+type question struct {
+	process event.ProcessKey
+	address netip.Addr
+}
+
+// exchanged is a socket for which there is a better stack than the event had. In a
+// recording its fields follow each other, little-endian.
 type exchanged struct {
-	Inode, Birth, Stack uint64
+	Process      event.ProcessKey
+	Inode, Birth uint64
+	Call, Lesser uint64 // see event.Event; Lesser is the stack it had
+	Stack        uint64
 }
 
-// exchangedSize is its size in a recording: three little-endian words.
-const exchangedSize = 24
+// lacking is a socket for which there is none, recorded in the same way.
+type lacking struct {
+	Inode, Birth uint64
+	Why          event.Lack
+}
 
-func (x exchanged) append(b []byte) []byte {
-	for _, word := range []uint64{x.Inode, x.Birth, x.Stack} {
-		b = binary.LittleEndian.AppendUint64(b, word)
+// fixed writes a frame that holds v, which has a fixed size.
+func (r *recorder) fixed(k recording.Kind, v any) {
+	if r.w == nil || r.fault != nil {
+		return
 	}
-	return b
+	b, err := binary.Append(nil, binary.LittleEndian, v)
+	if err != nil {
+		r.fault = fmt.Errorf("encode frame %d: %w", k, err)
+		return
+	}
+	r.frame(k, b)
 }
 
-func readExchanged(b []byte) exchanged {
-	le := binary.LittleEndian
-	return exchanged{Inode: le.Uint64(b), Birth: le.Uint64(b[8:]), Stack: le.Uint64(b[16:])}
+// readFixed reads what fixed wrote.
+func readFixed(payload []byte, to any) error {
+	n, err := binary.Decode(payload, binary.LittleEndian, to)
+	if err != nil || n != len(payload) {
+		return fmt.Errorf("%w: %T of %d bytes", recording.ErrFormat, to, len(payload))
+	}
+	return nil
 }
 
 // recorder writes a recording. When that fails, a full disk for instance, the
@@ -47,10 +78,12 @@ type recorder struct {
 	fault error
 	// written are the origins that are in the file already.
 	written map[event.ProcessKey]map[uint64]bool
+	// hosts are the names that are in the file already.
+	hosts map[question]string
 }
 
 func newRecorder(w io.Writer, o options, hz, clock uint64, base verdict.Report) (*recorder, error) {
-	r := &recorder{written: map[event.ProcessKey]map[uint64]bool{}}
+	r := &recorder{written: map[event.ProcessKey]map[uint64]bool{}, hosts: map[question]string{}}
 	if w == nil {
 		return r, nil
 	}
@@ -97,6 +130,17 @@ func (r *recorder) origin(p event.ProcessKey, id uint64, o stack.Origin) {
 	}
 	r.written[p][id] = true
 	r.json(recording.KindOrigin, recorded{ProcessKey: p, Stack: id, Origin: o})
+}
+
+// host keeps the name of an address that a report needs, and again when it has
+// changed.
+func (r *recorder) host(p event.ProcessKey, address netip.Addr, name string) {
+	q := question{p, address}
+	if r.w == nil || r.hosts[q] == name {
+		return
+	}
+	r.hosts[q] = name
+	r.json(recording.KindHost, hosted{ProcessKey: p, Address: address, Name: name})
 }
 
 func (r *recorder) flush() {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 
 	"sockleak/internal/event"
@@ -18,29 +19,29 @@ import (
 // RecordedTop means the --top of the recording.
 const RecordedTop = -1
 
-// Replay makes the report of a recording again. It reads the file twice: origins
-// were resolved, and so written, after they were first needed.
+// Replay makes the report of a recording again. It reads the file twice: what was
+// looked up for a report was written after it was first needed.
 func Replay(path string, top int, obs Observer) (*verdict.Report, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("open the recording: %w", err)
 	}
 	defer f.Close()
-	origins := replayedOrigins{}
-	if err := origins.read(f); err != nil {
+	known := lookedUp{origins: replayedOrigins{}, hosts: map[question]string{}}
+	if err := known.read(f); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return nil, fmt.Errorf("read the recording again: %w", err)
 	}
-	r, err := replay(f, top, origins, obs)
+	r, err := replay(f, top, known, obs)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return r, nil
 }
 
-func replay(from io.Reader, top int, origins replayedOrigins, obs Observer) (*verdict.Report, error) {
+func replay(from io.Reader, top int, known lookedUp, obs Observer) (*verdict.Report, error) {
 	file, err := recording.NewReader(from)
 	if err != nil {
 		return nil, err
@@ -56,9 +57,10 @@ func replay(from io.Reader, top int, origins replayedOrigins, obs Observer) (*ve
 	if top != RecordedTop {
 		o.Judgement.Top = top
 	}
-	e := newEngine(o, h.HZ, h.Clock, origins, verdict.Report{
+	e := newEngine(o, h.HZ, h.Clock, known.origins, verdict.Report{
 		Started: h.Started, Scope: o.scopeText(), Version: h.Version, Kernel: h.Kernel, Notes: h.Notes,
 	})
+	e.names.host = func(p event.ProcessKey, address netip.Addr) string { return known.hosts[question{p, address}] }
 	// Judging belongs to the looks: what comes after the last is half a story.
 	var last *verdict.Report
 	for {
@@ -115,15 +117,23 @@ func (e *engine) replayFrame(kind recording.Kind, payload []byte) error {
 			e.end(t)
 		}
 	case recording.KindExchange:
-		if len(payload) != exchangedSize {
-			return fmt.Errorf("%w: an exchanged stack of %d bytes", recording.ErrFormat, len(payload))
+		var x exchanged
+		if err := readFixed(payload, &x); err != nil {
+			return err
 		}
-		e.exchange(readExchanged(payload))
+		e.exchange(x)
+	case recording.KindLacking:
+		var l lacking
+		if err := readFixed(payload, &l); err != nil {
+			return err
+		}
+		e.lack(l)
 	case recording.KindAsked:
-		if len(payload) != askedForSize {
-			return fmt.Errorf("%w: a request of %d bytes", recording.ErrFormat, len(payload))
+		var x askedFor
+		if err := readFixed(payload, &x); err != nil {
+			return err
 		}
-		e.askedFor(readAskedFor(payload))
+		e.askedFor(x)
 	case recording.KindProcess:
 		var d described
 		if err := json.Unmarshal(payload, &d); err != nil {
@@ -140,11 +150,13 @@ func (e *engine) replayFrame(kind recording.Kind, payload []byte) error {
 	return nil
 }
 
-// replayedOrigins implements stack.Resolver with what was resolved when the
-// recording was made.
-type replayedOrigins map[event.ProcessKey]map[uint64]stack.Origin
+// lookedUp is what was looked up when the recording was made.
+type lookedUp struct {
+	origins replayedOrigins
+	hosts   map[question]string // the last names: they hardly ever change
+}
 
-func (o replayedOrigins) read(from io.Reader) error {
+func (l lookedUp) read(from io.Reader) error {
 	file, err := recording.NewReader(from)
 	if err != nil {
 		return err
@@ -157,19 +169,28 @@ func (o replayedOrigins) read(from io.Reader) error {
 		if err != nil {
 			return err
 		}
-		if kind != recording.KindOrigin {
-			continue
+		switch kind {
+		case recording.KindOrigin:
+			var r recorded
+			if err := json.Unmarshal(payload, &r); err != nil {
+				return fmt.Errorf("%w: origin: %w", recording.ErrFormat, err)
+			}
+			if l.origins[r.ProcessKey] == nil {
+				l.origins[r.ProcessKey] = map[uint64]stack.Origin{}
+			}
+			l.origins[r.ProcessKey][r.Stack] = r.Origin
+		case recording.KindHost:
+			var h hosted
+			if err := json.Unmarshal(payload, &h); err != nil {
+				return fmt.Errorf("%w: host: %w", recording.ErrFormat, err)
+			}
+			l.hosts[question{h.ProcessKey, h.Address}] = h.Name
 		}
-		var r recorded
-		if err := json.Unmarshal(payload, &r); err != nil {
-			return fmt.Errorf("%w: origin: %w", recording.ErrFormat, err)
-		}
-		if o[r.ProcessKey] == nil {
-			o[r.ProcessKey] = map[uint64]stack.Origin{}
-		}
-		o[r.ProcessKey][r.Stack] = r.Origin
 	}
 }
+
+// replayedOrigins implements stack.Resolver with what was resolved then.
+type replayedOrigins map[event.ProcessKey]map[uint64]stack.Origin
 
 // Capture implements stack.Resolver.
 func (o replayedOrigins) Capture(stack.Raw) {}

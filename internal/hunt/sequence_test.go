@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sockleak/internal/event"
+	"sockleak/internal/needs"
 	"sockleak/internal/workload"
 )
 
@@ -35,7 +36,7 @@ func state(inode uint64, from, to uint8, local, remote netip.AddrPort, errno int
 // differs from run to run is numbered in the order it first comes: processes
 // and descriptor tables from 1, inode numbers from 101, ports from 1001.
 func TestSequences(t *testing.T) {
-	needRoot(t)
+	needs.Root(t)
 	program := workload.Build(t, "fdops")
 	none := netip.AddrPort{}
 	for _, test := range []struct {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"sockleak/internal/event"
@@ -12,24 +13,31 @@ import (
 	"sockleak/internal/report"
 )
 
-// Snapshot reads the kernel's tables once, without tracing. pids and comms
-// choose processes; both empty mean all but sockleak.
-func Snapshot(pids []uint32, comms []string, version string) (_ *report.Snapshot, err error) {
+// Snapshot reads the kernel's tables once, without tracing, and returns the rows
+// and what a snapshot of them says about itself. pids and comms choose processes;
+// both empty mean all but sockleak.
+func Snapshot(pids []uint32, comms []string, version string) (rows []event.Row, info report.SnapshotInfo, err error) {
 	hz, err := probe.HZ()
 	if err != nil {
-		return nil, err
+		return nil, info, err
 	}
 	s, err := probe.OpenSnapshotter()
 	if err != nil {
-		return nil, err
+		return nil, info, err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	o := options{Scope: probe.Scope{PIDs: pids, Comms: comms}}
-	info := report.SnapshotInfo{
-		Time: time.Now().Round(0), Scope: o.scopeText(), Kernel: kernelRelease(), Version: version,
-		Exe: map[event.ProcessKey]string{},
+	fs := procfs.New("/proc")
+	scope := o.scopeText()
+	if len(pids) > 1 { // two snapshots of so many processes need not be of the same
+		scope = "processes " + strings.Trim(fmt.Sprint(slices.Sorted(slices.Values(pids))), "[]")
 	}
-	rows := []event.Row{}
+	info = report.SnapshotInfo{
+		Time: time.Now().Round(0), Scope: scope, Kernel: kernelRelease(), Version: version,
+	}
+	if info.BootID, err = fs.BootID(); err != nil {
+		return nil, info, err
+	}
 	var row event.Row
 	var fault error
 	_, _, err = s.Snapshot(func(b []byte) {
@@ -43,18 +51,25 @@ func Snapshot(pids []uint32, comms []string, version string) (_ *report.Snapshot
 		}
 	})
 	if err := errors.Join(err, fault); err != nil {
-		return nil, fmt.Errorf("take a snapshot: %w", err)
+		return nil, info, fmt.Errorf("take a snapshot: %w", err)
 	}
-	fs := procfs.New("/proc")
+	info.Programs = programs(fs, rows)
+	return rows, info, nil
+}
+
+// programs looks up the processes of rows. One that is gone, or another user's,
+// has no program to show.
+func programs(fs procfs.FS, rows []event.Row) map[event.ProcessKey]report.Program {
+	found := map[event.ProcessKey]report.Program{}
 	for i := range rows {
 		key := event.ProcessKey{PID: rows[i].PID, Start: rows[i].Start}
-		if _, known := info.Exe[key]; known {
+		if _, known := found[key]; known {
 			continue
 		}
-		// A process that is gone, or another user's, has no name to show.
+		found[key] = report.Program{}
 		if p, err := fs.Process(key.PID); err == nil && p.StartedAt(key.Start) {
-			info.Exe[key] = p.Exe
+			found[key] = report.Program{Exe: p.Exe, Container: p.Container}
 		}
 	}
-	return report.NewSnapshot(rows, info), nil
+	return found
 }

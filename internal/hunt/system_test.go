@@ -3,7 +3,6 @@ package hunt_test
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"sockleak/internal/hunt"
+	"sockleak/internal/needs"
 	"sockleak/internal/probe"
 	"sockleak/internal/verdict"
 	"sockleak/internal/workload"
@@ -22,22 +22,11 @@ type quiet struct{}
 func (quiet) Progress(hunt.Progress)        {}
 func (quiet) Interim(*verdict.Report) error { return nil }
 
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("CI") != "" {
-		t.Fatal("not root: in CI the tests that trace must run")
-	}
-	t.Skip("not root: tracing needs CAP_BPF and CAP_PERFMON")
-}
-
 // config is what the command line's defaults are, for the duration given.
 func config(d time.Duration) hunt.Config {
 	return hunt.Config{
 		Probe:     probe.Config{RingSize: 8 << 20, MaxSockets: 131072, Stacks: true},
-		Judgement: hunt.Judgement{MinAge: verdict.DefaultMinAge},
+		Judgement: hunt.Judgement{Patience: verdict.Patience{MinAge: verdict.DefaultMinAge, Idle: verdict.DefaultIdle}},
 		For:       d,
 		Interval:  2 * time.Second,
 		Version:   "test",
@@ -80,7 +69,7 @@ func leaker(t *testing.T, name string, class verdict.Class) (string, found) {
 // TestHunt: three programs leak, each in its way, beside five that use sockets
 // well; the hunt over the whole system finds the three and no more.
 func TestHunt(t *testing.T) {
-	needRoot(t)
+	needs.Root(t)
 	if testing.Short() {
 		t.Skip("takes a minute")
 	}
@@ -130,7 +119,7 @@ func compareFound(t *testing.T, got, want []found) {
 // TestPreexisting: a thousand sockets leaked before the attach are all reported,
 // without a stack; one more, and all have an origin.
 func TestPreexisting(t *testing.T) {
-	needRoot(t)
+	needs.Root(t)
 	const before = 1000
 	for name, class := range map[string]verdict.Class{
 		"leak_never": verdict.NeverUsed, "leak_refused": verdict.ConnectFailed, "leak_closewait": verdict.PeerClosed,
@@ -140,7 +129,7 @@ func TestPreexisting(t *testing.T) {
 			p := workload.Start(t, workload.Build(t, program), "--pre", fmt.Sprint(before), "--then-on-command")
 			p.Ready()
 			cfg := config(3 * time.Second)
-			cfg.Judgement.MinAge, cfg.Interval = time.Second, 500*time.Millisecond
+			cfg.Judgement.Patience.MinAge, cfg.Interval = time.Second, 500*time.Millisecond
 			cfg.Probe.Scope.PIDs = []uint32{uint32(p.PID)}
 
 			r := trace(t, t.Context(), cfg)
@@ -171,7 +160,7 @@ func TestPreexisting(t *testing.T) {
 // TestLoss: with a ring of one page, a churn overruns it. The losses are counted,
 // the table is repaired, and nothing is accused that is not leaked.
 func TestLoss(t *testing.T) {
-	needRoot(t)
+	needs.Root(t)
 	churn := workload.Start(t, workload.Build(t, "ok_churn"))
 	churn.Ready()
 	program, want := leaker(t, "leak_never", verdict.NeverUsed)
@@ -180,7 +169,7 @@ func TestLoss(t *testing.T) {
 	cfg := config(8 * time.Second)
 	cfg.Probe.RingSize = 1
 	cfg.Probe.Scope.PIDs = []uint32{uint32(churn.PID), uint32(p.PID)}
-	cfg.Judgement.MinAge, cfg.Interval = time.Second, 500*time.Millisecond
+	cfg.Judgement.Patience.MinAge, cfg.Interval = time.Second, 500*time.Millisecond
 	r := trace(t, t.Context(), cfg)
 	if r.Loss.RingFull == 0 || r.Loss.Reconciles < 3 || r.Loss.Repaired == 0 {
 		t.Errorf("loss %+v", r.Loss)

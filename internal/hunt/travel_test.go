@@ -6,6 +6,7 @@ import (
 
 	"sockleak/internal/event"
 	"sockleak/internal/lifecycle"
+	"sockleak/internal/needs"
 	"sockleak/internal/workload"
 )
 
@@ -13,7 +14,7 @@ import (
 // pidfd_getfd. A snapshot finds it, and the socket is still known to be the one
 // its creator made.
 func TestTravel(t *testing.T) {
-	needRoot(t)
+	needs.Root(t)
 	program := workload.Build(t, "fdops")
 	for _, test := range []struct {
 		name string

@@ -67,6 +67,9 @@ func (s *Socket) addresses(local, remote netip.AddrPort) {
 // born fills in what the creation of a socket tells.
 func (s *Socket) born(e *event.Event, how Creation) {
 	s.Birth, s.Stack, s.Other = e.Time, e.Stack, e.Inode2
+	if e.Spared {
+		s.Lack = event.LackSpared
+	}
 	s.Creator = event.ProcessKey{PID: e.PID, Start: e.Start}
 	s.TID, s.Comm, s.Kind = e.TID, e.Comm, how
 	if s.Seen < e.Time {

@@ -56,14 +56,18 @@ func (t *Table) Known(inode uint64) bool { return t.sockets[inode] != nil }
 func (t *Table) Socket(inode uint64) *Socket { return t.sockets[inode] }
 
 // SetStack exchanges the stack of a socket that is still known for another of the
-// same call. It returns who created the socket and the stack it had, or false.
-func (t *Table) SetStack(inode, birth, id uint64) (creator event.ProcessKey, old uint64, ok bool) {
-	s := t.sockets[inode]
-	if s == nil || birth == 0 || s.Birth != birth {
-		return creator, 0, false
+// same call.
+func (t *Table) SetStack(inode, birth, id uint64) {
+	if s := t.sockets[inode]; s != nil && birth != 0 && s.Birth == birth {
+		s.Stack, s.Lack = id, event.LackNone
 	}
-	old, s.Stack = s.Stack, id
-	return s.Creator, old, true
+}
+
+// SetLack notes why a socket that is still known has no better stack.
+func (t *Table) SetLack(inode, birth uint64, why event.Lack) {
+	if s := t.sockets[inode]; s != nil && birth != 0 && s.Birth == birth {
+		s.Lack = why
+	}
 }
 
 // SetAsked notes where a socket that is still known was asked for. It returns who

@@ -78,6 +78,8 @@ type Socket struct {
 	AskVia Asking
 
 	Arrival Arrival
+	// Lack is why Stack isn't the best there could be.
+	Lack event.Lack
 	// Established: the socket was connected at some time.
 	Established bool
 	// Destroyed: the kernel let go of the TCP socket behind it.

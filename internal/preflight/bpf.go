@@ -18,6 +18,7 @@ var (
 	needKernelMemory = need{"kernel memory", true}
 	needBTF          = need{"kernel types (BTF)", true}
 	needRegisters    = need{"user registers", false}
+	needFollowing    = need{"socket files", false}
 )
 
 const newerKernel = "use Linux 5.8 or later"
@@ -141,7 +142,20 @@ func checkRegisters(sys system) Check {
 		return needRegisters.ok("readable (bpf_task_pt_regs)")
 	case errors.Is(err, ebpf.ErrNotSupported):
 		return needRegisters.without("no bpf_task_pt_regs in this kernel",
-			"stacks may lack the direct caller of libc's socket()", "use Linux 5.15 or later")
+			"no complete stacks: those by frame pointers alone, which miss callers compiled without", "use Linux 5.15 or later")
 	}
 	return needRegisters.unknown(reason(err))
+}
+
+// checkFollowing: programs at functions, which some kernels don't have and some
+// machines forbid.
+func checkFollowing(sys system) Check {
+	method, err := sys.FollowFiles()
+	if err == nil {
+		return needFollowing.ok("followed to their release by " + method)
+	}
+	detail := "neither fentry nor kprobes: " + reason(err)
+	return needFollowing.without(detail,
+		"sockets without a descriptor are not seen: io_uring's direct descriptors, and those under way in an AF_UNIX socket",
+		"use a kernel that lets BPF programs attach to functions (CONFIG_KPROBES=y, or CONFIG_FUNCTION_TRACER=y)")
 }

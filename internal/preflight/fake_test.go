@@ -23,6 +23,8 @@ type fake struct {
 	memlockErr  error
 	mapErr      error
 	ringErr     error
+	trieErr     error
+	mapsErr     error
 	helperErr   map[asm.BuiltinFunc]error
 	openErr     error
 	lacks       []string // tracepoints of system calls that are missing
@@ -32,6 +34,7 @@ type fake struct {
 	byType      map[string]error // by hook
 	releaseErr  error
 	btfErr      error
+	followErr   error
 	openedIDs   int
 	attachedIDs []uint64
 }
@@ -43,7 +46,8 @@ const (
 
 func working() *fake {
 	return &fake{
-		files:     map[string]string{"/proc/self/status": rootStatus, "/sys/kernel": "", "/sys/kernel/btf/vmlinux": ""},
+		files: map[string]string{"/proc/self/status": rootStatus, "/sys/kernel": "", "/sys/kernel/btf/vmlinux": "",
+			"/proc/sys/kernel/kptr_restrict": "0\n", "/proc/sys/kernel/perf_event_paranoid": "2\n"},
 		noFile:    20000,
 		lackErr:   tracepoint.ErrNotFound,
 		helperErr: map[asm.BuiltinFunc]error{},
@@ -75,6 +79,8 @@ func (f *fake) NoFile() (uint64, error)             { return f.noFile, f.nsErr }
 func (f *fake) RaiseMemlock() (uint64, error)       { return f.memlock, f.memlockErr }
 func (f *fake) NewMap() error                       { return f.mapErr }
 func (f *fake) NewRing() error                      { return f.ringErr }
+func (f *fake) NewTrie() error                      { return f.trieErr }
+func (f *fake) FollowMaps() error                   { return f.mapsErr }
 func (f *fake) HaveHelper(fn asm.BuiltinFunc) error { return f.helperErr[fn] }
 
 func (f *fake) AttachTracepoint(id uint64) error {
@@ -119,3 +125,5 @@ func (f fakeIDs) Close() error {
 	f.openedIDs--
 	return nil
 }
+
+func (f *fake) FollowFiles() (string, error) { return "fentry", f.followErr }

@@ -3,6 +3,8 @@ package preflight
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -59,7 +61,7 @@ const blind = "sockets cannot be followed: nothing can be traced"
 func checkTracepoints(sys system, arch string) []Check {
 	ids, err := sys.OpenTracepoints()
 	if err != nil {
-		checks := []Check{noIDs(err)}
+		checks := []Check{noIDs(sys, err)}
 		for _, n := range []need{needSyscalls, needCloseRange, needAttach} {
 			checks = append(checks, n.unknown("not tried: no tracepoint ids"))
 		}
@@ -68,21 +70,32 @@ func checkTracepoints(sys system, arch string) []Check {
 	defer ids.Close()
 	return []Check{
 		needIDs.ok("from " + ids.Source()),
-		checkSyscalls(ids, arch),
+		checkSyscalls(sys, ids, arch),
 		checkCloseRange(ids),
 		checkAttach(sys, ids),
 	}
 }
 
-func noIDs(err error) Check {
+func noIDs(sys system, err error) Check {
+	const mounted = "mount -t tracefs tracefs /sys/kernel/tracing"
 	switch {
 	case errors.Is(err, tracepoint.ErrNoTracefs):
 		return needIDs.without(err.Error(), blind, "use a kernel with CONFIG_FTRACE=y and CONFIG_FTRACE_SYSCALLS=y")
+	case denied(err) && lacks(sys, capSysAdmin):
+		return needIDs.without("tracefs is not mounted, and opening it without mounting it takes CAP_SYS_ADMIN", blind,
+			"run it with sudo, or add CAP_SYS_ADMIN, or "+mounted+
+				" before; in a container, mount the host's (docker run -v /sys/kernel/tracing:/sys/kernel/tracing:ro)")
 	case denied(err):
-		return needIDs.without("tracefs is not mounted, and opening it without mounting it is denied: "+reason(err), blind,
-			"run it with sudo; in a container, mount the host's /sys/kernel/tracing (docker run -v /sys/kernel/tracing:/sys/kernel/tracing:ro)")
+		return needIDs.without("tracefs is not mounted, and opening it without mounting it is denied by "+suspects(sys), blind,
+			mounted+" before; in a container, mount the host's (docker run -v /sys/kernel/tracing:/sys/kernel/tracing:ro)")
 	}
-	return needIDs.without("no tracefs to be had: "+reason(err), blind, "mount -t tracefs tracefs /sys/kernel/tracing")
+	return needIDs.without("no tracefs to be had: "+reason(err), blind, mounted)
+}
+
+// lacks reports whether we certainly have none of the capabilities.
+func lacks(sys system, capabilities ...int) bool {
+	s, err := readStatus(sys)
+	return err == nil && !slices.ContainsFunc(capabilities, s.has)
 }
 
 // absent returns those names that the kernel hasn't got, and the first error.
@@ -100,15 +113,18 @@ func absent(ids tracepoints, names []string) ([]string, error) {
 	return missing, first
 }
 
-func checkSyscalls(ids tracepoints, arch string) Check {
+func checkSyscalls(sys system, ids tracepoints, arch string) Check {
 	names := syscallHooks(arch)
 	missing, err := absent(ids, names)
 	switch {
 	case err == nil:
 		return needSyscalls.ok(fmt.Sprintf("all %d tracepoints", len(names)))
+	case denied(err) && lacks(sys, capDacReadSearch, capDacOverride):
+		return needSyscalls.without("their ids in "+ids.Source()+" cannot be read: no CAP_DAC_READ_SEARCH", blind,
+			"run it with sudo, or add CAP_DAC_READ_SEARCH")
 	case denied(err):
 		return needSyscalls.without("their ids in "+ids.Source()+" cannot be read: "+reason(err), blind,
-			"run it with sudo, or make tracefs readable (mount -o remount,gid=GROUP,mode=750 "+ids.Source()+")")
+			"run it as the user who may, which is root where nobody changed that")
 	case errors.Is(err, tracepoint.ErrNoSyscalls):
 		return needSyscalls.without("none has a tracepoint", blind, "use a kernel with CONFIG_FTRACE_SYSCALLS=y")
 	case errors.Is(err, tracepoint.ErrNotFound):
@@ -135,12 +151,22 @@ func checkAttach(sys system, ids tracepoints) Check {
 	switch {
 	case err == nil:
 		return needAttach.ok("a program attaches to a tracepoint")
+	case denied(err) && lacks(sys, capSysAdmin) && isParanoid(sys):
+		return needAttach.without("kernel.perf_event_paranoid is above 2: perf_event_open(2) takes CAP_SYS_ADMIN", blind,
+			"run it with sudo, or add CAP_SYS_ADMIN, or sysctl kernel.perf_event_paranoid=2")
 	case denied(err):
 		return needAttach.without("perf_event_open(2) is denied by "+suspects(sys), blind,
 			"allow it in the container's seccomp profile (docker run --privileged), or run on the host")
 	}
 	return needAttach.without("no program attaches to a tracepoint: "+reason(err), blind,
 		"use a kernel with CONFIG_PERF_EVENTS=y and CONFIG_BPF_EVENTS=y")
+}
+
+// isParanoid: upstream has no meaning for numbers above 2, but distributions
+// patch one in (Debian: 3) that CAP_PERFMON doesn't help against.
+func isParanoid(sys system) bool {
+	n, err := strconv.Atoi(sysctl(sys, "perf_event_paranoid"))
+	return err == nil && n > 2
 }
 
 // checkByType makes the checks of everything that is attached to by type.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -80,7 +81,7 @@ func run(sys system, arch string) []Check {
 		checks = append(checks, needBPF.unknown(why), needMemlock.unknown(why))
 		checks = append(checks, untried(why)...)
 	}
-	return append(checks, checkOtherProcesses(sys), checkDescriptorLimit(sys), checkPIDNamespace(sys))
+	return append(checks, checkOtherProcesses(sys), checkSymbols(sys), checkDescriptorLimit(sys), checkPIDNamespace(sys))
 }
 
 // tryBPF makes the checks that take bpf(2).
@@ -99,7 +100,8 @@ func tryBPF(sys system, arch string, types bool) []Check {
 		const why = "not tried: takes kernel types"
 		checks = append(checks, needTyped.unknown(why), needIterator.unknown(why))
 	}
-	return append(checks, checkUprobes(sys), checkRegisters(sys))
+	checks = append(checks, checkUprobes(sys), checkRegisters(sys), checkFollowing(sys))
+	return append(checks, checkStacks(sys, arch, types)...)
 }
 
 // untried stands for the checks of tryBPF after its first ones.
@@ -107,11 +109,18 @@ func untried(why string) []Check {
 	var checks []Check
 	for _, n := range []need{
 		needRing, needKernelMemory, needIDs, needSyscalls, needCloseRange, needAttach, needTyped, needIterator, needUprobes,
-		needRegisters,
+		needRegisters, needFollowing, needComplete, needCopies, needPointers,
 	} {
 		checks = append(checks, n.unknown(why))
 	}
 	return checks
+}
+
+// ForSnapshot returns those checks that matter where nothing is traced and the
+// kernel's tables are only read.
+func ForSnapshot(checks []Check) []Check {
+	tracing := []string{needRing.name, needIDs.name, needSyscalls.name, needCloseRange.name, needAttach.name, needTyped.name, needFollowing.name}
+	return slices.DeleteFunc(slices.Clone(checks), func(c Check) bool { return slices.Contains(tracing, c.Name) })
 }
 
 // Fatal returns an *Error with all required things that are missing, or nil if

@@ -9,6 +9,7 @@ import (
 var (
 	needPrivilege  = need{"privilege", true}
 	needProcesses  = need{"other processes", false}
+	needSymbols    = need{"kernel symbols", false}
 	needFiles      = need{"descriptor limit", false}
 	needNamespace  = need{"pid namespace", true}
 	needKernelInfo = need{"kernel", false}
@@ -16,10 +17,13 @@ var (
 
 // Numbers of capabilities(7).
 const (
-	capSysPtrace = 19
-	capSysAdmin  = 21
-	capPerfmon   = 38
-	capBPF       = 39
+	capDacOverride   = 1
+	capDacReadSearch = 2
+	capSysPtrace     = 19
+	capSysAdmin      = 21
+	capSyslog        = 34
+	capPerfmon       = 38
+	capBPF           = 39
 )
 
 // status is what matters of /proc/self/status.
@@ -122,6 +126,36 @@ func checkOtherProcesses(sys system) Check {
 		"no CAP_SYS_PTRACE: /proc/PID/maps and exe of other users' processes cannot be read",
 		"their stacks stay bare addresses, without function and line",
 		"run it with sudo, or add CAP_SYS_PTRACE")
+}
+
+// checkSymbols: the profiler reads the addresses of the kernel's functions, and
+// the kernel decides by kallsyms_show_value in kernel/kallsyms.c whether it shows
+// them.
+func checkSymbols(sys system) Check {
+	const consequence = "no complete stacks: those by frame pointers alone, which miss callers compiled without"
+	s, err := readStatus(sys)
+	if err != nil {
+		return needSymbols.unknown(err.Error())
+	}
+	restrict, paranoid := sysctl(sys, "kptr_restrict"), sysctl(sys, "perf_event_paranoid")
+	switch {
+	case restrict == "2":
+		return needSymbols.without("kernel.kptr_restrict is 2: nobody may read their addresses", consequence,
+			"sysctl kernel.kptr_restrict=1")
+	case s.has(capSyslog), restrict == "0" && (paranoid == "-1" || paranoid == "0" || paranoid == "1"):
+		return needSymbols.ok("their addresses are readable")
+	}
+	return needSymbols.without("no CAP_SYSLOG: their addresses in /proc/kallsyms read as zero", consequence,
+		"run it with sudo, or add CAP_SYSLOG")
+}
+
+// sysctl returns a setting of kernel.*, empty where there is none.
+func sysctl(sys system, name string) string {
+	text, err := sys.ReadFile("/proc/sys/kernel/" + name)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
 }
 
 // A descriptor for each program, link and map, some hundred, and those of the

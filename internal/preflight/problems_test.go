@@ -34,27 +34,34 @@ func TestProblems(t *testing.T) {
 		}
 		return checks
 	}
-	afterBPF := slices.Clip(everything[5:15])
+	noSyslog := degraded("kernel symbols", "no CAP_SYSLOG", "CAP_SYSLOG")
+	afterBPF := slices.Clip(everything[5:16])
 	for _, test := range []struct {
 		name   string
 		broken func(*fake)
 		want   []Check // Detail and Remedy by a part of them
 	}{
-		{"not root", func(f *fake) { f.files["/proc/self/status"] = userStatus }, append(unknown(everything[3:15]...),
+		{"not root", func(f *fake) { f.files["/proc/self/status"] = userStatus }, append(unknown(everything[3:16]...),
 			missing("privilege", "uid 1000 without CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN)", "sudo"),
-			degraded("other processes", "no CAP_SYS_PTRACE", "sudo"))},
+			degraded("other processes", "no CAP_SYS_PTRACE", "sudo"), noSyslog)},
 		{"half of the capabilities", func(f *fake) { f.files["/proc/self/status"] = statusWith(1000, 1<<capBPF|1<<capSysPtrace, 0) },
-			append(unknown(everything[3:15]...), missing("privilege", "uid 1000 without CAP_PERFMON (or", "sudo"))},
+			append(unknown(everything[3:16]...), missing("privilege", "uid 1000 without CAP_PERFMON (or", "sudo"), noSyslog)},
 		{"container without capabilities", func(f *fake) { f.files["/proc/self/status"] = statusWith(0, 1<<capSysPtrace, 2) },
-			append(unknown(everything[3:15]...), missing("privilege", "uid 0 without", "give the container CAP_SYS_ADMIN"))},
+			append(unknown(everything[3:16]...), missing("privilege", "uid 0 without", "give the container CAP_SYS_ADMIN"), noSyslog)},
 		{"user namespace", func(f *fake) { f.userNS = true },
-			append(unknown(everything[3:15]...), missing("privilege", "root in a user namespace only", "outside of the user namespace"))},
+			append(unknown(everything[3:16]...), missing("privilege", "root in a user namespace only", "outside of the user namespace"))},
 		{"the two capabilities", func(f *fake) {
 			f.files["/proc/self/status"] = statusWith(1000, 1<<capBPF|1<<capPerfmon|1<<capSysPtrace, 0)
+		}, []Check{noSyslog}},
+		{"kernel symbols for everybody", func(f *fake) {
+			f.files["/proc/self/status"] = statusWith(1000, 1<<capBPF|1<<capPerfmon|1<<capSysPtrace, 0)
+			f.files["/proc/sys/kernel/perf_event_paranoid"] = "1\n"
 		}, nil},
-		{"own status unreadable", func(f *fake) { delete(f.files, "/proc/self/status") }, unknown("privilege", "other processes")},
-		{"own status strange", func(f *fake) { f.files["/proc/self/status"] = "Uid:\t1\nCapEff:\txyz\n" }, unknown("privilege", "other processes")},
-		{"own status empty", func(f *fake) { f.files["/proc/self/status"] = "" }, unknown("privilege", "other processes")},
+		{"kernel symbols for nobody", func(f *fake) { f.files["/proc/sys/kernel/kptr_restrict"] = "2\n" },
+			[]Check{degraded("kernel symbols", "kptr_restrict is 2", "sysctl")}},
+		{"own status unreadable", func(f *fake) { delete(f.files, "/proc/self/status") }, unknown("privilege", "other processes", "kernel symbols")},
+		{"own status strange", func(f *fake) { f.files["/proc/self/status"] = "Uid:\t1\nCapEff:\txyz\n" }, unknown("privilege", "other processes", "kernel symbols")},
+		{"own status empty", func(f *fake) { f.files["/proc/self/status"] = "" }, unknown("privilege", "other processes", "kernel symbols")},
 		{"no ptrace", func(f *fake) { f.files["/proc/self/status"] = statusWith(0, all&^(1<<capSysPtrace), 0) },
 			[]Check{degraded("other processes", "no CAP_SYS_PTRACE", "sudo")}},
 		{"no release", func(f *fake) { f.releaseErr = syscall.EFAULT }, unknown("kernel")},
@@ -90,11 +97,11 @@ func TestProblems(t *testing.T) {
 		{"lockdown that does no harm", func(f *fake) { f.files["/sys/kernel/security/lockdown"] = "none [integrity] confidentiality\n" }, nil},
 		{"helpers unknown", func(f *fake) {
 			f.helperErr[asm.FnProbeReadKernel], f.helperErr[asm.FnTaskPtRegs] = syscall.EBUSY, syscall.EBUSY
-		}, unknown("kernel memory", "user registers")},
+		}, unknown("kernel memory", "user registers", "stacks, tier 1")},
 		{"no uprobes", func(f *fake) { f.uprobeErr = syscall.EPERM },
 			[]Check{degraded("uprobes", "operation not permitted", "CONFIG_UPROBE_EVENTS")}},
 		{"no registers", func(f *fake) { f.helperErr[asm.FnTaskPtRegs] = ebpf.ErrNotSupported },
-			[]Check{degraded("user registers", "no bpf_task_pt_regs", "5.15")}},
+			[]Check{degraded("user registers", "no bpf_task_pt_regs", "5.15"), degraded("stacks, tier 1", "no bpf_task_pt_regs", "5.15")}},
 
 		{"no BTF", func(f *fake) { delete(f.files, "/sys/kernel/btf/vmlinux") },
 			append(unknown("tcp and processes", "descriptor iterator"), missing("kernel types (BTF)", "no /sys/kernel/btf/vmlinux", "CONFIG_DEBUG_INFO_BTF=y"))},
@@ -106,7 +113,11 @@ func TestProblems(t *testing.T) {
 		{"no tracefs", func(f *fake) { f.openErr = tracepoint.ErrNoTracefs },
 			append(unknown("system calls", "close_range(2)", "perf events"), missing("tracepoint ids", "no tracefs in this kernel", "CONFIG_FTRACE=y"))},
 		{"tracefs denied", func(f *fake) { f.openErr = fmt.Errorf("open a detached tracefs: %w", syscall.EPERM) },
-			append(unknown("system calls", "close_range(2)", "perf events"), missing("tracepoint ids", "denied: operation not permitted", "sudo"))},
+			append(unknown("system calls", "close_range(2)", "perf events"), missing("tracepoint ids", "is denied by lockdown", "mount -t tracefs"))},
+		{"tracefs takes a capability", func(f *fake) {
+			f.openErr = fmt.Errorf("open a detached tracefs: %w", syscall.EPERM)
+			f.files["/proc/self/status"] = statusWith(1000, all&^(1<<capSysAdmin), 0)
+		}, append(unknown("system calls", "close_range(2)", "perf events"), missing("tracepoint ids", "takes CAP_SYS_ADMIN", "add CAP_SYS_ADMIN"))},
 		{"tracefs fails", func(f *fake) { f.openErr = syscall.ENOSYS },
 			append(unknown("system calls", "close_range(2)", "perf events"), missing("tracepoint ids", "function not implemented", "mount -t tracefs"))},
 		{"some calls missing", func(f *fake) { f.lacks = []string{"sys_enter_close", "sys_exit_fcntl"} },
@@ -117,12 +128,21 @@ func TestProblems(t *testing.T) {
 		}, append(unknown("perf events"), missing("system calls", "none has a tracepoint", "CONFIG_FTRACE_SYSCALLS=y"),
 			degraded("close_range(2)", "no tracepoint for it", "5.9"))},
 		{"ids unreadable", func(f *fake) { f.lackErr, f.lacks = syscall.EACCES, syscallHooks("amd64") },
-			append(unknown("perf events"), missing("system calls", "cannot be read: permission denied", "remount,gid=GROUP"))},
+			append(unknown("perf events"), missing("system calls", "cannot be read: permission denied", "root"))},
+		{"ids take a capability", func(f *fake) {
+			f.lackErr, f.lacks = syscall.EACCES, syscallHooks("amd64")
+			f.files["/proc/self/status"] = statusWith(1000, all&^(1<<capDacReadSearch|1<<capDacOverride), 0)
+		}, append(unknown("perf events"), missing("system calls", "no CAP_DAC_READ_SEARCH", "add CAP_DAC_READ_SEARCH"))},
 		{"ids broken", func(f *fake) { f.lackErr, f.lacks = errors.New("parse id"), []string{"sys_exit_dup"} },
 			[]Check{missing("system calls", "parse id", "tracefs")}},
 		{"no close_range", func(f *fake) { f.lacks = closeRangeHooks[:] }, []Check{degraded("close_range(2)", "no tracepoint for it", "5.9")}},
 		{"perf events denied", func(f *fake) { f.attachErr = fmt.Errorf("open perf event: %w", syscall.EACCES) },
 			[]Check{missing("perf events", "perf_event_open(2) is denied by", "seccomp profile")}},
+		{"perf events take a capability", func(f *fake) {
+			f.attachErr = fmt.Errorf("open perf event: %w", syscall.EACCES)
+			f.files["/proc/self/status"] = statusWith(1000, all&^(1<<capSysAdmin), 0)
+			f.files["/proc/sys/kernel/perf_event_paranoid"] = "3\n"
+		}, []Check{missing("perf events", "takes CAP_SYS_ADMIN", "sysctl kernel.perf_event_paranoid=2")}},
 		{"no perf events", func(f *fake) { f.attachErr = syscall.ENOENT },
 			[]Check{missing("perf events", "no such file or directory", "CONFIG_BPF_EVENTS=y")}},
 
@@ -136,6 +156,8 @@ func TestProblems(t *testing.T) {
 		{"iterator fails", func(f *fake) { f.byType["task_file"] = syscall.EBUSY },
 			[]Check{missing("descriptor iterator", "task_file: device or resource busy", "5.8")}},
 
+		{"no functions to attach to", func(f *fake) { f.followErr = fmt.Errorf("fentry: %w", syscall.EPERM) },
+			[]Check{degraded("socket files", "neither fentry nor kprobes: operation not permitted", "CONFIG_KPROBES")}},
 		{"few descriptors", func(f *fake) { f.noFile = 256 }, []Check{degraded("descriptor limit", "256 open files", "ulimit -n")}},
 		{"no descriptors", func(f *fake) { f.noFile = 64 }, []Check{missing("descriptor limit", "64 open files", "ulimit -n")}},
 		{"pid namespace", func(f *fake) { f.pidNS = true }, []Check{missing("pid namespace", "pid namespace of its own", "--pid=host")}},
@@ -164,7 +186,8 @@ func TestProblems(t *testing.T) {
 				}
 			}
 			for _, c := range got {
-				if c.Status != OK {
+				// Where nothing can be traced, no stack can be taken.
+				if c.Status != OK && (fatal == 0 || !strings.HasPrefix(c.Name, "stacks, ")) {
 					t.Errorf("beside: %+v", c)
 				}
 			}

@@ -12,7 +12,9 @@ import (
 	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
 
+	"sockleak/internal/mapfollow"
 	"sockleak/internal/procfs"
+	"sockleak/internal/release"
 	"sockleak/internal/tracepoint"
 )
 
@@ -30,6 +32,9 @@ type system interface {
 	RaiseMemlock() (limit uint64, err error)
 	NewMap() error
 	NewRing() error
+	NewTrie() error
+	// FollowMaps: may records of what every process maps be had?
+	FollowMaps() error
 	// HaveHelper: may programs on tracepoints call it? An error that matches
 	// ebpf.ErrNotSupported says no, others that it could not be found out.
 	HaveHelper(asm.BuiltinFunc) error
@@ -41,6 +46,9 @@ type system interface {
 	// AttachUprobe attaches to a function of our own.
 	AttachUprobe() error
 	OpenTracepoints() (tracepoints, error)
+	// FollowFiles attaches to the functions that make and release the files of
+	// sockets, and says how.
+	FollowFiles() (method string, err error)
 }
 
 // hook is a place that programs are attached to by its type in the kernel's
@@ -114,6 +122,21 @@ func (kernel) NewMap() error {
 
 func (kernel) NewRing() error {
 	return tryMap(&ebpf.MapSpec{Type: ebpf.RingBuf, MaxEntries: uint32(os.Getpagesize())})
+}
+
+// NewTrie: as the profiler's own, but for the size.
+func (kernel) NewTrie() error {
+	const noPrealloc = 1 // BPF_F_NO_PREALLOC, which a trie wants
+	return tryMap(&ebpf.MapSpec{Type: ebpf.LPMTrie, KeySize: 8, ValueSize: 8, MaxEntries: 1, Flags: noPrealloc})
+}
+
+func (kernel) FollowMaps() error {
+	f, err := mapfollow.Open()
+	if err != nil {
+		return err
+	}
+	f.Close()
+	return nil
 }
 
 func tryMap(spec *ebpf.MapSpec) error {
@@ -190,6 +213,14 @@ func idle(kind ebpf.ProgramType) *ebpf.ProgramSpec {
 		Name: "sockleak_try", Type: kind, License: "GPL",
 		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
 	}
+}
+
+func (kernel) FollowFiles() (string, error) {
+	t, err := release.Open()
+	if err != nil {
+		return "", err
+	}
+	return t.Method(), t.Close()
 }
 
 func (kernel) OpenTracepoints() (tracepoints, error) {

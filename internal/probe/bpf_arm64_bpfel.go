@@ -13,11 +13,26 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type bpfBudget struct {
+	_     structs.HostLayout
+	Since uint64
+	Calls uint32
+	Share uint32
+	Owed  uint32
+	Pad   uint32
+}
+
 type bpfCall struct {
 	_     structs.HostLayout
 	Begin uint64
 	Table uint64
 	Inode uint64
+}
+
+type bpfCallWalks struct {
+	_     structs.HostLayout
+	Last  uint64
+	Walks uint64
 }
 
 type bpfCommRule uint32
@@ -26,6 +41,13 @@ const (
 	bpfCommRuleCOMM_ONLY    bpfCommRule = 1
 	bpfCommRuleCOMM_EXCLUDE bpfCommRule = 2
 )
+
+type bpfCopyShare struct {
+	_     structs.HostLayout
+	Since uint64
+	Taken uint32
+	_     [4]byte
+}
 
 type bpfCounter uint32
 
@@ -48,6 +70,8 @@ type bpfEvent struct {
 	Inode      uint64
 	Inode2     uint64
 	Stack      uint64
+	Call       uint64
+	Walk       uint64
 	Begin      uint64
 	ChildStart uint64
 	ChildPid   uint32
@@ -57,7 +81,8 @@ type bpfEvent struct {
 	Err        int32
 	OldState   uint8
 	Flags      uint8
-	Pad        [2]uint8
+	Op         uint8
+	Pad        uint8
 	Sock       bpfSockDesc
 	Comm       [16]int8
 }
@@ -67,6 +92,7 @@ type bpfEventFlag uint32
 const (
 	bpfEventFlagFLAG_CLOEXEC bpfEventFlag = 1
 	bpfEventFlagFLAG_ALONE   bpfEventFlag = 2
+	bpfEventFlagFLAG_SPARED  bpfEventFlag = 4
 )
 
 type bpfExecFds struct {
@@ -100,30 +126,36 @@ const (
 	bpfRecordKindREC_TABLE_EXIT  bpfRecordKind = 14
 	bpfRecordKindREC_UNSHARE     bpfRecordKind = 15
 	bpfRecordKindREC_STACK       bpfRecordKind = 16
+	bpfRecordKindREC_USE         bpfRecordKind = 17
 )
 
 type bpfRow struct {
-	_         structs.HostLayout
-	Time      uint64
-	Start     uint64
-	Table     uint64
-	Inode     uint64
-	PeerInode uint64
-	BytesIn   uint64
-	BytesOut  uint64
-	Pid       uint32
-	Fd        int32
-	RecvQ     uint32
-	SendQ     uint32
-	LastRx    uint32
-	LastTx    uint32
-	Err       int32
-	Flags     uint16
-	Known     uint16
-	Netns     uint32
-	Pad       uint32
-	Sock      bpfSockDesc
-	Comm      [16]int8
+	_           structs.HostLayout
+	Time        uint64
+	Start       uint64
+	Table       uint64
+	Inode       uint64
+	PeerInode   uint64
+	BytesIn     uint64
+	BytesOut    uint64
+	Pid         uint32
+	Fd          int32
+	RecvQ       uint32
+	SendQ       uint32
+	LastRx      uint32
+	LastTx      uint32
+	Err         int32
+	Flags       uint16
+	Known       uint16
+	Netns       uint32
+	Unacked     uint32
+	Retransmits uint8
+	Probes      uint8
+	LocalName   uint8
+	RemoteName  uint8
+	Pad         [4]uint8
+	Sock        bpfSockDesc
+	Comm        [16]int8
 }
 
 type bpfRowFlag uint32
@@ -137,6 +169,8 @@ const (
 	bpfRowFlagROW_WAITERS         bpfRowFlag = 32
 	bpfRowFlagROW_RCV_SHUTDOWN    bpfRowFlag = 64
 	bpfRowFlagROW_SND_SHUTDOWN    bpfRowFlag = 128
+	bpfRowFlagROW_PEER_GONE       bpfRowFlag = 256
+	bpfRowFlagROW_THREAD          bpfRowFlag = 512
 )
 
 type bpfRowKnown uint32
@@ -150,6 +184,8 @@ const (
 	bpfRowKnownKNOWN_KEEPALIVE  bpfRowKnown = 32
 	bpfRowKnownKNOWN_BOUND      bpfRowKnown = 64
 	bpfRowKnownKNOWN_DESCRIPTOR bpfRowKnown = 128
+	bpfRowKnownKNOWN_DELIVERY   bpfRowKnown = 256
+	bpfRowKnownKNOWN_PEER       bpfRowKnown = 512
 )
 
 type bpfScopeRule uint32
@@ -175,6 +211,21 @@ type bpfSockDesc struct {
 	Remote     [16]uint8
 }
 
+type bpfStackCopy struct {
+	_     structs.HostLayout
+	Pid   uint32
+	Size  uint32
+	Start uint64
+	Id    uint64
+	Seed  uint64
+	Pc    uint64
+	Sp    uint64
+	Fp    uint64
+	Lr    uint64
+	Base  uint64
+	Bytes [8192]uint8
+}
+
 type bpfStackRecord struct {
 	_      structs.HostLayout
 	Kind   uint32
@@ -188,18 +239,58 @@ type bpfStackRecord struct {
 	Ip     [127]uint64
 }
 
+type bpfStep uint32
+
+const (
+	bpfStepSTEP_END bpfStep = 65536
+	bpfStepSTEP_FP  bpfStep = 65537
+	bpfStepSTEP_LR  bpfStep = 65538
+)
+
+type bpfUseOp uint32
+
+const (
+	bpfUseOpUSE_READ      bpfUseOp = 1
+	bpfUseOpUSE_WRITE     bpfUseOp = 2
+	bpfUseOpUSE_SHUTDOWN  bpfUseOp = 3
+	bpfUseOpUSE_EPOLL_DEL bpfUseOp = 4
+	bpfUseOpUSE_SO_ERROR  bpfUseOp = 5
+)
+
+type bpfWalk uint32
+
+const (
+	bpfWalkWALK_NONE    bpfWalk = 0
+	bpfWalkWALK_LOST    bpfWalk = 1
+	bpfWalkWALK_SPARED  bpfWalk = 2
+	bpfWalkWALK_NUMBERS bpfWalk = 16
+)
+
+type bpfWalkStep struct {
+	_     structs.HostLayout
+	Next  uint32
+	Since uint32
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	bpfMapBudgets          = "budgets"
 	bpfMapCalls            = "calls"
+	bpfMapCallsWalked      = "calls_walked"
 	bpfMapComms            = "comms"
+	bpfMapCopies           = "copies"
+	bpfMapCopiesSent       = "copies_sent"
+	bpfMapCopyShares       = "copy_shares"
 	bpfMapCounters         = "counters"
 	bpfMapEvents           = "events"
+	bpfMapLeftOut          = "left_out"
 	bpfMapStackRoom        = "stack_room"
 	bpfMapStacksSent       = "stacks_sent"
 	bpfMapTargets          = "targets"
 	bpfMapTcpSocks         = "tcp_socks"
+	bpfMapWalkSteps        = "walk_steps"
 	bpfProgEnterClose      = "enter_close"
 	bpfProgEnterCloseRange = "enter_close_range"
 	bpfProgEnterDup2       = "enter_dup2"
@@ -226,9 +317,12 @@ const (
 	bpfProgTaskFile        = "task_file"
 	bpfProgTcpDestroy      = "tcp_destroy"
 	bpfProgTcpState        = "tcp_state"
+	bpfVarCfgCopies        = "cfg_copies"
+	bpfVarCfgCopyRate      = "cfg_copy_rate"
 	bpfVarCfgScope         = "cfg_scope"
 	bpfVarCfgSecret        = "cfg_secret"
 	bpfVarCfgSelf          = "cfg_self"
+	bpfVarCfgStackRate     = "cfg_stack_rate"
 	bpfVarCfgStacks        = "cfg_stacks"
 	bpfVarKeepCommRule     = "keep_comm_rule"
 	bpfVarKeepCounter      = "keep_counter"
@@ -241,7 +335,11 @@ const (
 	bpfVarKeepRowKnown     = "keep_row_known"
 	bpfVarKeepScopeRule    = "keep_scope_rule"
 	bpfVarKeepSockDesc     = "keep_sock_desc"
+	bpfVarKeepStackCopy    = "keep_stack_copy"
 	bpfVarKeepStackRecord  = "keep_stack_record"
+	bpfVarKeepStep         = "keep_step"
+	bpfVarKeepUseOp        = "keep_use_op"
+	bpfVarKeepWalk         = "keep_walk"
 )
 
 // loadBpf returns the embedded CollectionSpec for bpf.
@@ -318,23 +416,33 @@ type bpfProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfMapSpecs struct {
-	Calls      *ebpf.MapSpec `ebpf:"calls"`
-	Comms      *ebpf.MapSpec `ebpf:"comms"`
-	Counters   *ebpf.MapSpec `ebpf:"counters"`
-	Events     *ebpf.MapSpec `ebpf:"events"`
-	StackRoom  *ebpf.MapSpec `ebpf:"stack_room"`
-	StacksSent *ebpf.MapSpec `ebpf:"stacks_sent"`
-	Targets    *ebpf.MapSpec `ebpf:"targets"`
-	TcpSocks   *ebpf.MapSpec `ebpf:"tcp_socks"`
+	Budgets     *ebpf.MapSpec `ebpf:"budgets"`
+	Calls       *ebpf.MapSpec `ebpf:"calls"`
+	CallsWalked *ebpf.MapSpec `ebpf:"calls_walked"`
+	Comms       *ebpf.MapSpec `ebpf:"comms"`
+	Copies      *ebpf.MapSpec `ebpf:"copies"`
+	CopiesSent  *ebpf.MapSpec `ebpf:"copies_sent"`
+	CopyShares  *ebpf.MapSpec `ebpf:"copy_shares"`
+	Counters    *ebpf.MapSpec `ebpf:"counters"`
+	Events      *ebpf.MapSpec `ebpf:"events"`
+	LeftOut     *ebpf.MapSpec `ebpf:"left_out"`
+	StackRoom   *ebpf.MapSpec `ebpf:"stack_room"`
+	StacksSent  *ebpf.MapSpec `ebpf:"stacks_sent"`
+	Targets     *ebpf.MapSpec `ebpf:"targets"`
+	TcpSocks    *ebpf.MapSpec `ebpf:"tcp_socks"`
+	WalkSteps   *ebpf.MapSpec `ebpf:"walk_steps"`
 }
 
 // bpfVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfVariableSpecs struct {
+	CfgCopies       *ebpf.VariableSpec `ebpf:"cfg_copies"`
+	CfgCopyRate     *ebpf.VariableSpec `ebpf:"cfg_copy_rate"`
 	CfgScope        *ebpf.VariableSpec `ebpf:"cfg_scope"`
 	CfgSecret       *ebpf.VariableSpec `ebpf:"cfg_secret"`
 	CfgSelf         *ebpf.VariableSpec `ebpf:"cfg_self"`
+	CfgStackRate    *ebpf.VariableSpec `ebpf:"cfg_stack_rate"`
 	CfgStacks       *ebpf.VariableSpec `ebpf:"cfg_stacks"`
 	KeepCommRule    *ebpf.VariableSpec `ebpf:"keep_comm_rule"`
 	KeepCounter     *ebpf.VariableSpec `ebpf:"keep_counter"`
@@ -347,7 +455,11 @@ type bpfVariableSpecs struct {
 	KeepRowKnown    *ebpf.VariableSpec `ebpf:"keep_row_known"`
 	KeepScopeRule   *ebpf.VariableSpec `ebpf:"keep_scope_rule"`
 	KeepSockDesc    *ebpf.VariableSpec `ebpf:"keep_sock_desc"`
+	KeepStackCopy   *ebpf.VariableSpec `ebpf:"keep_stack_copy"`
 	KeepStackRecord *ebpf.VariableSpec `ebpf:"keep_stack_record"`
+	KeepStep        *ebpf.VariableSpec `ebpf:"keep_step"`
+	KeepUseOp       *ebpf.VariableSpec `ebpf:"keep_use_op"`
+	KeepWalk        *ebpf.VariableSpec `ebpf:"keep_walk"`
 }
 
 // bpfObjects contains all objects after they have been loaded into the kernel.
@@ -370,26 +482,40 @@ func (o *bpfObjects) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfMaps struct {
-	Calls      *ebpf.Map `ebpf:"calls"`
-	Comms      *ebpf.Map `ebpf:"comms"`
-	Counters   *ebpf.Map `ebpf:"counters"`
-	Events     *ebpf.Map `ebpf:"events"`
-	StackRoom  *ebpf.Map `ebpf:"stack_room"`
-	StacksSent *ebpf.Map `ebpf:"stacks_sent"`
-	Targets    *ebpf.Map `ebpf:"targets"`
-	TcpSocks   *ebpf.Map `ebpf:"tcp_socks"`
+	Budgets     *ebpf.Map `ebpf:"budgets"`
+	Calls       *ebpf.Map `ebpf:"calls"`
+	CallsWalked *ebpf.Map `ebpf:"calls_walked"`
+	Comms       *ebpf.Map `ebpf:"comms"`
+	Copies      *ebpf.Map `ebpf:"copies"`
+	CopiesSent  *ebpf.Map `ebpf:"copies_sent"`
+	CopyShares  *ebpf.Map `ebpf:"copy_shares"`
+	Counters    *ebpf.Map `ebpf:"counters"`
+	Events      *ebpf.Map `ebpf:"events"`
+	LeftOut     *ebpf.Map `ebpf:"left_out"`
+	StackRoom   *ebpf.Map `ebpf:"stack_room"`
+	StacksSent  *ebpf.Map `ebpf:"stacks_sent"`
+	Targets     *ebpf.Map `ebpf:"targets"`
+	TcpSocks    *ebpf.Map `ebpf:"tcp_socks"`
+	WalkSteps   *ebpf.Map `ebpf:"walk_steps"`
 }
 
 func (m *bpfMaps) Close() error {
 	return _BpfClose(
+		m.Budgets,
 		m.Calls,
+		m.CallsWalked,
 		m.Comms,
+		m.Copies,
+		m.CopiesSent,
+		m.CopyShares,
 		m.Counters,
 		m.Events,
+		m.LeftOut,
 		m.StackRoom,
 		m.StacksSent,
 		m.Targets,
 		m.TcpSocks,
+		m.WalkSteps,
 	)
 }
 
@@ -397,9 +523,12 @@ func (m *bpfMaps) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfVariables struct {
+	CfgCopies       *ebpf.Variable `ebpf:"cfg_copies"`
+	CfgCopyRate     *ebpf.Variable `ebpf:"cfg_copy_rate"`
 	CfgScope        *ebpf.Variable `ebpf:"cfg_scope"`
 	CfgSecret       *ebpf.Variable `ebpf:"cfg_secret"`
 	CfgSelf         *ebpf.Variable `ebpf:"cfg_self"`
+	CfgStackRate    *ebpf.Variable `ebpf:"cfg_stack_rate"`
 	CfgStacks       *ebpf.Variable `ebpf:"cfg_stacks"`
 	KeepCommRule    *ebpf.Variable `ebpf:"keep_comm_rule"`
 	KeepCounter     *ebpf.Variable `ebpf:"keep_counter"`
@@ -412,7 +541,11 @@ type bpfVariables struct {
 	KeepRowKnown    *ebpf.Variable `ebpf:"keep_row_known"`
 	KeepScopeRule   *ebpf.Variable `ebpf:"keep_scope_rule"`
 	KeepSockDesc    *ebpf.Variable `ebpf:"keep_sock_desc"`
+	KeepStackCopy   *ebpf.Variable `ebpf:"keep_stack_copy"`
 	KeepStackRecord *ebpf.Variable `ebpf:"keep_stack_record"`
+	KeepStep        *ebpf.Variable `ebpf:"keep_step"`
+	KeepUseOp       *ebpf.Variable `ebpf:"keep_use_op"`
+	KeepWalk        *ebpf.Variable `ebpf:"keep_walk"`
 }
 
 // bpfPrograms contains all programs after they have been loaded into the kernel.

@@ -1,8 +1,10 @@
 package probe
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"unsafe"
 
@@ -12,7 +14,7 @@ import (
 
 // ABI is the version of bpf/contract.h. Recordings hold the kernel's records
 // as they came, so a recording can be read only by the same version.
-const ABI = 1
+const ABI = 5
 
 // Errors of Decode, by what is wrong with a record.
 var (
@@ -77,6 +79,8 @@ func kindOf(k bpfRecordKind) event.Kind {
 		return event.TableExit
 	case bpfRecordKindREC_UNSHARE:
 		return event.Unshare
+	case bpfRecordKindREC_USE:
+		return event.Use
 	}
 	return 0
 }
@@ -104,10 +108,11 @@ func decodeEvent(record []byte, kind event.Kind, ev *event.Event) error {
 	*ev = event.Event{
 		Time: e.Time, Kind: kind, PID: e.Pid, TID: e.Tid, Start: e.Start,
 		Table: e.Table, Table2: e.Table2, FD: e.Fd, FD2: e.Fd2,
-		Inode: e.Inode, Inode2: e.Inode2, Stack: e.Stack, Begin: e.Begin,
+		Inode: e.Inode, Inode2: e.Inode2, Stack: e.Stack, Call: e.Call, Walk: e.Walk, Begin: e.Begin,
 		ChildPID: e.ChildPid, ChildStart: e.ChildStart,
-		OldState: e.OldState, Errno: e.Err,
+		OldState: e.OldState, Errno: e.Err, Op: event.Op(e.Op),
 		CloseOnExec: e.Flags&uint8(bpfEventFlagFLAG_CLOEXEC) != 0,
+		Spared:      e.Flags&uint8(bpfEventFlagFLAG_SPARED) != 0,
 		Alone:       e.Flags&uint8(bpfEventFlagFLAG_ALONE) != 0,
 		Comm:        comm(&e.Comm),
 	}
@@ -161,7 +166,8 @@ func decodeStack(record []byte, raw *stack.Raw) error {
 }
 
 // DecodeRow turns one record of a snapshot into a row. hz is the number of
-// jiffies in a second on the machine that made it.
+// jiffies in a second on the machine that made it. The names in row are used
+// again if they fit.
 func DecodeRow(record []byte, hz uint64, row *event.Row) error {
 	var r bpfRow
 	if err := load(record, &r); err != nil {
@@ -171,15 +177,23 @@ func DecodeRow(record []byte, hz uint64, row *event.Row) error {
 		return errors.New("jiffies per second unknown")
 	}
 	has := func(f bpfRowFlag) bool { return r.Flags&uint16(f) != 0 }
+	tail := record[rowSize:]
+	local, remote := int(r.LocalName), int(r.RemoteName)
+	if len(tail) != local+remote {
+		return ErrShort
+	}
+	names := unixNames(tail[:local], tail[local:], row.Facts.Names)
 	*row = event.Row{
 		Time: r.Time, PID: r.Pid, Start: r.Start, Table: r.Table, FD: r.Fd, Inode: r.Inode,
 		Comm: comm(&r.Comm),
 		Facts: event.Facts{
 			// The two sets have the same bits; TestFactSets holds them together.
 			Known: event.FactSet(r.Known),
-			NetNS: r.Netns, PeerInode: r.PeerInode, Err: r.Err, RecvQ: r.RecvQ, SendQ: r.SendQ,
+			NetNS: r.Netns, PeerInode: r.PeerInode, PeerGone: has(bpfRowFlagROW_PEER_GONE),
+			Names: names, Err: r.Err, RecvQ: r.RecvQ, SendQ: r.SendQ,
 			LastRx: jiffies(r.LastRx, hz), LastTx: jiffies(r.LastTx, hz),
 			BytesIn: r.BytesIn, BytesOut: r.BytesOut,
+			Unacked: r.Unacked, Retransmits: r.Retransmits, Probes: r.Probes,
 			Begun: has(bpfRowFlagROW_BEGUN), WasEstablished: has(bpfRowFlagROW_WAS_ESTABLISHED),
 			Bound: has(bpfRowFlagROW_BOUND), KeepAlive: has(bpfRowFlagROW_KEEPALIVE),
 			CloseOnExec: has(bpfRowFlagROW_CLOEXEC), Waiters: has(bpfRowFlagROW_WAITERS),
@@ -188,6 +202,36 @@ func DecodeRow(record []byte, hz uint64, row *event.Row) error {
 	}
 	decodeSock(&r.Sock, &row.Sock)
 	return nil
+}
+
+// unixNames returns nil without names. A row's are often those of the row
+// before, which are used again then.
+func unixNames(local, remote []byte, before *event.UnixNames) *event.UnixNames {
+	if len(local)+len(remote) == 0 {
+		return nil
+	}
+	var room [2][math.MaxUint8]byte
+	local, remote = unixName(room[0][:0], local), unixName(room[1][:0], remote)
+	if before != nil && string(local) == before.Local && string(remote) == before.Remote {
+		return before
+	}
+	return &event.UnixNames{Local: string(local), Remote: string(remote)}
+}
+
+// unixName appends the text of a sun_path (unix(7)) to b: a path ends at its zero
+// byte, an abstract name begins with one.
+func unixName(b, path []byte) []byte {
+	if len(path) == 0 || path[0] != 0 {
+		path, _, _ = bytes.Cut(path, []byte{0})
+		return append(b, path...)
+	}
+	for _, c := range path {
+		if c == 0 {
+			c = '@'
+		}
+		b = append(b, c)
+	}
+	return b
 }
 
 // jiffies converts a difference of tcp_jiffies32 to ns. A packet that arrives

@@ -95,26 +95,59 @@ func TestDecodeRow(t *testing.T) {
 	record := bpfRow{
 		Time: 1, Start: 2, Table: 3, Inode: 4, PeerInode: 5, BytesIn: 6, BytesOut: 7, Pid: 8, Fd: 9,
 		RecvQ: 10, SendQ: 11, LastRx: 250, LastTx: 0xffffffff, Err: 104, Netns: 12,
-		Flags: uint16(bpfRowFlagROW_BEGUN | bpfRowFlagROW_WAITERS | bpfRowFlagROW_SND_SHUTDOWN),
-		Known: uint16(bpfRowKnownKNOWN_QUEUES | bpfRowKnownKNOWN_WAITERS),
+		Unacked: 13, Retransmits: 14, Probes: 15,
+		Flags: uint16(bpfRowFlagROW_BEGUN | bpfRowFlagROW_WAITERS | bpfRowFlagROW_SND_SHUTDOWN | bpfRowFlagROW_PEER_GONE),
+		Known: uint16(bpfRowKnownKNOWN_QUEUES | bpfRowKnownKNOWN_WAITERS | bpfRowKnownKNOWN_DELIVERY),
 		Sock:  bpfSockDesc{Family: 2, Type: 1, Protocol: 6, State: event.StateClose, Local: [16]uint8{10, 0, 0, 1}, RemotePort: 443, Remote: [16]uint8{10, 0, 0, 2}},
 		Comm:  name16("x"),
 	}
+	// Eight bytes of a path, of which the last two are zero, and an abstract name.
+	record.LocalName, record.RemoteName = 8, 6
+	bytes := append(bytesOf(record), "/run/a\x00\x00\x00peer\x00"...)
 	want := event.Row{
 		Time: 1, PID: 8, Start: 2, Table: 3, FD: 9, Inode: 4, Comm: [16]byte{'x'},
 		Sock: event.Sock{Family: 2, Type: 1, Protocol: 6, State: event.StateClose, Remote: netip.MustParseAddrPort("10.0.0.2:443")},
 		Facts: event.Facts{
-			Known: event.KnownQueues | event.KnownWaiters, NetNS: 12, PeerInode: 5, Err: 104, RecvQ: 10, SendQ: 11,
+			Known: event.KnownQueues | event.KnownWaiters | event.KnownDelivery, NetNS: 12, PeerInode: 5, PeerGone: true, Names: &event.UnixNames{Local: "/run/a", Remote: "@peer@"}, Err: 104, RecvQ: 10, SendQ: 11,
 			LastRx: 1e9, LastTx: 0, // a jiffy in the future
-			BytesIn: 6, BytesOut: 7, Begun: true, Waiters: true, SndShutdown: true,
+			Unacked: 13, Retransmits: 14, Probes: 15, BytesIn: 6, BytesOut: 7, Begun: true, Waiters: true, SndShutdown: true,
 		},
 	}
 	var got event.Row
-	if err := DecodeRow(bytesOf(record), 250, &got); err != nil {
-		t.Fatal(err)
+	again := slices.Clone(bytes)
+	for range 2 { // the second time over what the first left
+		if err := DecodeRow(bytes, 250, &got); err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("\n got %+v\nwant %+v", got, want)
+		}
 	}
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("\n got %+v\nwant %+v", got, want)
+	if !slices.Equal(bytes, again) {
+		t.Error("decoding changed the record")
+	}
+	if err := DecodeRow(bytes[:len(bytes)-1], 250, &got); !errors.Is(err, ErrShort) {
+		t.Errorf("a byte short: %v", err)
+	}
+}
+
+// Rows that were put one after the other come apart again, whatever names they
+// have; what isn't complete does not come.
+func TestRows(t *testing.T) {
+	var all []byte
+	var want, got [][]byte
+	for _, names := range []string{"", "/run/a", "", "\x00b\x00"} {
+		row := append(bytesOf(bpfRow{RemoteName: uint8(len(names))}), names...)
+		want, all = append(want, row), append(all, row...)
+	}
+	for cut := range rowSize {
+		got = nil
+		for row := range Rows(append(all, make([]byte, cut)...)) {
+			got = append(got, row)
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Fatalf("and %d bytes more:\n got %d rows\nwant %d", cut, len(got), len(want))
+		}
 	}
 }
 
@@ -125,6 +158,7 @@ func TestFactSets(t *testing.T) {
 		bpfRowKnownKNOWN_BYTES: event.KnownBytes, bpfRowKnownKNOWN_HISTORY: event.KnownHistory,
 		bpfRowKnownKNOWN_WAITERS: event.KnownWaiters, bpfRowKnownKNOWN_KEEPALIVE: event.KnownKeepAlive,
 		bpfRowKnownKNOWN_BOUND: event.KnownBound, bpfRowKnownKNOWN_DESCRIPTOR: event.KnownDescriptor,
+		bpfRowKnownKNOWN_DELIVERY: event.KnownDelivery, bpfRowKnownKNOWN_PEER: event.KnownPeer,
 	} {
 		if uint16(kernel) != uint16(ours) {
 			t.Errorf("%#x is not %#x", kernel, ours)
@@ -135,8 +169,8 @@ func TestFactSets(t *testing.T) {
 // Every kind of record of the kernel side is decoded, and none besides.
 func TestKinds(t *testing.T) {
 	seen := map[event.Kind]bool{}
-	for k := bpfRecordKindREC_SOCKET; k < bpfRecordKindREC_STACK; k++ {
-		if k == bpfRecordKindREC_EXEC_FDS {
+	for k := bpfRecordKindREC_SOCKET; k <= bpfRecordKindREC_USE; k++ {
+		if k == bpfRecordKindREC_EXEC_FDS || k == bpfRecordKindREC_STACK {
 			continue
 		}
 		kind := kindOf(k)
@@ -146,7 +180,7 @@ func TestKinds(t *testing.T) {
 		seen[kind] = true
 	}
 	var ev event.Event
-	for _, k := range []uint32{0, uint32(bpfRecordKindREC_STACK) + 1, 1 << 31} {
+	for _, k := range []uint32{0, uint32(bpfRecordKindREC_USE) + 1, 1 << 31} {
 		record := bytesOf(bpfEvent{Kind: k})
 		if _, err := Decode(record, &ev, nil); !errors.Is(err, ErrKind) {
 			t.Errorf("kind %d: %v", k, err)
@@ -190,7 +224,7 @@ func FuzzDecodeRow(f *testing.F) {
 	f.Fuzz(func(t *testing.T, record []byte, hz uint64) {
 		var row event.Row
 		err := DecodeRow(record, hz, &row)
-		if (err == nil) != (len(record) >= RowSize && hz != 0) {
+		if whole := nextRow(record); (err == nil) != (whole != nil && len(whole) == len(record) && hz != 0) {
 			t.Errorf("%d bytes, hz %d: %v", len(record), hz, err)
 		}
 	})

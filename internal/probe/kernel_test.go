@@ -4,63 +4,16 @@ import (
 	"cmp"
 	"fmt"
 	"math"
-	"os"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"sockleak/internal/event"
+	"sockleak/internal/needs"
 	"sockleak/internal/stack"
 )
-
-// needRoot skips a test that loads programs, but never in CI.
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("CI") != "" {
-		t.Fatal("not root: in CI the tests that trace must run")
-	}
-	t.Skip("not root: tracing needs CAP_BPF and CAP_PERFMON")
-}
-
-// olderThan compares the running kernel's version.
-func olderThan(t *testing.T, major, minor int) bool {
-	t.Helper()
-	var have [2]int
-	if n, err := fmt.Sscanf(release(t), "%d.%d", &have[0], &have[1]); n != 2 {
-		t.Fatalf("parse the kernel's version %q: %v", release(t), err)
-	}
-	return slices.Compare(have[:], []int{major, minor}) < 0
-}
-
-func release(t *testing.T) string {
-	t.Helper()
-	var name unix.Utsname
-	if err := unix.Uname(&name); err != nil {
-		t.Fatal(err)
-	}
-	return unix.ByteSliceToString(name.Release[:])
-}
-
-// kernelHas takes the result of trying a feature that came with a version, and
-// skips the test without it. Where it has to be there it fails instead: a skip
-// would hide that it is gone.
-func kernelHas(t *testing.T, feature string, tried error, major, minor int) {
-	t.Helper()
-	switch {
-	case tried == nil:
-	case olderThan(t, major, minor):
-		t.Skipf("needs %s, which came with Linux %d.%d: this is %s", feature, major, minor, release(t))
-	default:
-		t.Fatalf("%s: %v on Linux %s, and it came with %d.%d", feature, tried, release(t), major, minor)
-	}
-}
 
 // trace is a Probe on one worker.
 type trace struct {
@@ -80,16 +33,22 @@ type trace struct {
 // failure. Then the test runs again.
 func scenario(t *testing.T, before string, test func(*trace)) {
 	t.Helper()
-	needRoot(t)
+	scenarioWith(t, Config{}, before, test)
+}
+
+// scenarioWith is scenario with more than the usual traced.
+func scenarioWith(t *testing.T, cfg Config, before string, test func(*trace)) {
+	t.Helper()
+	needs.Root(t)
 	const tries = 5
 	for try := 1; ; try++ {
-		k := follow(t, before)
+		k := follow(t, cfg, before)
 		test(k)
 		skipped := k.lossless()
 		if len(k.problems) == 0 {
 			return
 		}
-		if skipped > 0 && try < tries && !olderThan(t, 6, 19) {
+		if skipped > 0 && try < tries && !needs.Older(t, 6, 19) {
 			t.Logf("try %d: the kernel skipped %d programs", try, skipped)
 			continue
 		}
@@ -102,14 +61,13 @@ func scenario(t *testing.T, before string, test func(*trace)) {
 
 // follow starts a worker and attaches to it, with the snapshot that makes known
 // what it had before.
-func follow(t *testing.T, before string) *trace {
+func follow(t *testing.T, cfg Config, before string) *trace {
 	t.Helper()
 	w := startWorker(t)
 	w.do(before)
-	p, err := Open(Config{
-		Scope:    Scope{PIDs: []uint32{uint32(w.pid)}, Children: true},
-		RingSize: 1 << 20, MaxSockets: 1024, Stacks: true,
-	})
+	cfg.Scope = Scope{PIDs: []uint32{uint32(w.pid)}, Children: true}
+	cfg.RingSize, cfg.MaxSockets, cfg.Stacks, cfg.Copies = 1<<20, 1024, true, 1<<20
+	p, err := Open(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -228,7 +186,7 @@ func (k *trace) checkStacks() {
 			k.problem("stack of %+v, want %+v", s.Process, want)
 		}
 		functions, want := functionsOf(s.Addresses), workerCode
-		if runtime.GOARCH == "arm64" && olderThan(k.t, 5, 17) {
+		if runtime.GOARCH == "arm64" && needs.Older(k.t, 5, 17) {
 			// The kernel follows no frame pointer that isn't aligned to 16
 			// bytes, as those of Go are not: before 33c222aeda14.
 			functions, want = functionsOf([]uint64{s.Caller}), "syscall."
@@ -267,7 +225,7 @@ func (k *trace) lossless() (skipped uint64) {
 		k.t.Fatal(err)
 	}
 	skipped = loss.ProbeSkipped + loss.StateSkipped
-	if !olderThan(k.t, 6, 19) {
+	if !needs.Older(k.t, 6, 19) {
 		// Of other processes, unless something else is wrong too.
 		loss.ProbeSkipped, loss.StateSkipped = 0, 0
 	}

@@ -72,7 +72,7 @@ var kinds = map[event.Kind]string{
 	event.Socket: "socket", event.Pair: "pair", event.Accept: "accept", event.Connect: "connect",
 	event.Close: "close", event.CloseRange: "close_range", event.Dup: "dup", event.TCPState: "tcp",
 	event.TCPDestroy: "destroy", event.Fork: "fork", event.Exec: "exec", event.ExecFDs: "exec-fds",
-	event.Exit: "exit", event.TableExit: "table-exit", event.Unshare: "unshare",
+	event.Exit: "exit", event.TableExit: "table-exit", event.Unshare: "unshare", event.Use: "use",
 }
 
 // fields writes name=value for all that is not zero.
@@ -82,6 +82,12 @@ func (f *fields) add(name string, value any) { fmt.Fprintf(f, " %s=%v", name, va
 
 func (f *fields) number(name string, value int64) {
 	if value != 0 {
+		f.add(name, value)
+	}
+}
+
+func (f *fields) text(name, value string) {
+	if value != "" {
 		f.add(name, value)
 	}
 }
@@ -106,6 +112,9 @@ func (n *names) event(ev event.Event) string {
 	}
 	f.number("inode", int64(number(n.inodes, ev.Inode)))
 	f.number("inode2", int64(number(n.inodes, ev.Inode2)))
+	if ev.Op != 0 {
+		f.add("op", ops[ev.Op])
+	}
 	f.number("errno", int64(ev.Errno))
 	if ev.ChildPID != 0 {
 		f.add("child", number(n.children, uint64(ev.ChildPID)))
@@ -187,17 +196,22 @@ func (n *names) address(a netip.AddrPort) string {
 	return fmt.Sprintf("%s:P%d", a.Addr(), number(n.ports, a.Port()))
 }
 
-// rows is every field of every row of a snapshot. The iterator visits a table
-// that isn't the first thread's once for each thread that uses it: such rows are
-// equal, and how many threads there are is up to the Go runtime.
+// rows is every field of every row of a snapshot.
 func (n *names) rows(rows []event.Row) string {
-	var lines []string
+	var b strings.Builder
 	for _, row := range rows {
-		if line := n.row(row) + "\n"; !slices.Contains(lines, line) {
-			lines = append(lines, line)
-		}
+		b.WriteString(n.row(row) + "\n")
 	}
-	return strings.Join(lines, "")
+	return b.String()
+}
+
+// unixName leaves out of an AF_UNIX name what differs from run to run: the pid,
+// and what autobind chose (unix(7): five hexadecimal digits).
+func (n *names) unixName(name string) string {
+	if len(name) == len("@00001") && strings.Trim(name[1:], "0123456789abcdef") == "" {
+		return name[:1] + "AUTO"
+	}
+	return strings.ReplaceAll(name, fmt.Sprint(n.pid), "PID")
 }
 
 func (n *names) row(r event.Row) string {
@@ -213,9 +227,16 @@ func (n *names) row(r event.Row) string {
 	f.flag("NO-NETNS", x.NetNS == 0)
 	f.add("known", known(x.Known))
 	f.number("peer", int64(number(n.inodes, x.PeerInode)))
+	f.flag("peer-gone", x.PeerGone)
+	f.text("local", n.unixName(x.UnixNames().Local))
+	f.text("remote", n.unixName(x.UnixNames().Remote))
 	f.number("err", int64(x.Err))
 	f.number("recv-q", int64(x.RecvQ))
 	f.number("send-q", int64(x.SendQ))
+	f.number("unacked", int64(x.Unacked))
+	// How often by now is up to the clock.
+	f.flag("retransmits", x.Retransmits > 0)
+	f.flag("probes", x.Probes > 0)
 	f.number("in", int64(x.BytesIn))
 	f.number("out", int64(x.BytesOut))
 	const minute = 60e9 // more than any test takes
@@ -235,10 +256,14 @@ func (n *names) row(r event.Row) string {
 // known has a letter for each group of facts.
 func known(set event.FactSet) string {
 	text := ""
-	for i, letter := range "qabhwkld" {
+	for i, letter := range "qabhwkldup" {
 		if set>>i&1 != 0 {
 			text += string(letter)
 		}
 	}
 	return text
+}
+
+var ops = map[event.Op]string{
+	event.Read: "read", event.Write: "write", event.Shutdown: "shutdown", event.EpollDel: "epoll-del", event.SOError: "so-error",
 }

@@ -4,8 +4,6 @@
 package probe
 
 import (
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -23,71 +21,20 @@ import (
 	"sockleak/internal/tracepoint"
 )
 
-// Scope says whose sockets are followed. The zero value means everybody's.
-type Scope struct {
-	PIDs     []uint32 // thread group ids of the initial pid namespace; empty: all
-	Children bool     // with PIDs: also what they fork from now on
-	Comms    []string // only processes of these names; empty: all
-	Exclude  []string // no processes of these names
-}
-
-// Config is what can be chosen at load.
-type Config struct {
-	Scope Scope
-	// RingSize is the size of the ring buffer in bytes. The kernel wants a
-	// power of two and at least a page; it is rounded up.
-	RingSize int
-	// MaxSockets is the number of TCP sockets whose states can be followed at
-	// one time.
-	MaxSockets int
-	Stacks     bool // take user stacks
-}
-
-// hook is a syscall tracepoint and the program for it.
-type hook struct {
-	name     string
-	program  func(*bpfPrograms) *ebpf.Program
-	optional bool // not on every kernel or architecture
-}
-
-// The hooks in the order they are attached. What takes descriptors away comes
-// first, so that nothing is believed open that was closed meanwhile.
-func hooks() []hook {
-	return []hook{
-		{"sys_enter_close", func(p *bpfPrograms) *ebpf.Program { return p.EnterClose }, false},
-		// close_range(2) came with 5.9.
-		{"sys_enter_close_range", func(p *bpfPrograms) *ebpf.Program { return p.EnterCloseRange }, true},
-		{"sys_exit_close_range", func(p *bpfPrograms) *ebpf.Program { return p.ExitCloseRange }, true},
-		// arm64 has no dup2; libc uses dup3.
-		{"sys_enter_dup2", func(p *bpfPrograms) *ebpf.Program { return p.EnterDup2 }, true},
-		{"sys_exit_dup2", func(p *bpfPrograms) *ebpf.Program { return p.ExitDup2 }, true},
-		{"sys_enter_dup3", func(p *bpfPrograms) *ebpf.Program { return p.EnterDup3 }, false},
-		{"sys_exit_dup3", func(p *bpfPrograms) *ebpf.Program { return p.ExitDup3 }, false},
-		{"sys_exit_dup", func(p *bpfPrograms) *ebpf.Program { return p.ExitDup }, false},
-		{"sys_exit_fcntl", func(p *bpfPrograms) *ebpf.Program { return p.ExitFcntl }, false},
-		{"sys_enter_unshare", func(p *bpfPrograms) *ebpf.Program { return p.EnterUnshare }, false},
-		{"sys_exit_unshare", func(p *bpfPrograms) *ebpf.Program { return p.ExitUnshare }, false},
-		{"sys_enter_execve", func(p *bpfPrograms) *ebpf.Program { return p.EnterExecve }, false},
-		{"sys_exit_execve", func(p *bpfPrograms) *ebpf.Program { return p.ExitExecve }, false},
-		{"sys_enter_execveat", func(p *bpfPrograms) *ebpf.Program { return p.EnterExecveat }, false},
-		{"sys_exit_execveat", func(p *bpfPrograms) *ebpf.Program { return p.ExitExecveat }, false},
-		{"sys_exit_socket", func(p *bpfPrograms) *ebpf.Program { return p.ExitSocket }, false},
-		{"sys_exit_socketpair", func(p *bpfPrograms) *ebpf.Program { return p.ExitSocketpair }, false},
-		{"sys_exit_accept", func(p *bpfPrograms) *ebpf.Program { return p.ExitAccept }, false},
-		{"sys_exit_accept4", func(p *bpfPrograms) *ebpf.Program { return p.ExitAccept4 }, false},
-		{"sys_exit_connect", func(p *bpfPrograms) *ebpf.Program { return p.ExitConnect }, false},
-	}
-}
-
 // Probe is the programs, loaded and attached. Its methods are not safe for use
 // by several goroutines at once.
 type Probe struct {
-	objects bpfObjects
-	links   []io.Closer
-	ring    *ringbuf.Reader
-	record  ringbuf.Record
-	snap    *Snapshotter
-	missing []string
+	constants map[string]any
+	objects   bpfObjects
+	uses      usesPrograms // empty unless wanted
+	links     []io.Closer
+	ring      *ringbuf.Reader
+	record    ringbuf.Record
+	copies    *ringbuf.Reader // nil: none are taken
+	// copyRecord is reused.
+	copyRecord ringbuf.Record
+	snap       *Snapshotter
+	missing    []string
 }
 
 // Open loads the programs and attaches them; events flow from then on. Whoever
@@ -108,17 +55,31 @@ func (p *Probe) open(cfg Config) error {
 	if err != nil {
 		return err
 	}
-	if err := configure(spec, cfg); err != nil {
+	if p.constants, err = constants(cfg); err != nil {
 		return err
 	}
+	if err := set(spec, p.constants); err != nil {
+		return err
+	}
+	size(spec, cfg)
 	if err := spec.LoadAndAssign(&p.objects, nil); err != nil {
 		return fmt.Errorf("load the BPF programs: %w", err)
 	}
 	if err := p.fill(cfg.Scope); err != nil {
 		return err
 	}
+	if cfg.LastUse {
+		if err := p.loadUses(cfg); err != nil {
+			return err
+		}
+	}
 	if p.ring, err = ringbuf.NewReader(p.objects.Events); err != nil {
 		return fmt.Errorf("open the ring buffer: %w", err)
+	}
+	if cfg.Copies > 0 {
+		if p.copies, err = ringbuf.NewReader(p.objects.Copies); err != nil {
+			return fmt.Errorf("open the ring buffer of stacks: %w", err)
+		}
 	}
 	if p.snap, err = newSnapshotter(p.objects.TaskFile); err != nil {
 		return err
@@ -129,50 +90,25 @@ func (p *Probe) open(cfg Config) error {
 	return p.attachCalls()
 }
 
-// configure sets what the programs read from their constants.
-func configure(spec *ebpf.CollectionSpec, cfg Config) error {
-	var secret [2]uint64
-	if err := binary.Read(rand.Reader, binary.NativeEndian, &secret); err != nil {
-		return fmt.Errorf("read random bytes: %w", err)
+// loadUses loads the programs of --last-use, which write into the same maps.
+func (p *Probe) loadUses(cfg Config) error {
+	spec, err := loadUses()
+	if err != nil {
+		return err
 	}
-	var scope bpfScopeRule
-	if len(cfg.Scope.PIDs) > 0 {
-		scope |= bpfScopeRuleSCOPE_PIDS
-		if cfg.Scope.Children {
-			scope |= bpfScopeRuleSCOPE_CHILDREN
-		}
+	if err := set(spec, p.constants); err != nil {
+		return err
 	}
-	if len(cfg.Scope.Comms) > 0 {
-		scope |= bpfScopeRuleSCOPE_COMM
-	}
-	if len(cfg.Scope.Exclude) > 0 {
-		scope |= bpfScopeRuleSCOPE_EXCLUDE
-	}
-	for name, value := range map[string]any{
-		bpfVarCfgSelf:   uint32(os.Getpid()),
-		bpfVarCfgScope:  uint32(scope),
-		bpfVarCfgSecret: secret,
-		bpfVarCfgStacks: cfg.Stacks,
-	} {
-		if err := spec.Variables[name].Set(value); err != nil {
-			return fmt.Errorf("set %s: %w", name, err)
-		}
-	}
-	spec.Maps[bpfMapEvents].MaxEntries = ringSize(cfg.RingSize)
-	if cfg.MaxSockets > 0 {
-		spec.Maps[bpfMapTcpSocks].MaxEntries = uint32(cfg.MaxSockets)
+	size(spec, cfg)
+	o := &p.objects.bpfMaps
+	err = spec.LoadAndAssign(&p.uses, &ebpf.CollectionOptions{MapReplacements: map[string]*ebpf.Map{
+		usesMapEvents: o.Events, usesMapCounters: o.Counters, usesMapTargets: o.Targets, usesMapComms: o.Comms,
+		usesMapStacksSent: o.StacksSent, usesMapStackRoom: o.StackRoom,
+	}})
+	if err != nil {
+		return fmt.Errorf("load the BPF programs for --last-use: %w", err)
 	}
 	return nil
-}
-
-// ringSize rounds up to what BPF_MAP_TYPE_RINGBUF accepts: a power of two, whole
-// pages.
-func ringSize(want int) uint32 {
-	size := os.Getpagesize()
-	for size < want && size < 1<<30 {
-		size *= 2
-	}
-	return uint32(size)
 }
 
 func (p *Probe) fill(s Scope) error {
@@ -222,7 +158,7 @@ func (p *Probe) attachCalls() error {
 	}
 	defer ids.Close()
 	for _, h := range hooks() {
-		id, err := ids.ID("syscalls", h.name)
+		err := p.attachCall(ids, h.name, h.program(&p.objects.bpfPrograms))
 		if h.optional && errors.Is(err, tracepoint.ErrNotFound) && !errors.Is(err, tracepoint.ErrNoSyscalls) {
 			p.missing = append(p.missing, h.name)
 			continue
@@ -230,17 +166,37 @@ func (p *Probe) attachCalls() error {
 		if err != nil {
 			return err
 		}
-		l, err := tracepoint.Attach(id, h.program(&p.objects.bpfPrograms))
-		if err != nil {
-			return fmt.Errorf("attach to syscalls/%s: %w", h.name, err)
-		}
-		p.links = append(p.links, l)
 	}
+	if p.uses == (usesPrograms{}) {
+		return nil
+	}
+	for name, program := range useHooks(&p.uses) {
+		if err := p.attachCall(ids, name, program); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *Probe) attachCall(ids *tracepoint.IDs, name string, program *ebpf.Program) error {
+	id, err := ids.ID("syscalls", name)
+	if err != nil {
+		return err
+	}
+	l, err := tracepoint.Attach(id, program)
+	if err != nil {
+		return fmt.Errorf("attach to syscalls/%s: %w", name, err)
+	}
+	p.links = append(p.links, l)
 	return nil
 }
 
 // Missing names the optional hooks this kernel doesn't have.
 func (p *Probe) Missing() []string { return p.missing }
+
+// LeftOut is the map in which the kernel side tells those that walk stacks at the
+// same tracepoints, and were attached later, of which socket not to.
+func (p *Probe) LeftOut() *ebpf.Map { return p.objects.LeftOut }
 
 // Read calls f with every record until the deadline has passed and the ring is
 // empty, or max records were read. It looks at the deadline, and when the kernel
@@ -318,7 +274,7 @@ func skipped(programs ...*ebpf.Program) (sum uint64, err error) {
 
 // Close detaches everything; the kernel frees the programs and maps.
 func (p *Probe) Close() error {
-	errs := make([]error, len(p.links), len(p.links)+3)
+	errs := make([]error, len(p.links), len(p.links)+4)
 	var all sync.WaitGroup
 	// Each waits for an RCU grace period, some 50 ms: together they wait once.
 	for i, l := range p.links {
@@ -328,10 +284,13 @@ func (p *Probe) Close() error {
 	if p.ring != nil {
 		errs = append(errs, p.ring.Close())
 	}
+	if p.copies != nil {
+		errs = append(errs, p.copies.Close())
+	}
 	if p.snap != nil {
 		errs = append(errs, p.snap.Close())
 	}
-	errs = append(errs, p.objects.Close())
+	errs = append(errs, p.uses.Close(), p.objects.Close())
 	return errors.Join(errs...)
 }
 

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"sockleak/internal/needs"
 )
 
 func TestMissingHooks(t *testing.T) {
@@ -44,12 +46,12 @@ func TestCreate(t *testing.T) {
 		fd=20 inode=1 sock=tcp/CLOSE known=qhwkld
 		fd=21 inode=2 sock=tcp6/CLOSE known=qhwkld cloexec
 		fd=22 inode=3 sock=udp/UNCONN known=qwkld
-		fd=23 inode=4 sock=u_str/UNCONN known=hwld
+		fd=23 inode=4 sock=u_str/UNCONN known=hwldp
 		fd=24 inode=5 sock=nl/UNCONN known=wd
-		fd=25 inode=6 sock=u_str/ESTAB known=hwld peer=7 begun was-established
-		fd=26 inode=7 sock=u_str/ESTAB known=hwld peer=6 begun was-established
-		fd=27 inode=8 sock=u_seq/ESTAB known=hwld peer=9 begun was-established cloexec
-		fd=28 inode=9 sock=u_seq/ESTAB known=hwld peer=8 begun was-established cloexec`)
+		fd=25 inode=6 sock=u_str/ESTAB known=hwldp peer=7 begun was-established
+		fd=26 inode=7 sock=u_str/ESTAB known=hwldp peer=6 begun was-established
+		fd=27 inode=8 sock=u_seq/ESTAB known=hwldp peer=9 begun was-established cloexec
+		fd=28 inode=9 sock=u_seq/ESTAB known=hwldp peer=8 begun was-established cloexec`)
 	})
 }
 
@@ -75,8 +77,8 @@ func TestConnection(t *testing.T) {
 		tcp inode=3 was=CLOSE sock=tcp6/SYN-SENT/->127.0.0.1:P1
 		tcp inode=3 was=SYN-SENT sock=tcp6/ESTAB/127.0.0.1:P2>127.0.0.1:P1`, `
 		fd=20 inode=1 sock=tcp/LISTEN/127.0.0.1:P1>- known=qwkld recv-q=2 send-q=7 bound
-		fd=21 inode=2 sock=tcp/ESTAB/127.0.0.1:P0>127.0.0.1:P1 known=qabhwkld begun was-established bound
-		fd=22 inode=3 sock=tcp6/ESTAB/127.0.0.1:P2>127.0.0.1:P1 known=qabhwkld begun was-established bound`)
+		fd=21 inode=2 sock=tcp/ESTAB/127.0.0.1:P0>127.0.0.1:P1 known=qabhwkldu begun was-established bound
+		fd=22 inode=3 sock=tcp6/ESTAB/127.0.0.1:P2>127.0.0.1:P1 known=qabhwkldu begun was-established bound`)
 		k.do(`
 		accept 20
 		accept4 20 524288
@@ -88,10 +90,10 @@ func TestConnection(t *testing.T) {
 		accept comm=exe fd=23 fd2=20 inode=4 inode2=1 stack sock=tcp/ESTAB/127.0.0.1:P1>127.0.0.1:P0
 		accept comm=exe fd=24 fd2=20 inode=5 inode2=1 stack sock=tcp/ESTAB/127.0.0.1:P1>127.0.0.1:P2`, `
 		fd=20 inode=1 sock=tcp/LISTEN/127.0.0.1:P1>- known=qwkld send-q=7 bound
-		fd=21 inode=2 sock=tcp/ESTAB/127.0.0.1:P0>127.0.0.1:P1 known=qabhwkld out=100 begun was-established bound keepalive
-		fd=22 inode=3 sock=tcp6/ESTAB/127.0.0.1:P2>127.0.0.1:P1 known=qabhwkld begun was-established bound
-		fd=23 inode=4 sock=tcp/ESTAB/127.0.0.1:P1>127.0.0.1:P0 known=qabhwkld recv-q=70 in=100 begun was-established bound
-		fd=24 inode=5 sock=tcp/ESTAB/127.0.0.1:P1>127.0.0.1:P2 known=qabhwkld begun was-established bound cloexec waiters`)
+		fd=21 inode=2 sock=tcp/ESTAB/127.0.0.1:P0>127.0.0.1:P1 known=qabhwkldu out=100 begun was-established bound keepalive
+		fd=22 inode=3 sock=tcp6/ESTAB/127.0.0.1:P2>127.0.0.1:P1 known=qabhwkldu begun was-established bound
+		fd=23 inode=4 sock=tcp/ESTAB/127.0.0.1:P1>127.0.0.1:P0 known=qabhwkldu recv-q=70 in=100 begun was-established bound
+		fd=24 inode=5 sock=tcp/ESTAB/127.0.0.1:P1>127.0.0.1:P2 known=qabhwkldu begun was-established bound cloexec waiters`)
 		k.do(`
 		close 23
 		shutdown 24 1`)
@@ -105,8 +107,8 @@ func TestConnection(t *testing.T) {
 		tcp inode=5 was=FIN-WAIT-1 sock=tcp/FIN-WAIT-2/127.0.0.1:P1>127.0.0.1:P2`, `
 		fd=20 inode=1 sock=tcp/LISTEN/127.0.0.1:P1>- known=qwkld send-q=7 bound
 		fd=21 inode=2 sock=tcp/CLOSE/->127.0.0.1:P1 known=qabhwkld err=104 out=100 begun was-established keepalive rcv-shutdown snd-shutdown
-		fd=22 inode=3 sock=tcp6/CLOSE-WAIT/127.0.0.1:P2>127.0.0.1:P1 known=qabhwkld recv-q=1 begun was-established bound rcv-shutdown
-		fd=24 inode=5 sock=tcp/FIN-WAIT-2/127.0.0.1:P1>127.0.0.1:P2 known=qabhwkld begun was-established bound cloexec waiters snd-shutdown`)
+		fd=22 inode=3 sock=tcp6/CLOSE-WAIT/127.0.0.1:P2>127.0.0.1:P1 known=qabhwkldu recv-q=1 begun was-established bound rcv-shutdown
+		fd=24 inode=5 sock=tcp/FIN-WAIT-2/127.0.0.1:P1>127.0.0.1:P2 known=qabhwkldu begun was-established bound cloexec waiters snd-shutdown`)
 		k.do(`reset 24
 		close 24`)
 		k.check(`
@@ -162,8 +164,8 @@ func TestFailedConnect(t *testing.T) {
 		fd=20 inode=1 sock=tcp/CLOSE known=qhwkld begun
 		fd=21 inode=2 sock=udp/UNCONN/127.0.0.1:P1>- known=qwkld bound
 		fd=22 inode=3 sock=udp/UNCONN/0.0.0.0:P2>- known=qwkld bound
-		fd=23 inode=4 sock=u_str/LISTEN known=hwld bound
-		fd=24 inode=5 sock=u_dgr/UNCONN known=hwld`)
+		fd=23 inode=4 sock=u_str/LISTEN known=hwldp local=@AUTO bound
+		fd=24 inode=5 sock=u_dgr/UNCONN known=hwldp`)
 	})
 }
 
@@ -243,30 +245,8 @@ func TestPeerClosed(t *testing.T) {
 		tcp inode=4 was=FIN-WAIT-1 sock=tcp/FIN-WAIT-2/127.0.0.1:P0>127.0.0.1:P2
 		tcp inode=4 was=FIN-WAIT-2 sock=tcp/CLOSE/->127.0.0.1:P2`, `
 		fd=20 inode=5 sock=tcp/LISTEN/127.0.0.1:P0>- known=qwkld send-q=7 bound
-		fd=21 inode=3 sock=tcp/CLOSE-WAIT/127.0.0.1:P1>127.0.0.1:P0 known=qabhwkld recv-q=1 begun was-established bound rcv-shutdown
+		fd=21 inode=3 sock=tcp/CLOSE-WAIT/127.0.0.1:P1>127.0.0.1:P0 known=qabhwkldu recv-q=1 begun was-established bound rcv-shutdown
 		fd=24 inode=4 sock=tcp/CLOSE/->127.0.0.1:P2 known=qabhwkld recv-q=1 begun was-established rcv-shutdown snd-shutdown`)
-	})
-}
-
-func TestWaiters(t *testing.T) {
-	scenario(t, ``, func(k *trace) {
-		k.do(`
-		socketpair 1 1 0
-		socketpair 1 1 0
-		socket 2 2 0
-		wait-readable 20
-		epoll 24`)
-		k.check(`
-		pair comm=exe fd=20 fd2=21 inode=1 inode2=2 stack sock=u_str/ESTAB
-		pair comm=exe fd=21 fd2=20 inode=2 inode2=1 stack sock=u_str/ESTAB
-		pair comm=exe fd=22 fd2=23 inode=3 inode2=4 stack sock=u_str/ESTAB
-		pair comm=exe fd=23 fd2=22 inode=4 inode2=3 stack sock=u_str/ESTAB
-		socket comm=exe fd=24 inode=5 stack sock=udp/UNCONN`, `
-		fd=20 inode=1 sock=u_str/ESTAB known=hwld peer=2 begun was-established waiters
-		fd=21 inode=2 sock=u_str/ESTAB known=hwld peer=1 begun was-established
-		fd=22 inode=3 sock=u_str/ESTAB known=hwld peer=4 begun was-established
-		fd=23 inode=4 sock=u_str/ESTAB known=hwld peer=3 begun was-established
-		fd=24 inode=5 sock=udp/UNCONN known=qwkld waiters`)
 	})
 }
 
@@ -329,7 +309,7 @@ func TestDup2(t *testing.T) {
 
 func TestCloseRangeCloexec(t *testing.T) {
 	const cloexec = 4 // CLOSE_RANGE_CLOEXEC
-	kernelHas(t, "CLOSE_RANGE_CLOEXEC", unix.CloseRange(1<<30, 1<<30, cloexec), 5, 11)
+	needs.Kernel(t, "CLOSE_RANGE_CLOEXEC", unix.CloseRange(1<<30, 1<<30, cloexec), 5, 11)
 	scenario(t, ``, func(k *trace) {
 		k.do(`
 		socket 2 1 0

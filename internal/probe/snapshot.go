@@ -1,9 +1,12 @@
 package probe
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
+	"math"
 	"unsafe"
 
 	"github.com/cilium/ebpf"
@@ -12,8 +15,62 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// RowSize is the size in bytes of a row as the kernel writes it.
-const RowSize = int(unsafe.Sizeof(bpfRow{}))
+// rowSize is the size in bytes of a row as the kernel writes it, without the
+// names that follow.
+const rowSize = int(unsafe.Sizeof(bpfRow{}))
+
+// maxRowSize is that of the largest: of either name the length is one byte.
+const maxRowSize = rowSize + 2*math.MaxUint8
+
+// nextRow returns the first row of b, nil if it isn't complete.
+func nextRow(b []byte) []byte {
+	if len(b) < rowSize {
+		return nil
+	}
+	size := rowSize + int(b[unsafe.Offsetof(bpfRow{}.LocalName)]) + int(b[unsafe.Offsetof(bpfRow{}.RemoteName)])
+	if len(b) < size {
+		return nil
+	}
+	return b[:size]
+}
+
+// Rows yields the rows of a snapshot that were put one after the other.
+func Rows(b []byte) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for {
+			row := nextRow(b)
+			if row == nil || !yield(row) {
+				return
+			}
+			b = b[len(row):]
+		}
+	}
+}
+
+// threads leaves out what the iterator shows more than once. It visits the table
+// of a thread that isn't its process's first for each thread that uses it
+// (task_seq_get_next): after unshare(2), or when the first thread has ended.
+type threads map[threadRow]bool
+
+type threadRow struct {
+	table, inode uint64
+	fd           int32
+	pid          uint32
+}
+
+// again reports whether the row was there before.
+func (t threads) again(row []byte) bool {
+	const flags = unsafe.Offsetof(bpfRow{}.Flags)
+	if binary.NativeEndian.Uint16(row[flags:])&uint16(bpfRowFlagROW_THREAD) == 0 {
+		return false
+	}
+	var r bpfRow
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(&r)), rowSize), row)
+	key := threadRow{r.Table, r.Inode, r.Fd, r.Pid}
+	before := t[key]
+	t[key] = true
+	return before
+}
 
 // Snapshotter reads the kernel's own tables: every descriptor of every process,
 // in all network namespaces, that refers to a socket.
@@ -32,12 +89,14 @@ func OpenSnapshotter() (*Snapshotter, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := configure(spec, Config{}); err != nil {
+	values, err := constants(Config{})
+	if err != nil {
 		return nil, err
 	}
 	// It follows TCP sockets for the hooks; here nobody is in scope.
-	if err := spec.Variables[bpfVarCfgScope].Set(uint32(bpfScopeRuleSCOPE_PIDS)); err != nil {
-		return nil, fmt.Errorf("set %s: %w", bpfVarCfgScope, err)
+	values[bpfVarCfgScope] = uint32(bpfScopeRuleSCOPE_PIDS)
+	if err := set(spec, values); err != nil {
+		return nil, err
 	}
 	var o struct {
 		TaskFile *ebpf.Program `ebpf:"task_file"`
@@ -59,7 +118,7 @@ func newSnapshotter(prog *ebpf.Program) (*Snapshotter, error) {
 		return nil, fmt.Errorf("attach the task_file iterator: %w", err)
 	}
 	// The kernel hands out at most eight pages a read (bpf_seq_read).
-	return &Snapshotter{iter: iter, buf: make([]byte, 8*4096+RowSize)}, nil
+	return &Snapshotter{iter: iter, buf: make([]byte, 8*4096+maxRowSize)}, nil
 }
 
 // Snapshot calls f with every row. A descriptor opened before start and closed
@@ -72,13 +131,16 @@ func (s *Snapshotter) Snapshot(f func(row []byte)) (start, end uint64, err error
 		return start, Now(), fmt.Errorf("start the task_file iterator: %w", err)
 	}
 	defer r.Close()
-	have := 0
+	have, shown := 0, threads{}
 	for {
 		n, err := r.Read(s.buf[have:])
 		have += n
 		used := 0
-		for ; have-used >= RowSize; used += RowSize {
-			f(s.buf[used : used+RowSize])
+		for row := range Rows(s.buf[:have]) {
+			used += len(row)
+			if !shown.again(row) {
+				f(row)
+			}
 		}
 		have = copy(s.buf, s.buf[used:have])
 		switch {

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -129,13 +130,15 @@ func integers(words []string) ([]int, error) {
 
 func calls() map[string]func(a []int) error {
 	return map[string]func(a []int) error{
-		"socket":     func(a []int) error { return result(unix.Socket(a[0], a[1], a[2])) },
-		"socketpair": func(a []int) error { _, err := unix.Socketpair(a[0], a[1], a[2]); return err },
-		"bind":       func(a []int) error { return unix.Bind(a[0], loopback(a[1])) },
-		"bind-unix":  func(a []int) error { return unix.Bind(a[0], &unix.SockaddrUnix{}) }, // autobind: unix(7)
-		"listen":     func(a []int) error { return unix.Listen(a[0], a[1]) },
-		"accept4":    func(a []int) error { fd, _, err := unix.Accept4(a[0], a[1]); return result(fd, err) },
-		"accept":     accept,
+		"socket":        func(a []int) error { return result(unix.Socket(a[0], a[1], a[2])) },
+		"socketpair":    func(a []int) error { _, err := unix.Socketpair(a[0], a[1], a[2]); return err },
+		"bind":          func(a []int) error { return unix.Bind(a[0], loopback(a[1])) },
+		"bind-unix":     func(a []int) error { return unix.Bind(a[0], &unix.SockaddrUnix{}) }, // autobind: unix(7)
+		"bind-path":     func(a []int) error { return bindPath(a[0]) },
+		"bind-abstract": func(a []int) error { return unix.Bind(a[0], &unix.SockaddrUnix{Name: abstractName(a[0])}) },
+		"listen":        func(a []int) error { return unix.Listen(a[0], a[1]) },
+		"accept4":       func(a []int) error { fd, _, err := unix.Accept4(a[0], a[1]); return result(fd, err) },
+		"accept":        accept,
 		// connect FD TO: to where the socket TO is bound.
 		"connect":         connect,
 		"connect-nowhere": func(a []int) error { return unix.Connect(a[0], loopback(1)) }, // nobody listens on tcpmux
@@ -147,17 +150,25 @@ func calls() map[string]func(a []int) error {
 		"reset": func(a []int) error {
 			return unix.SetsockoptLinger(a[0], unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 		},
-		"close":       func(a []int) error { return unix.Close(a[0]) },
-		"close_range": func(a []int) error { return unix.CloseRange(uint(a[0]), uint(a[1]), uint(a[2])) },
-		"dup":         func(a []int) error { return result(unix.Dup(a[0])) },
-		"dup2":        dup2,
-		"dup3":        func(a []int) error { return unix.Dup3(a[0], a[1], a[2]) },
-		"fcntl":       func(a []int) error { return result(unix.FcntlInt(uintptr(a[0]), a[1], a[2])) },
+		"keepalive-fast": keepaliveFast,
+		"deaf":           func(a []int) error { return deaf(a[0]) },
+		"close":          func(a []int) error { return unix.Close(a[0]) },
+		"close_range":    func(a []int) error { return unix.CloseRange(uint(a[0]), uint(a[1]), uint(a[2])) },
+		"dup":            func(a []int) error { return result(unix.Dup(a[0])) },
+		"dup2":           dup2,
+		"dup3":           func(a []int) error { return unix.Dup3(a[0], a[1], a[2]) },
+		"fcntl":          func(a []int) error { return result(unix.FcntlInt(uintptr(a[0]), a[1], a[2])) },
 		"wait-readable": func(a []int) error { // until the next command changes it
 			go waitReadable(a[0])
 			return nil
 		},
-		"epoll":    epoll,
+		"epoll": epoll,
+		"epoll-del": func(a []int) error {
+			return unix.EpollCtl(a[0], unix.EPOLL_CTL_DEL, a[1], nil)
+		},
+		"so-error": func(a []int) error {
+			return result(unix.GetsockoptInt(a[0], unix.SOL_SOCKET, unix.SO_ERROR))
+		},
 		"spawn":    func(a []int) error { return spawn(a[0]) },
 		"unshared": unshared,
 	}
@@ -213,6 +224,38 @@ func dup2(a []int) error {
 	const sysDup2 = 33 // arch/x86/entry/syscalls/syscall_64.tbl
 	_, _, errno := unix.Syscall(sysDup2, uintptr(a[0]), uintptr(a[1]), 0)
 	return errnoError(errno)
+}
+
+// bindPath gives an AF_UNIX socket a path as long as there can be, of which
+// nothing is left in the file system.
+func bindPath(fd int) error {
+	dir, err := os.MkdirTemp("", "")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	path := dir + "/"
+	path += strings.Repeat("x", 107-len(path)) // and the final zero: unix(7)
+	return unix.Bind(fd, &unix.SockaddrUnix{Name: path})
+}
+
+// abstractName is one to package unix.
+func abstractName(fd int) string { return fmt.Sprintf("@probe.%d.%d", os.Getpid(), fd) }
+
+// keepaliveFast has a probe sent after a second of silence, and every second.
+func keepaliveFast(a []int) error {
+	return errors.Join(
+		unix.SetsockoptInt(a[0], unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 1),
+		unix.SetsockoptInt(a[0], unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 1),
+		unix.SetsockoptInt(a[0], unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1),
+	)
+}
+
+// deaf has the kernel drop all that arrives for a socket before TCP sees it: to
+// its peer it is as if the cable were cut (socket(7), SO_ATTACH_FILTER).
+func deaf(fd int) error {
+	drop := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0}
+	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &drop})
 }
 
 func waitReadable(fd int) {

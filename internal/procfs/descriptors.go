@@ -20,6 +20,17 @@ const namesPerRead = 1024
 // Linux 6.2 and later that takes one look; before, it reads the directory, which
 // takes about 0.5 ms for a thousand.
 func (fs FS) CountFDs(pid uint32) (int, error) {
+	n, err := fs.countFDs(pid)
+	if n > 0 || err == nil && !fs.ended(pid) {
+		return n, err
+	}
+	if living := fs.Living(pid); living != pid {
+		return fs.countFDs(living)
+	}
+	return n, err
+}
+
+func (fs FS) countFDs(pid uint32) (int, error) {
 	var st unix.Stat_t
 	if err := unix.Stat(fs.path(pid, "fd"), &st); err != nil {
 		return 0, fs.noProcess(pid, err)

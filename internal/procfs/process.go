@@ -50,6 +50,10 @@ type Info struct {
 	// cgroup namespace; where there is no v2, that of systemd's v1
 	// hierarchy; else empty.
 	Cgroup string
+	// Container is the id of the container it runs in, as its engine knows it,
+	// or its name where that is all there is (LXC, systemd-nspawn). Empty: in
+	// none, in the one that we are in too, or one of an engine we don't know.
+	Container string
 }
 
 // Zombie reports whether the process has ended and waits for its parent. It
@@ -89,10 +93,10 @@ func (fs FS) Process(pid uint32) (Info, error) {
 			return Info{}, fmt.Errorf("parse %s of process %d: %w", part.file, pid, err)
 		}
 	}
-	if info.Exe, info.ExeDeleted, err = p.exe(); err != nil {
+	if info.Exe, info.ExeDeleted, err = fs.exe(p, info); err != nil {
 		return Info{}, err
 	}
-	if info.Cgroup, err = p.cgroup(); err != nil {
+	if info.Cgroup, info.Container, err = p.cgroup(); err != nil {
 		return Info{}, err
 	}
 	now, boot, err := fs.clock()
@@ -101,6 +105,18 @@ func (fs FS) Process(pid uint32) (Info, error) {
 	}
 	info.Start = now.Add(time.Duration(info.StartTicks)*tick - boot)
 	return info, nil
+}
+
+// exe asks a thread that lives where the first one has ended.
+func (fs FS) exe(p process, info Info) (path string, deleted bool, err error) {
+	living := p
+	if info.Zombie() && info.Threads > 1 {
+		if living, err = fs.open(fs.Living(info.PID)); err != nil {
+			return "", false, err
+		}
+		defer living.Close()
+	}
+	return living.exe()
 }
 
 var errShort = errors.New("fewer fields than expected")
@@ -216,27 +232,31 @@ func (p process) exe() (path string, deleted bool, err error) {
 	return path, deleted, nil
 }
 
-func (p process) cgroup() (string, error) {
+func (p process) cgroup() (path, container string, err error) {
 	text, err := p.read("cgroup")
 	if errors.Is(err, syscall.ENOENT) {
-		return "", nil // a kernel without cgroups
+		return "", "", nil // a kernel without cgroups
 	}
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
-	var v1 string
+	unified := false
 	for line := range strings.Lines(string(text)) {
 		// HIERARCHY:CONTROLLERS:PATH; v2 is hierarchy 0 without controllers.
 		parts := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
 		if len(parts) != 3 {
-			return "", fmt.Errorf("parse cgroup of process %d: %w", p.pid, errShort)
+			return "", "", fmt.Errorf("parse cgroup of process %d: %w", p.pid, errShort)
 		}
 		switch {
 		case parts[0] == "0" && parts[1] == "":
-			return parts[2], nil
-		case parts[1] == "name=systemd":
-			v1 = parts[2]
+			path, unified = parts[2], true
+		case parts[1] == "name=systemd" && !unified:
+			path = parts[2]
+		}
+		// An engine may use either, whatever else there is.
+		if container == "" {
+			container = containerOf(parts[2])
 		}
 	}
-	return v1, nil
+	return path, container, nil
 }

@@ -40,6 +40,8 @@ const (
 	KindOrigin
 	KindTick
 	KindExchange
+	KindHost
+	KindLacking
 	KindAsked
 )
 

@@ -17,35 +17,24 @@ const (
 	maxRanges  = 12
 )
 
+// finding is laid out as the questions come: what, where, since when, how fast, to
+// whom, why we say so, what to do; then what it takes to look for oneself.
 func (t *text) finding(n int, f *verdict.Finding) {
-	number := fmt.Sprintf("%d. ", n)
-	title := string(f.Class)
-	if words := classWords(f.Class); words != "" {
-		title = fmt.Sprintf("%s (%s)", words, f.Class)
-	}
-	t.para(bold, number, bold, title)
-
-	size := counted(f.Count, "socket", "sockets") + " in " + processName(f.Process)
-	if f.GrowthPerMin != nil {
-		size += ", " + rate(*f.GrowthPerMin)
-	}
-	t.para(plain, "   ", plain, size)
+	t.para(bold, fmt.Sprintf("%d. ", n), bold, title(f))
+	t.para(plain, "   ", plain, counted(f.Count, "socket", "sockets")+" in "+processName(f.Process))
 	t.blank()
-	t.requested(f.RequestedAt, f.Process.Exe)
-	t.origin(&f.Origin, f.Process.Exe, f.RequestedAt != nil)
+	t.requested(f.RequestedAt)
+	t.where(&f.Origin, askedOrigin(f.RequestedAt) != nil)
 	t.accepted(f.AcceptedFrom)
 	t.blank()
-
-	var states []string
-	for _, s := range byCount(f.States) {
-		states = append(states, s+nbsp+thousands(f.States[s]))
+	for i := range f.LastUse {
+		t.field("last use", lastUseWords(&f.LastUse[i]))
 	}
-	t.field("states", strings.Join(states, ", "))
-	t.field("peers", peersWords(f.Peers))
-	t.field("held by", holdersWords(f.Sockets))
-	t.field("age", ageWords(f))
+	t.field("opened", openedWords(f))
+	t.count(f)
+	t.field("peers", leakedPeers(f))
+	t.field("states", statesWords(f.States))
 	t.field("queues", queueWords(f.Sockets))
-	t.sockets(f.Sockets)
 	for i, e := range f.Evidence {
 		label := ""
 		if i == 0 {
@@ -53,14 +42,83 @@ func (t *text) finding(n int, f *verdict.Finding) {
 		}
 		t.para(dim, fmt.Sprintf("   %-10s - ", label), plain, e)
 	}
-	t.field("advice", f.Advice)
+	t.field("advice", adviceWords(f))
 	t.field("confidence", confidenceWords(f.Confidence))
+	t.field("held by", holdersWords(f.Sockets))
+	t.sockets(f.Sockets)
+	if o := askedOrigin(f.RequestedAt); o != nil {
+		t.stack("asked on", o, f.Process.Exe)
+	}
+	t.stack("stack", &f.Origin, f.Process.Exe)
 }
 
-// origin shows where the sockets were made: the line first, then the stack. Why
-// an origin was inferred stands in the evidence. asked: where they were asked for
-// was shown before.
-func (t *text) origin(o *verdict.Origin, exe *string, asked bool) {
+// lastUseWords says what the program was told last, and where: the line to look at
+// beside the one that made the sockets.
+func lastUseWords(l *verdict.LastUse) string {
+	words := fmt.Sprintf("%s: %s, on %s", l.Operation, l.Result, counted(l.Count, "socket", "sockets"))
+	if nowhere(&l.Origin) != "" {
+		return words + ", at an unknown line"
+	}
+	f := l.Origin.Frames[*l.Origin.Culprit]
+	words += ", in " + functionOf(f)
+	if at := placeOf(f); at != "" {
+		words += " at " + at
+	}
+	return words
+}
+
+// adviceWords says what to do, and where there is more about it.
+func adviceWords(f *verdict.Finding) string {
+	if f.Advice == "" {
+		return ""
+	}
+	return f.Advice + "; see sockleak explain" + nbsp + string(f.Class)
+}
+
+func title(f *verdict.Finding) string {
+	if words := classWords(f.Class); words != "" {
+		return fmt.Sprintf("%s (%s)", words, f.Class)
+	}
+	return string(f.Class)
+}
+
+// count draws how the number of open sockets moved and says how fast it rises.
+func (t *text) count(f *verdict.Finding) {
+	words := countWords(f)
+	if words == "" {
+		return
+	}
+	const gap = 2
+	room := t.room(fieldIndent)
+	if room > 0 {
+		room = max(room-gap-columns(words), 1)
+	}
+	levels := blockLevels
+	if t.ascii {
+		levels = asciiLevels
+	}
+	drawn := sparkline(f.Series, room, levels)
+	if drawn != "" {
+		words = drawn + strings.Repeat(" ", gap) + words
+	}
+	t.field("count", words)
+}
+
+// countWords is empty if the count was not followed: it stands in the title.
+func countWords(f *verdict.Finding) string {
+	words := seriesWords(f.Series)
+	switch {
+	case f.GrowthPerMin == nil:
+		return words
+	case words == "":
+		words = thousands(f.Count)
+	}
+	return words + ", " + rate(*f.GrowthPerMin)
+}
+
+// where shows the line of code that made the sockets. Why an origin was inferred
+// stands in the evidence. asked: where they were asked for was shown before.
+func (t *text) where(o *verdict.Origin, asked bool) {
 	lead := "   created at  "
 	switch {
 	case asked:
@@ -68,20 +126,41 @@ func (t *text) origin(o *verdict.Origin, exe *string, asked bool) {
 	case o.Inferred:
 		lead = "   likely created at  "
 	}
+	if why := nowhere(o); why != "" {
+		t.para(bold, lead, bold, "unknown: "+why)
+		return
+	}
+	t.culprit(lead, o.Frames[*o.Culprit])
+}
+
+// nowhere says why an origin names no line; empty if it names one.
+func nowhere(o *verdict.Origin) string {
 	switch {
 	case o.Quality == stack.None || len(o.Frames) == 0:
-		t.para(bold, lead, bold, "unknown: "+reasonOr(o.Reason, "no stack"))
-		return
+		return reasonOr(o.Reason, "no stack")
 	case o.Culprit == nil || *o.Culprit >= len(o.Frames):
-		t.para(bold, lead, bold, "unknown: no frame of the program's own code on the stack")
-	default:
-		t.culprit(lead, o.Frames[*o.Culprit])
+		return "no frame of the program's own code on the stack"
 	}
-	t.blank()
-	t.stack(o, exe)
-	if o.Quality == stack.Partial {
-		t.prose(yellow, "      the stack is partial: ", plain, reasonOr(o.Reason, "frames may be missing or wrong"))
+	return ""
+}
+
+// stack shows how the program got there.
+func (t *text) stack(label string, o *verdict.Origin, exe *string) {
+	if words := stackWords(o); words != "" {
+		t.field(label, words)
+		t.frames(o, exe)
 	}
+}
+
+// stackWords says what a stack is worth; empty if there is none.
+func stackWords(o *verdict.Origin) string {
+	switch {
+	case o.Quality == stack.None || len(o.Frames) == 0:
+		return ""
+	case o.Quality == stack.Partial:
+		return "partial: " + reasonOr(o.Reason, "frames may be missing or wrong")
+	}
+	return "complete, the last call first"
 }
 
 func reasonOr(reason, otherwise string) string {
@@ -94,7 +173,7 @@ func reasonOr(reason, otherwise string) string {
 // culprit writes the line everyone is looking for, on two lines if it must.
 func (t *text) culprit(lead string, f stack.Frame) {
 	room := t.room(columns(lead))
-	name, place := functionOf(f), placeOf(f)
+	name, place := t.clean(functionOf(f)), t.clean(placeOf(f))
 	if room == 0 || columns(name)+2+columns(place) <= room {
 		t.line(bold, strings.TrimRight(lead+name+"  "+place, " "))
 		return
@@ -103,14 +182,6 @@ func (t *text) culprit(lead string, f stack.Frame) {
 	if place != "" {
 		t.line(bold, strings.Repeat(" ", columns(lead))+shortPath(place, room))
 	}
-}
-
-func peersWords(peers []verdict.Peer) string {
-	var entries []string
-	for _, p := range peers {
-		entries = append(entries, fmt.Sprintf("%s%s(%s)", p.Address, nbsp, thousands(p.Count)))
-	}
-	return most(entries, maxPeers)
 }
 
 // holdersWords says which processes hold the sockets, by which descriptors.
@@ -151,61 +222,27 @@ func holdersWords(sockets []verdict.Socket) string {
 	return strings.Join(entries, "; ")
 }
 
-func ageWords(f *verdict.Finding) string {
-	const before = "opened before tracing began"
+func statesWords(states map[string]int) string {
+	var entries []string
+	for _, s := range byCount(states) {
+		entries = append(entries, s+nbsp+thousands(states[s]))
+	}
+	return strings.Join(entries, ", ")
+}
+
+// openedWords says since when the sockets are there.
+func openedWords(f *verdict.Finding) string {
+	const before = "before tracing began"
 	switch o, y := f.OldestAge, f.YoungestAge; {
 	case o == nil && y == nil:
 		return before
 	case o == nil:
-		return "oldest " + before + ", youngest " + duration(*y)
+		return "the oldest " + before + ", the youngest " + duration(*y) + " ago"
 	case y == nil || f.Count == 1 || duration(*o) == duration(*y):
-		return duration(*o)
+		return duration(*o) + " ago"
 	default:
-		return "oldest " + duration(*o) + ", youngest " + duration(*y)
+		return "the oldest " + duration(*o) + " ago, the youngest " + duration(*y) + " ago"
 	}
-}
-
-// queueWords says how much waits in the sockets' queues. What is not data is
-// left out: in CLOSE-WAIT the peer's FIN takes one in Recv-Q until the program
-// has read the end of the stream, and in CLOSE a single one may be that FIN; in
-// SYN-SENT Send-Q holds the SYN, and in CLOSE what was left in it.
-func queueWords(sockets []verdict.Socket) string {
-	var unread, unacked uint64
-	var withUnread, withUnacked int
-	for _, s := range sockets {
-		if s.State == "LISTEN" {
-			continue
-		}
-		if s.RecvQ != nil {
-			data := uint64(*s.RecvQ)
-			if data > 0 && (s.State == "CLOSE-WAIT" || s.State == "CLOSE" && data == 1) {
-				data--
-			}
-			unread += data
-			withUnread += positive(data)
-		}
-		if s.SendQ != nil && s.State != "SYN-SENT" && s.State != "CLOSE" {
-			unacked += uint64(*s.SendQ)
-			withUnacked += positive(uint64(*s.SendQ))
-		}
-	}
-	var parts []string
-	if unread > 0 {
-		parts = append(parts, fmt.Sprintf("Recv-Q: %s never read on %s",
-			counted(unread, "byte", "bytes"), counted(withUnread, "socket", "sockets")))
-	}
-	if unacked > 0 {
-		parts = append(parts, fmt.Sprintf("Send-Q: %s not acknowledged on %s",
-			counted(unacked, "byte", "bytes"), counted(withUnacked, "socket", "sockets")))
-	}
-	return strings.Join(parts, "; ")
-}
-
-func positive(n uint64) int {
-	if n > 0 {
-		return 1
-	}
-	return 0
 }
 
 // sockets lists the first sockets one by one.

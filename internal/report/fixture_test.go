@@ -19,6 +19,8 @@ func fixtures() map[string]*verdict.Report {
 		"winding":      winding(),
 		"inconclusive": inconclusive(),
 		"unknown":      unknown(),
+		"gateway":      gateway(),
+		"checker":      checker(),
 	}
 }
 
@@ -31,6 +33,7 @@ func base() *verdict.Report {
 		Version:  "0.1.0",
 		Kernel:   "6.12.22-amd64",
 		MinAge:   10,
+		Idle:     60,
 	}
 }
 
@@ -63,6 +66,7 @@ func connectFailed(p verdict.Process) verdict.Finding {
 	f := verdict.Finding{
 		Class: verdict.ConnectFailed, Confidence: verdict.High, Process: p, Count: 20,
 		OldestAge: ptr(27.5), YoungestAge: ptr(10.4), GrowthPerMin: ptr(31.2),
+		Series: counts(2, 0, 2, 2, 3, 5, 6, 7, 9, 10, 11, 13, 14, 15, 18, 20),
 		Origin: verdict.Origin{
 			Quality: stack.Complete,
 			Frames: []stack.Frame{
@@ -80,7 +84,7 @@ func connectFailed(p verdict.Process) verdict.Finding {
 		},
 		States: map[string]int{"CLOSE": 20},
 		Peers: []verdict.Peer{
-			{Address: "93.184.216.34:443", Count: 12}, {Address: "[2606:2800:220:1:248:1893:25c8:1946]:443", Count: 5},
+			{Address: "93.184.216.34:443", Name: "mirror.example", Count: 12}, {Address: "[2606:2800:220:1:248:1893:25c8:1946]:443", Count: 5},
 			{Address: "10.0.0.8:443", Count: 2}, {Address: "10.0.0.9:8443", Count: 1},
 		},
 		Evidence: []string{
@@ -120,6 +124,13 @@ func peerClosed(p verdict.Process) verdict.Finding {
 			"17 of 18 were opened before tracing began and have no stack; the origin is that of later ones of the same class and peer",
 		},
 		Advice: "close when a read returns 0",
+		LastUse: []verdict.LastUse{
+			{Operation: "read", Result: "end of file", Count: 11, Origin: verdict.Origin{Quality: stack.Complete, Culprit: ptr(1), Frames: []stack.Frame{
+				native("__libc_recv", libc, "", 0, 0x10ec10),
+				native("Sitemap::on_readable(int)", crawlerExe, "/build/crawler-2.4.1/src/sitemap.cpp", 88, 0x3190),
+			}}},
+			{Operation: "epoll_ctl DEL", Result: "done", Count: 2, Origin: verdict.Origin{Quality: stack.None}},
+		},
 	}
 	for i := range 17 {
 		s := verdict.Socket{
@@ -182,7 +193,11 @@ func goGrowing() verdict.Finding {
 	}
 	f := verdict.Finding{
 		Class: verdict.Growing, Confidence: verdict.Medium, Count: 240, GrowthPerMin: ptr(2.0),
-		Process:   verdict.Process{PID: 900, NSPID: ptr(uint32(1)), Comm: "gateway", Exe: ptr(exe)},
+		Process: verdict.Process{
+			PID: 900, NSPID: ptr(uint32(1)), Comm: "gateway", Exe: ptr(exe),
+			Container: "3f2a90b1c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f708192a3b4c5d6e7f",
+		},
+		Series:    sawtooth(),
 		OldestAge: ptr(3700.0), YoungestAge: ptr(12.0),
 		Origin: verdict.Origin{Quality: stack.Complete, Culprit: ptr(4), Frames: []stack.Frame{
 			frame("syscall.Syscall", "/usr/local/go/src/syscall/syscall_linux.go", 73),
@@ -192,7 +207,7 @@ func goGrowing() verdict.Finding {
 			frame("example.org/gateway/internal/upstream.(*Pool[...]).connect", "/src/internal/upstream/pool_with_a_rather_long_file_name.go", 1288),
 		}},
 		States: map[string]int{"ESTAB": 240},
-		Peers:  []verdict.Peer{{Address: "10.2.0.1:5432", Count: 240}},
+		Peers:  []verdict.Peer{{Address: "[fd00:2::1]:5432", Name: "db.internal", Count: 240}},
 		Advice: "look for the path on which the connection is not given back",
 	}
 	for i := range 40 {
@@ -259,6 +274,7 @@ func winding() *verdict.Report {
 		"the kernel still holds 311 sockets whose descriptors are all closed (FIN-WAIT, LAST-ACK): it is winding them down, the program has done its part",
 		"9,000 sockets in TIME-WAIT belong to the kernel, not to the program, and go by themselves after a minute",
 	}
+	r.Observations = []string{"3 connections to 10.0.0.8:443 have been silent for 40 min and are still there"}
 	r.Totals = verdict.Totals{Opened: 9311, Closed: 9311, Winding: 311, TimeWait: ptr(uint64(9000))}
 	return r
 }

@@ -32,8 +32,8 @@ func (r row) tail() int {
 // frameIndent is what stands before a function's name: an indent and the mark.
 const frameIndent = 3 + 3
 
-// stack shows the frames, callee first, with their places in a column.
-func (t *text) stack(o *verdict.Origin, exe *string) {
+// frames shows the stack, callee first, with the places in a column.
+func (t *text) frames(o *verdict.Origin, exe *string) {
 	rows := t.rows(o, exe)
 	room := t.room(frameIndent)
 	names, places := rowWidths(rows, room)
@@ -41,7 +41,11 @@ func (t *text) stack(o *verdict.Origin, exe *string) {
 		mark := fmt.Sprintf("   %-2s ", r.mark)
 		switch {
 		case r.words != "":
-			t.para(dim, strings.Repeat(" ", frameIndent)+"… ", r.style, r.words)
+			dots := "… "
+			if t.ascii {
+				dots = "... "
+			}
+			t.para(dim, strings.Repeat(" ", frameIndent)+dots, r.style, r.words)
 		case r.place == "":
 			t.line(r.style, mark+shortFunction(r.name, room)+r.suffix)
 		case places > 0 && r.tail() > places: // a line of its own
@@ -84,7 +88,7 @@ func (t *text) rows(o *verdict.Origin, exe *string) []row {
 			i = j
 			continue
 		}
-		r := row{name: functionOf(o.Frames[i]), place: placeOf(o.Frames[i])}
+		r := row{name: t.clean(functionOf(o.Frames[i])), place: t.clean(placeOf(o.Frames[i]))}
 		if o.Frames[i].Inlined {
 			r.suffix = " (inlined)"
 		}
@@ -132,7 +136,7 @@ func foldedNames(frames []stack.Frame, exe string) string {
 			name = "the Go runtime"
 		case f.Module == "" && f.Kind != stack.Native:
 			name = "the " + string(f.Kind) + " runtime"
-		case f.Module == "" || f.Module == exe:
+		case f.Module == "" || f.Module == exe && !stack.Runtime(exe):
 			name = "start-up"
 		}
 		if !seen[name] {

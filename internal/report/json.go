@@ -34,13 +34,19 @@ func withEmptyLists(r *verdict.Report) *verdict.Report {
 	c := *r
 	c.Reasons = list(c.Reasons)
 	c.Limits = list(c.Limits)
+	c.Observations = list(c.Observations)
 	c.Notes = list(c.Notes)
 	c.Findings = list(slices.Clone(c.Findings))
 	for i := range c.Findings {
 		f := &c.Findings[i]
 		f.Origin.Frames = list(f.Origin.Frames)
 		f.Peers = list(f.Peers)
+		f.Series = list(f.Series)
 		f.Evidence = list(f.Evidence)
+		f.LastUse = list(slices.Clone(f.LastUse))
+		for j := range f.LastUse {
+			f.LastUse[j].Origin.Frames = list(f.LastUse[j].Origin.Frames)
+		}
 		if f.States == nil {
 			f.States = map[string]int{}
 		}

@@ -28,27 +28,28 @@ type page struct {
 	buf   bytes.Buffer
 	width int // columns; 0: no limit
 	color bool
+	ascii bool
 }
 
 // newPage returns an empty page. A width too small for any report is raised to
 // one that isn't: lines will wrap on such a terminal, but they stay lines.
-func newPage(width int, color bool) *page {
-	if width > 0 {
-		width = max(width, 40)
+func newPage(o TextOptions) *page {
+	if o.Width > 0 {
+		o.Width = max(o.Width, 40)
 	}
-	return &page{width: width, color: color}
+	return &page{width: o.Width, color: o.Color, ascii: o.ASCII}
 }
 
 // line writes one line, which must fit.
 func (p *page) line(st style, s string) {
-	p.buf.WriteString(p.paint(st, clean(s)))
+	p.buf.WriteString(p.paint(st, p.clean(s)))
 	p.buf.WriteByte('\n')
 }
 
 // para writes text after lead and wraps it; the lines that follow the first are
 // indented by the width of lead.
 func (p *page) para(leadStyle style, lead string, st style, text string) {
-	lead, text = clean(lead), clean(text)
+	lead, text = p.clean(lead), p.clean(text)
 	for i, l := range wrap(text, p.room(columns(lead))) {
 		if i > 0 {
 			leadStyle, lead = plain, strings.Repeat(" ", columns(lead))
@@ -60,20 +61,31 @@ func (p *page) para(leadStyle style, lead string, st style, text string) {
 // prose writes lead and text as one paragraph; the lines that follow the first
 // are indented a little more than lead is.
 func (p *page) prose(leadStyle style, lead string, st style, text string) {
-	lead, text = clean(lead), clean(text)
+	p.flow(leadStyle, lead, st, text, 2)
+}
+
+// flow writes lead and text as one paragraph; the lines that follow the first are
+// indented by hang more than lead is.
+func (p *page) flow(leadStyle style, lead string, st style, text string, hang int) {
+	lead, text = p.clean(lead), p.clean(text)
 	body := strings.TrimLeft(lead, " ")
-	indent := strings.Repeat(" ", len(lead)-len(body)+2)
+	first := lead[:len(lead)-len(body)]
+	indent := first + strings.Repeat(" ", hang)
 	lines := wrap(body+text, p.room(len(indent)))
-	if first, ok := strings.CutPrefix(lines[0], body); ok {
-		lines[0] = p.paint(leadStyle, body) + p.paint(st, first)
+	if rest, ok := strings.CutPrefix(lines[0], body); ok {
+		lines[0] = p.paint(leadStyle, body) + p.paint(st, rest)
 	} else {
 		lines[0] = p.paint(leadStyle, lines[0])
 	}
-	p.buf.WriteString(indent[2:] + lines[0] + "\n")
+	p.buf.WriteString(first + lines[0] + "\n")
 	for _, l := range lines[1:] {
 		p.buf.WriteString(indent + p.paint(st, l) + "\n")
 	}
 }
+
+// fieldIndent is what stands before the text of a field: an indent, the label and
+// a space.
+const fieldIndent = 3 + 10 + 1
 
 // field writes a labelled paragraph of a finding; no text, no field.
 func (p *page) field(label, text string) {
@@ -94,6 +106,9 @@ func (p *page) room(indent int) int {
 
 func (p *page) paint(st style, s string) string {
 	s = strings.ReplaceAll(s, nbsp, " ")
+	if p.ascii {
+		s = asciiMarks(s)
+	}
 	if !p.color || st == plain || s == "" {
 		return s
 	}
@@ -129,11 +144,34 @@ func wrap(text string, max int) []string {
 	return append(lines, line)
 }
 
+// asciiMarks writes the marks that the report itself uses for a terminal that has
+// ASCII alone: each takes as many columns as before. "*" stands for anything, as
+// in a shell's pattern.
+func asciiMarks(s string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(s, "…", "*"), "×", "x")
+}
+
+// clean makes text from the traced machine safe for the terminal. Where that
+// doesn't understand UTF-8 all but the report's own marks is quoted: the bytes of
+// a character could be control codes to it (ECMA-48, 8-bit C1).
+func (p *page) clean(s string) string {
+	if !p.ascii {
+		return clean(s)
+	}
+	return quote(s, func(r rune) bool {
+		return r < utf8.RuneSelf && unicode.IsPrint(r) || strings.ContainsRune("…×"+nbsp, r)
+	})
+}
+
 // clean makes text from the traced machine safe for a terminal: a process may
 // name itself with escape sequences (prctl(2), PR_SET_NAME) and a path may hold
-// any byte. What isn't printable is written as Go would quote it.
+// any byte.
 func clean(s string) string {
-	printable := func(r rune) bool { return unicode.IsPrint(r) || r == '\u00a0' }
+	return quote(s, func(r rune) bool { return unicode.IsPrint(r) || r == '\u00a0' })
+}
+
+// quote writes what isn't printable as Go would quote it.
+func quote(s string, printable func(rune) bool) string {
 	if utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return !printable(r) }) < 0 {
 		return s
 	}

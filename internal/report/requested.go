@@ -3,42 +3,52 @@ package report
 import (
 	"strings"
 
-	"sockleak/internal/stack"
 	"sockleak/internal/verdict"
 )
 
-// requested shows where the program asked for the sockets, in the way of origin.
-func (t *text) requested(r *verdict.Requested, exe *string) {
-	if r == nil || r.Quality == stack.None || len(r.Frames) == 0 {
+// askedOrigin is where the program asked for sockets in the form of an origin, nil
+// if that is not known.
+func askedOrigin(r *verdict.Requested) *verdict.Origin {
+	if r == nil {
+		return nil
+	}
+	o := &verdict.Origin{Quality: r.Quality, Reason: r.Reason, Inferred: r.Inferred, Frames: r.Frames, Culprit: r.Culprit}
+	if stackWords(o) == "" {
+		return nil
+	}
+	return o
+}
+
+// requested shows the line where the program asked for the sockets.
+func (t *text) requested(r *verdict.Requested) {
+	o := askedOrigin(r)
+	if o == nil {
 		return
 	}
 	lead := "   asked for at  "
-	if r.Inferred {
+	if o.Inferred {
 		lead = "   likely asked for at  "
 	}
-	if r.Culprit != nil && *r.Culprit < len(r.Frames) {
-		t.culprit(lead, r.Frames[*r.Culprit])
-	} else {
-		t.para(bold, lead, bold, "unknown: no frame of the program's own code on the stack")
+	if why := nowhere(o); why != "" {
+		t.para(bold, lead, bold, "unknown: "+why)
+		return
 	}
-	t.blank()
-	t.stack(&verdict.Origin{Frames: r.Frames, Culprit: r.Culprit}, exe)
-	if r.Quality == stack.Partial {
-		t.prose(yellow, "      the stack is partial: ", plain, reasonOr(r.Reason, "frames may be missing or wrong"))
-	}
-	t.blank()
+	t.culprit(lead, o.Frames[*o.Culprit])
 }
 
 // accepted shows the listener, and the line that asked for it.
 func (t *text) accepted(a *verdict.Accepted) {
-	if a == nil {
-		return
+	if a != nil {
+		t.para(bold, "   accepted from  ", bold, acceptedWords(a))
 	}
+}
+
+// acceptedWords names a listener and the line that asked for it, or made it.
+func acceptedWords(a *verdict.Accepted) string {
 	words := addressOr(a.Address)
-	if a.Culprit != nil && *a.Culprit < len(a.Frames) {
-		f := a.Frames[*a.Culprit]
-		words += ", listening since " + strings.TrimRight(functionOf(f)+nbsp+nbsp+placeOf(f), nbsp)
+	if a.Culprit == nil || *a.Culprit >= len(a.Frames) {
+		return words
 	}
-	t.blank()
-	t.para(bold, "   accepted from  ", bold, words)
+	f := a.Frames[*a.Culprit]
+	return words + ", listening since " + strings.TrimRight(functionOf(f)+nbsp+nbsp+placeOf(f), nbsp)
 }

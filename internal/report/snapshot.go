@@ -3,7 +3,6 @@ package report
 import (
 	"cmp"
 	"io"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -17,8 +16,11 @@ const SnapshotSchema = "sockleak.snapshot/v1"
 // Snapshot is what is open at one moment: no history, no origins. Its JSON is
 // documented in docs/report.md. As in a report, a nil pointer is unknown.
 type Snapshot struct {
-	Schema  string         `json:"schema"`
-	Time    time.Time      `json:"time"`
+	Schema string    `json:"schema"`
+	Time   time.Time `json:"time"`
+	// BootID names the boot of the machine, as /proc/sys/kernel/random/boot_id:
+	// inode and process numbers mean nothing in another.
+	BootID  string         `json:"boot_id"`
 	Scope   string         `json:"scope"` // in words: "pid 4242", "the whole system"
 	Kernel  string         `json:"kernel"`
 	Version string         `json:"version"`
@@ -39,9 +41,14 @@ type SnapshotTotals struct {
 
 // Holding is a process that holds sockets.
 type Holding struct {
-	PID  uint32  `json:"pid"`
-	Comm string  `json:"comm"`
-	Exe  *string `json:"exe"`
+	PID uint32 `json:"pid"`
+	// Start is when it started, in ns of CLOCK_BOOTTIME: with PID it names the
+	// process as long as the machine runs.
+	Start uint64  `json:"start_boot_ns"`
+	Comm  string  `json:"comm"`
+	Exe   *string `json:"exe"`
+	// Container is the id of the container it runs in; empty if it is in none.
+	Container string `json:"container,omitempty"`
 }
 
 // Group is the sockets of one kind in one state that one process holds.
@@ -61,6 +68,10 @@ type Group struct {
 	// wait to be accepted, and the limits.
 	RecvQ *uint64 `json:"recv_q_total"`
 	SendQ *uint64 `json:"send_q_total"`
+	// Unacked is the part of SendQ that was sent.
+	Unacked *uint64 `json:"unacked_total"`
+	// PeerGone is how many AF_UNIX sockets have a peer that was closed.
+	PeerGone *int `json:"peer_gone"`
 	// OldestRx is how many seconds ago the socket that has been silent for
 	// longest last received data.
 	OldestRx *float64 `json:"oldest_last_rx_s"`
@@ -85,11 +96,18 @@ type Past struct {
 // SnapshotInfo is what a snapshot says about itself.
 type SnapshotInfo struct {
 	Time    time.Time
+	BootID  string
 	Scope   string
 	Kernel  string
 	Version string
-	// Exe has the executables of the processes, as far as they are known.
-	Exe map[event.ProcessKey]string
+	// Programs has what is known of the processes.
+	Programs map[event.ProcessKey]Program
+}
+
+// Program is what a row doesn't tell of its process. Empty is unknown, or none.
+type Program struct {
+	Exe       string
+	Container string
 }
 
 // NewSnapshot groups the rows by process, kind of socket and state, and sorts
@@ -97,7 +115,7 @@ type SnapshotInfo struct {
 // each, and once in the totals. Rows that aren't sockets are left out.
 func NewSnapshot(rows []event.Row, info SnapshotInfo) *Snapshot {
 	s := &Snapshot{
-		Schema: SnapshotSchema, Time: info.Time, Scope: info.Scope,
+		Schema: SnapshotSchema, Time: info.Time, BootID: info.BootID, Scope: info.Scope,
 		Kernel: info.Kernel, Version: info.Version, Groups: []Group{},
 	}
 	type descriptor struct {
@@ -119,7 +137,7 @@ func NewSnapshot(rows []event.Row, info SnapshotInfo) *Snapshot {
 		processes[k.process] = true
 		g := gathers[k]
 		if g == nil {
-			g = newGather(k, r, info.Exe)
+			g = newGather(k, info.holding(r))
 			gathers[k] = g
 		}
 		g.add(r)
@@ -175,27 +193,48 @@ type gather struct {
 	group         Group
 	inodes        map[uint64]bool
 	fds           []int32
-	peers, locals map[netip.AddrPort]int
+	peers, locals map[string]int
 }
 
-func newGather(k groupKey, r *event.Row, exe map[event.ProcessKey]string) *gather {
-	g := &gather{
+func newGather(k groupKey, h Holding) *gather {
+	return &gather{
 		group: Group{
-			Process:  Holding{PID: r.PID, Comm: event.Comm(&r.Comm)},
-			NetID:    event.NetID(r.Sock),
+			Process:  h,
+			NetID:    event.NetID(event.Sock{Family: k.family, Type: k.typ, Protocol: k.protocol}),
 			Family:   event.FamilyName(k.family),
 			Type:     event.TypeName(k.typ),
 			Protocol: event.ProtocolName(k.family, k.protocol),
 			State:    k.state,
 		},
 		inodes: map[uint64]bool{},
-		peers:  map[netip.AddrPort]int{},
-		locals: map[netip.AddrPort]int{},
+		peers:  map[string]int{},
+		locals: map[string]int{},
 	}
-	if path, ok := exe[k.process]; ok {
-		g.group.Process.Exe = &path
+}
+
+// holding describes the process of a row.
+func (i *SnapshotInfo) holding(r *event.Row) Holding {
+	h := Holding{PID: r.PID, Start: r.Start, Comm: event.Comm(&r.Comm)}
+	p := i.Programs[event.ProcessKey{PID: r.PID, Start: r.Start}]
+	if h.Container = p.Container; p.Exe != "" {
+		h.Exe = &p.Exe
 	}
-	return g
+	return h
+}
+
+// remote and local are the addresses of a socket, empty if it has none.
+func remote(r *event.Row) string {
+	if r.Sock.Remote.IsValid() {
+		return r.Sock.Remote.String()
+	}
+	return r.Facts.UnixNames().Remote
+}
+
+func local(r *event.Row) string {
+	if r.Sock.Local.IsValid() {
+		return r.Sock.Local.String()
+	}
+	return r.Facts.UnixNames().Local
 }
 
 // add counts a descriptor, and its socket if this is the group's first
@@ -206,16 +245,21 @@ func (g *gather) add(r *event.Row) {
 		return
 	}
 	g.inodes[r.Inode] = true
-	switch s := r.Sock; {
-	case s.Remote.IsValid():
-		g.peers[s.Remote]++
-	case s.Local.IsValid():
-		g.locals[s.Local]++
+	if peer := remote(r); peer != "" {
+		g.peers[peer]++
+	} else if name := local(r); name != "" {
+		g.locals[name]++
 	}
 	f := &r.Facts
 	if f.Known&event.KnownQueues != 0 {
 		g.group.RecvQ = plus(g.group.RecvQ, uint64(f.RecvQ))
 		g.group.SendQ = plus(g.group.SendQ, uint64(f.SendQ))
+	}
+	if f.Known&event.KnownDelivery != 0 {
+		g.group.Unacked = plus(g.group.Unacked, uint64(f.Unacked))
+	}
+	if f.Known&event.KnownPeer != 0 {
+		g.group.PeerGone = plus(g.group.PeerGone, one(f.PeerGone))
 	}
 	if f.Known&event.KnownActivity != 0 {
 		rx := float64(f.LastRx) / 1e9
@@ -224,11 +268,7 @@ func (g *gather) add(r *event.Row) {
 		}
 	}
 	if f.Known&event.KnownWaiters != 0 {
-		idle := 0
-		if !f.Waiters {
-			idle = 1
-		}
-		g.group.NotWaitedOn = plus(g.group.NotWaitedOn, idle)
+		g.group.NotWaitedOn = plus(g.group.NotWaitedOn, one(!f.Waiters))
 	}
 	if g.group.State == "CLOSE" {
 		g.past(f)
@@ -272,10 +312,17 @@ func plus[N int | uint64](sum *N, n N) *N {
 	return &n
 }
 
-func frequent(counts map[netip.AddrPort]int) []verdict.Peer {
+func one(is bool) int {
+	if is {
+		return 1
+	}
+	return 0
+}
+
+func frequent(counts map[string]int) []verdict.Peer {
 	peers := make([]verdict.Peer, 0, len(counts))
 	for a, n := range counts {
-		peers = append(peers, verdict.Peer{Address: a.String(), Count: n})
+		peers = append(peers, verdict.Peer{Address: a, Count: n})
 	}
 	slices.SortFunc(peers, func(a, b verdict.Peer) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Address, b.Address))

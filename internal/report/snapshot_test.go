@@ -13,9 +13,14 @@ import (
 )
 
 const (
-	inet, inet6, unix = 2, 10, 1
-	stream, dgram     = 1, 2
-	tcp               = 6
+	inet, inet6, unix, netlink = 2, 10, 1, 16
+	stream, dgram              = 1, 2
+	tcp                        = 6
+)
+
+const (
+	bootID      = "7a1f4c0e-2b3d-4e5f-8a9b-0c1d2e3f4a5b"
+	containerID = "5c7d0e9b4f1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f708192a3b4"
 )
 
 func addr(s string) netip.AddrPort {
@@ -36,6 +41,7 @@ func rowOf(pid uint32, comm string, fd int32, inode uint64, s event.Sock, f even
 }
 
 const everything = event.KnownQueues | event.KnownActivity | event.KnownHistory | event.KnownWaiters
+const established = everything | event.KnownDelivery
 
 // snapshotRows are a crawler with sockets in CLOSE, a worker that shares one of
 // its listeners, and a descriptor that is no socket.
@@ -47,13 +53,17 @@ func snapshotRows() []event.Row {
 		rowOf(4242, "crawler", 3, 100, listener, event.Facts{Known: everything, RecvQ: 3, SendQ: 128, Waiters: true}),
 		rowOf(4243, "worker", 3, 100, listener, event.Facts{Known: everything, RecvQ: 3, SendQ: 128, Waiters: true}),
 		rowOf(4242, "crawler", 4, 101, tcpSock(event.StateEstablished, "10.0.0.5:4000", "10.0.0.1:443"),
-			event.Facts{Known: everything, RecvQ: 1204, LastRx: 2e9, WasEstablished: true, Begun: true, Waiters: true}),
+			event.Facts{Known: established, RecvQ: 1204, LastRx: 2e9, WasEstablished: true, Begun: true, Waiters: true}),
 		rowOf(4242, "crawler", 5, 102, tcpSock(event.StateEstablished, "10.0.0.5:4001", "10.0.0.1:443"),
-			event.Facts{Known: everything, RecvQ: 6, SendQ: 7, LastRx: 7200e9, WasEstablished: true, Begun: true}),
+			event.Facts{Known: established, RecvQ: 6, SendQ: 7, Unacked: 5, LastRx: 7200e9, WasEstablished: true, Begun: true}),
 		rowOf(4242, "crawler", 6, 102, tcpSock(event.StateEstablished, "10.0.0.5:4001", "10.0.0.1:443"),
-			event.Facts{Known: everything, RecvQ: 6, SendQ: 7, LastRx: 7200e9, WasEstablished: true, Begun: true}),
+			event.Facts{Known: established, RecvQ: 6, SendQ: 7, Unacked: 5, LastRx: 7200e9, WasEstablished: true, Begun: true}),
 		rowOf(4242, "crawler", 7, 0, event.Sock{}, event.Facts{}),
-		rowOf(4243, "worker", 4, 300, event.Sock{Family: unix, Type: stream, State: event.StateEstablished}, event.Facts{}),
+		rowOf(4243, "worker", 4, 300, event.Sock{Family: unix, Type: stream, State: event.StateEstablished},
+			event.Facts{Known: event.KnownPeer, Names: &event.UnixNames{Remote: "/run/log.sock"}, PeerGone: true}),
+		rowOf(4243, "worker", 5, 303, event.Sock{Family: unix, Type: stream, State: event.StateEstablished},
+			event.Facts{Known: event.KnownPeer, Names: &event.UnixNames{Local: "@worker"}}),
+		rowOf(4243, "worker", 6, 304, event.Sock{Family: netlink, Type: 3, State: event.StateClose}, event.Facts{}),
 		rowOf(4243, "worker", 9, 301, event.Sock{Family: inet6, Type: dgram, Protocol: 17, State: event.StateClose, Local: addr("[::]:53")}, event.Facts{Known: event.KnownQueues}),
 	}
 	for i := range int32(5) {
@@ -69,14 +79,17 @@ func snapshotRows() []event.Row {
 func snapshotInfo() SnapshotInfo {
 	return SnapshotInfo{
 		Time: time.Date(2025, 3, 9, 3, 7, 12, 0, time.UTC), Scope: "the whole system",
-		Kernel: "6.12.22-amd64", Version: "0.1.0",
-		Exe: map[event.ProcessKey]string{{PID: 4242, Start: 42420}: crawlerExe},
+		BootID: bootID, Kernel: "6.12.22-amd64", Version: "0.1.0",
+		Programs: map[event.ProcessKey]Program{
+			{PID: 4242, Start: 42420}: {Exe: crawlerExe},
+			{PID: 4243, Start: 42430}: {Container: containerID},
+		},
 	}
 }
 
 func TestNewSnapshot(t *testing.T) {
-	crawler := Holding{PID: 4242, Comm: "crawler", Exe: ptr(crawlerExe)}
-	worker := Holding{PID: 4243, Comm: "worker"}
+	crawler := Holding{PID: 4242, Start: 42420, Comm: "crawler", Exe: ptr(crawlerExe)}
+	worker := Holding{PID: 4243, Start: 42430, Comm: "worker", Container: containerID}
 	inetTCP := func(g Group) Group {
 		g.NetID, g.Family, g.Type, g.Protocol = "tcp", "inet", "stream", "tcp"
 		return g
@@ -84,23 +97,26 @@ func TestNewSnapshot(t *testing.T) {
 	info := snapshotInfo()
 	none := []verdict.Peer{}
 	want := &Snapshot{
-		Schema: SnapshotSchema, Time: info.Time, Scope: info.Scope, Kernel: info.Kernel, Version: info.Version,
-		Totals: SnapshotTotals{Sockets: 10, Descriptors: 12, Processes: 2, Closed: 5},
+		Schema: SnapshotSchema, Time: info.Time, BootID: bootID, Scope: info.Scope, Kernel: info.Kernel, Version: info.Version,
+		Totals: SnapshotTotals{Sockets: 12, Descriptors: 14, Processes: 2, Closed: 5},
 		Groups: []Group{
 			inetTCP(Group{Process: crawler, State: "CLOSE", Count: 5, Peers: none, Locals: none,
 				RecvQ: ptr(uint64(0)), SendQ: ptr(uint64(0)), OldestRx: ptr(0.0), NotWaitedOn: ptr(4),
 				Past: &Past{Unused: 1, Failed: 2, Ended: 1, Unknown: 1}, FDs: "20-24", Inodes: []uint64{200, 201, 202, 203, 204}}),
 			inetTCP(Group{Process: crawler, State: "ESTAB", Count: 2, Peers: []verdict.Peer{{Address: "10.0.0.1:443", Count: 2}}, Locals: none,
-				RecvQ: ptr(uint64(1210)), SendQ: ptr(uint64(7)), OldestRx: ptr(7200.0), NotWaitedOn: ptr(1),
+				RecvQ: ptr(uint64(1210)), SendQ: ptr(uint64(7)), Unacked: ptr(uint64(5)), OldestRx: ptr(7200.0), NotWaitedOn: ptr(1),
 				FDs: "4-6", Inodes: []uint64{101, 102}}),
+			{Process: worker, NetID: "u_str", Family: "unix", Type: "stream", State: "ESTAB", Count: 2,
+				Peers: []verdict.Peer{{Address: "/run/log.sock", Count: 1}}, Locals: []verdict.Peer{{Address: "@worker", Count: 1}},
+				PeerGone: ptr(1), FDs: "4-5", Inodes: []uint64{300, 303}},
 			inetTCP(Group{Process: crawler, State: "LISTEN", Count: 1, Peers: none, Locals: []verdict.Peer{{Address: "0.0.0.0:80", Count: 1}},
 				RecvQ: ptr(uint64(3)), SendQ: ptr(uint64(128)), OldestRx: ptr(0.0), NotWaitedOn: ptr(0),
 				FDs: "3", Inodes: []uint64{100}}),
+			{Process: worker, NetID: "nl", Family: "netlink", Type: "raw", Protocol: "rtnl", State: "UNCONN", Count: 1, Peers: none, Locals: none,
+				FDs: "6", Inodes: []uint64{304}},
 			inetTCP(Group{Process: worker, State: "LISTEN", Count: 1, Peers: none, Locals: []verdict.Peer{{Address: "0.0.0.0:80", Count: 1}},
 				RecvQ: ptr(uint64(3)), SendQ: ptr(uint64(128)), OldestRx: ptr(0.0), NotWaitedOn: ptr(0),
 				FDs: "3", Inodes: []uint64{100}}),
-			{Process: worker, NetID: "u_str", Family: "unix", Type: "stream", State: "ESTAB", Count: 1, Peers: none, Locals: none,
-				FDs: "4", Inodes: []uint64{300}},
 			{Process: worker, NetID: "udp", Family: "inet6", Type: "dgram", Protocol: "udp", State: "UNCONN", Count: 1, Peers: none,
 				Locals: []verdict.Peer{{Address: "[::]:53", Count: 1}},
 				RecvQ:  ptr(uint64(0)), SendQ: ptr(uint64(0)), FDs: "9", Inodes: []uint64{301}},
@@ -140,7 +156,7 @@ func TestSnapshotGolden(t *testing.T) {
 	s := NewSnapshot(snapshotRows(), snapshotInfo())
 	golden(t, "snapshot-json", []byte(jsonOf(t, s.JSON)))
 	for name, o := range map[string]TextOptions{
-		"snapshot-60": {Width: 60}, "snapshot-80": {Width: 80}, "snapshot-120": {Width: 120},
+		"snapshot-60": {Width: 60}, "snapshot-80": {Width: 80}, "snapshot-100": {Width: 100},
 	} {
 		var b bytes.Buffer
 		if err := s.Text(&b, o, 5); err != nil {

@@ -13,7 +13,7 @@ import (
 // named as ss(8) does. It uses Width and Color of o, and shows the first top
 // groups (zero: all). An error of w is returned as it is.
 func (s *Snapshot) Text(w io.Writer, o TextOptions, top int) error {
-	p := newPage(o.Width, o.Color)
+	p := newPage(o)
 	n := s.Totals
 	p.para(plain, "", bold, fmt.Sprintf("%s: %s open, by %s in %s", s.Scope,
 		counted(n.Sockets, "socket", "sockets"),
@@ -45,33 +45,65 @@ func (s *Snapshot) Text(w io.Writer, o TextOptions, top int) error {
 
 // group writes a row of the table and, below it, what has no column.
 func (p *page) group(g *Group) {
-	state, st := g.State, plain
+	state, st := groupState(g.State)
+	lead := fmt.Sprintf("%7s  %-5s  %-10s  %9s  %9s  ", thousands(g.Count), g.NetID, state, sumOr(g.RecvQ), sumOr(g.SendQ))
+	p.groupLine(st, lead, holdingName(&g.Process))
+	p.detail("", pastWords(g.Past))
+	p.detail("peers", peersWords(g.Peers, g.Count))
+	p.detail("local", peersWords(g.Locals, g.Count))
+	p.detail("proto", protocolWords(g.Family, g.Protocol))
+	p.detail("gone", goneWords(g.PeerGone))
+	p.detail("idle", idleWords(g))
+	p.detail("fds", firstRanges(g.FDs))
+}
+
+// groupState marks the states that a descriptor should not be left in.
+func groupState(state string) (string, style) {
 	switch state {
 	case "CLOSE":
-		state, st = state+" *", yellow
+		return state + " *", yellow
 	case "CLOSE-WAIT":
-		st = yellow
+		return state, yellow
 	}
-	lead := fmt.Sprintf("%7s  %-5s  %-10s  %9s  %9s  ", thousands(g.Count), g.NetID, state, sumOr(g.RecvQ), sumOr(g.SendQ))
-	name := processName(verdict.Process{PID: g.Process.PID, Comm: g.Process.Comm})
-	below := ""
-	if room := p.room(columns(lead)); room > 0 && room < columns(name) {
-		below = name
+	return state, plain
+}
+
+// groupLine writes the columns of a group and the process, below them if it
+// doesn't fit beside them.
+func (p *page) groupLine(st style, lead, process string) {
+	if room := p.room(columns(lead)); room > 0 && room < columns(process) {
 		p.line(st, strings.TrimRight(lead, " "))
-	} else {
-		p.para(st, lead, plain, name)
+		p.detail("of", process)
+		return
 	}
-	detail := func(label, text string) {
-		if text != "" {
-			p.para(dim, fmt.Sprintf("%9s%-5s  ", "", label), plain, text)
-		}
+	p.para(st, lead, plain, process)
+}
+
+// detail writes what has no column; no text, no detail.
+func (p *page) detail(label, text string) {
+	if text != "" {
+		p.para(dim, fmt.Sprintf("%9s%-5s  ", "", label), plain, text)
 	}
-	detail("of", below)
-	detail("", pastWords(g.Past))
-	detail("peers", peersWords(g.Peers))
-	detail("local", peersWords(g.Locals))
-	detail("idle", idleWords(g))
-	detail("fds", firstRanges(g.FDs))
+}
+
+func holdingName(h *Holding) string {
+	return processName(verdict.Process{PID: h.PID, Comm: h.Comm, Container: h.Container})
+}
+
+// protocolWords names the protocol where Netid does not.
+func protocolWords(family, protocol string) string {
+	switch family {
+	case "inet", "inet6", "unix":
+		return ""
+	}
+	return protocol
+}
+
+func goneWords(n *int) string {
+	if n == nil || *n == 0 {
+		return ""
+	}
+	return "the peer of " + thousands(*n) + nbsp + "is closed"
 }
 
 func sumOr(n *uint64) string {

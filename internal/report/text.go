@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +19,9 @@ type TextOptions struct {
 	Width int
 	// Color allows bold, dim, red and yellow.
 	Color bool
+	// ASCII allows no other characters, for a terminal whose encoding isn't
+	// UTF-8.
+	ASCII bool
 	// AllFrames shows the frames that are folded away otherwise.
 	AllFrames bool
 	// Sockets is how many sockets of each finding are listed one by one.
@@ -27,8 +31,9 @@ type TextOptions struct {
 // Text writes the report for a reader: the answer in the first line, then what
 // it rests on. An error of w is returned as it is.
 func Text(w io.Writer, r *verdict.Report, o TextOptions) error {
-	t := &text{page: newPage(o.Width, o.Color), options: o}
+	t := &text{page: newPage(o), options: o}
 	t.headline(r)
+	t.contents(r)
 	for i := range r.Findings {
 		t.blank()
 		t.finding(i+1, &r.Findings[i])
@@ -40,11 +45,14 @@ func Text(w io.Writer, r *verdict.Report, o TextOptions) error {
 	t.blank()
 	t.limits(r)
 	t.loss(r.Loss)
+	for _, o := range r.Observations {
+		t.prose(bold, "worth a look: ", plain, o)
+	}
 	for _, n := range r.Notes {
 		t.prose(bold, "note: ", plain, n)
 	}
-	t.totals(r.Totals)
-	t.footer(r)
+	t.prose(bold, "sockets: ", plain, totalsWords(r.Totals))
+	t.prose(dim, "", dim, about(r))
 	_, err := w.Write(t.buf.Bytes())
 	return err
 }
@@ -58,28 +66,53 @@ type text struct {
 }
 
 func (t *text) headline(r *verdict.Report) {
-	reasons := r.Reasons
-	watched := "watched for " + duration(r.Duration)
-	first := func(otherwise string) string {
-		if len(reasons) == 0 {
-			return otherwise
-		}
-		s := reasons[0]
-		reasons = reasons[1:]
-		return s
-	}
+	lead, answer, reasons := answerOf(r)
+	leadStyle, st := bold, bold
 	switch r.Verdict {
 	case verdict.Leak:
-		reasons = reasons[min(1, len(reasons)):] // the first says the same in fewer words
-		t.prose(plain, "", red, leakWords(r)+", "+watched)
-	case verdict.NoLeak:
-		t.prose(bold, "no socket leak: ", bold, first(watched))
+		st = red
 	case verdict.Inconclusive:
-		t.prose(yellow, "inconclusive: ", yellow, first(watched))
+		leadStyle, st = yellow, yellow
 	}
+	t.prose(leadStyle, lead, st, answer)
 	for _, s := range reasons {
 		t.para(plain, "- ", plain, s)
 	}
+}
+
+// answerOf returns the verdict in one line, which begins with lead, and what
+// carried it.
+func answerOf(r *verdict.Report) (lead, answer string, reasons []string) {
+	reasons = r.Reasons
+	answer = "watched for " + duration(r.Duration)
+	if r.Verdict == verdict.Leak {
+		answer = leakWords(r) + ", " + answer
+	} else if len(reasons) > 0 {
+		answer = reasons[0]
+	}
+	reasons = slices.Clone(reasons[min(1, len(reasons)):]) // the first says the same, or is the answer
+	if idleMatters(r) {
+		reasons = append(reasons, "an established connection is suspected after "+duration(r.Idle)+" of silence (--idle)")
+	}
+	switch r.Verdict {
+	case verdict.NoLeak:
+		lead = "no socket leak: "
+	case verdict.Inconclusive:
+		lead = "inconclusive: "
+	}
+	return lead, answer, reasons
+}
+
+// idleMatters reports whether what was found rests on the idle time. What it means
+// for an answer without a finding stands in the reasons.
+func idleMatters(r *verdict.Report) bool {
+	return r.Idle > 0 && slices.ContainsFunc(r.Findings, func(f verdict.Finding) bool {
+		switch f.Class {
+		case verdict.Abandoned, verdict.Superseded, verdict.HalfOpen, verdict.HalfClosed:
+			return true
+		}
+		return false
+	})
 }
 
 // leakWords says how many leaks there are, where, and how many sockets.
@@ -115,25 +148,40 @@ func leakWords(r *verdict.Report) string {
 // in seconds: a week.
 const soon = 7 * 24 * 3600
 
-// limits shows the processes that run out of descriptors, that leak, or that
-// are the only one: a report on the whole system has a limit for each process.
+// limits shows the limits that matter.
 func (t *text) limits(r *verdict.Report) {
+	for _, l := range limitsOf(r) {
+		st := plain
+		if endsSoon(l) {
+			st = yellow
+		}
+		t.prose(st, limitOwner(l)+": ", st, limitWords(l))
+	}
+}
+
+// limitsOf returns the limits of the processes that run out of descriptors, that
+// leak, or that are the only one: a report on the whole system has a limit for
+// each process.
+func limitsOf(r *verdict.Report) []verdict.Limit {
 	leaking := map[uint32]bool{}
 	for _, f := range r.Findings {
 		leaking[f.Process.PID] = true
 	}
+	var matter []verdict.Limit
 	for _, l := range r.Limits {
-		warn := l.Used >= l.NoFile || l.ExhaustedIn != nil && *l.ExhaustedIn < soon
-		if len(r.Limits) > 1 && !warn && !leaking[l.PID] && l.Used < l.NoFile/2 {
-			continue
+		if len(r.Limits) == 1 || endsSoon(l) || leaking[l.PID] || l.Used >= l.NoFile/2 {
+			matter = append(matter, l)
 		}
-		name := processName(verdict.Process{PID: l.PID, Comm: l.Comm})
-		st := plain
-		if warn {
-			st = yellow
-		}
-		t.prose(st, name+": ", st, limitWords(l))
 	}
+	return matter
+}
+
+func endsSoon(l verdict.Limit) bool {
+	return l.Used >= l.NoFile || l.ExhaustedIn != nil && *l.ExhaustedIn < soon
+}
+
+func limitOwner(l verdict.Limit) string {
+	return processName(verdict.Process{PID: l.PID, Comm: l.Comm})
 }
 
 func limitWords(l verdict.Limit) string {
@@ -153,8 +201,16 @@ func limitWords(l verdict.Limit) string {
 	return s
 }
 
-// loss says what is missing from the record and what that does to the answer.
 func (t *text) loss(l verdict.Loss) {
+	for _, words := range lossWords(l) {
+		t.prose(yellow, "lost: ", plain, words)
+	}
+}
+
+// lossWords says what is missing from the record and what that does to the
+// answer.
+func lossWords(l verdict.Loss) []string {
+	var all []string
 	if n := l.Events(); n > 0 {
 		s := counted(n, "event", "events") + " (" + lossKinds(l.Loss) + "), so the counts of opened and closed are too low. "
 		switch l.Reconciles {
@@ -164,12 +220,13 @@ func (t *text) loss(l verdict.Loss) {
 			s += fmt.Sprintf("What is open is still right: the table was compared with the kernel's own %s, which corrected %s.",
 				counted(l.Reconciles, "time", "times"), counted(l.Repaired, "descriptor", "descriptors"))
 		}
-		t.prose(yellow, "lost: ", plain, s)
+		all = append(all, s)
 	}
 	if l.StackMissing > 0 {
-		t.prose(yellow, "lost: ", plain, counted(l.StackMissing, "stack", "stacks")+
+		all = append(all, counted(l.StackMissing, "stack", "stacks")+
 			" could not be taken: sockets opened there are counted, but have no line of code.")
 	}
+	return all
 }
 
 func lossKinds(l event.Loss) string {
@@ -191,7 +248,7 @@ func lossKinds(l event.Loss) string {
 	return strings.Join(kinds, "; ")
 }
 
-func (t *text) totals(n verdict.Totals) {
+func totalsWords(n verdict.Totals) string {
 	s := fmt.Sprintf("%s opened, %s closed, %s live", thousands(n.Opened), thousands(n.Closed), thousands(n.Live))
 	if n.Preexisting > 0 {
 		s += " (" + thousands(n.Preexisting) + " from before tracing)"
@@ -202,12 +259,15 @@ func (t *text) totals(n verdict.Totals) {
 	if n.TimeWait != nil && *n.TimeWait > 0 {
 		s += ", " + thousands(*n.TimeWait) + " in TIME-WAIT"
 	}
-	t.prose(bold, "sockets: ", plain, s)
+	return s
 }
 
-// footer says what a report that was pasted somewhere is about.
-func (t *text) footer(r *verdict.Report) {
-	s := fmt.Sprintf("%s from %s for %s, grace time %s; sockleak %s, kernel %s", r.Scope,
-		r.Started.Format(time.RFC3339), duration(r.Duration), duration(r.MinAge), r.Version, r.Kernel)
-	t.prose(dim, "", dim, s)
+// about says what a report that was pasted somewhere is about.
+func about(r *verdict.Report) string {
+	patience := "grace time " + duration(r.MinAge)
+	if r.Idle > 0 {
+		patience += ", idle time " + duration(r.Idle)
+	}
+	return fmt.Sprintf("%s from %s for %s, %s; sockleak %s, kernel %s", r.Scope,
+		r.Started.Format(time.RFC3339), duration(r.Duration), patience, r.Version, r.Kernel)
 }

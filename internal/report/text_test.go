@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"sockleak/internal/verdict"
 )
@@ -45,7 +46,7 @@ func textOf(t *testing.T, r *verdict.Report, o TextOptions) []byte {
 
 func TestTextGolden(t *testing.T) {
 	for name, r := range fixtures() {
-		for _, width := range []int{60, 80, 120} {
+		for _, width := range []int{60, 80, 100} {
 			t.Run(fmt.Sprintf("%s-%d", name, width), func(t *testing.T) {
 				golden(t, fmt.Sprintf("%s-%d", name, width), textOf(t, r, TextOptions{Width: width}))
 			})
@@ -53,6 +54,12 @@ func TestTextGolden(t *testing.T) {
 	}
 	t.Run("crawler-all", func(t *testing.T) {
 		golden(t, "crawler-all", textOf(t, crawler(), TextOptions{Width: 100, AllFrames: true, Sockets: 2}))
+	})
+	t.Run("checker-ascii", func(t *testing.T) {
+		golden(t, "checker-ascii", textOf(t, checker(), TextOptions{Width: 60, ASCII: true}))
+	})
+	t.Run("hunt-ascii", func(t *testing.T) {
+		golden(t, "hunt-ascii", textOf(t, hunt(), TextOptions{Width: 80, ASCII: true}))
 	})
 	t.Run("crawler-color", func(t *testing.T) {
 		golden(t, "crawler-color", textOf(t, crawler(), TextOptions{Width: 80, Color: true}))
@@ -62,8 +69,12 @@ func TestTextGolden(t *testing.T) {
 func TestTextFitsEveryWidth(t *testing.T) {
 	for name, r := range fixtures() {
 		for width := 40; width <= 200; width += 3 {
-			text := textOf(t, r, TextOptions{Width: width, Sockets: 3})
-			for _, l := range strings.Split(string(text), "\n") {
+			text := string(textOf(t, r, TextOptions{Width: width, Sockets: 3}))
+			ascii := string(textOf(t, r, TextOptions{Width: width, Sockets: 3, ASCII: true}))
+			if i := strings.IndexFunc(ascii, func(r rune) bool { return r > unicode.MaxASCII }); i >= 0 {
+				t.Errorf("%s at width %d: %q is not ASCII", name, width, ascii[i:])
+			}
+			for _, l := range strings.Split(text+ascii, "\n") {
 				if columns(l) > width {
 					t.Errorf("%s at width %d: a line of %d columns: %q", name, width, columns(l), l)
 				}
@@ -79,8 +90,12 @@ func TestTextFitsEveryWidth(t *testing.T) {
 func TestTextKeepsTheLine(t *testing.T) {
 	for width := 40; width <= 200; width += 3 {
 		text := string(textOf(t, crawler(), TextOptions{Width: width}))
-		if n := strings.Count(text, "connector.cpp:57\n"); n != 2 {
-			t.Errorf("width %d: connector.cpp:57 is there %d times, want 2", width, n)
+		want := 3 // in the contents, the finding, its stack
+		if width == 40 {
+			want = 2 // the contents have no room for it
+		}
+		if n := strings.Count(text, "connector.cpp:57\n"); n != want {
+			t.Errorf("width %d: connector.cpp:57 is there %d times, want %d", width, n, want)
 		}
 	}
 }
@@ -111,6 +126,7 @@ func TestWriteErrorIsReturnedAsItIs(t *testing.T) {
 	s := NewSnapshot(nil, SnapshotInfo{})
 	for name, err := range map[string]error{
 		"Text":          Text(w, crawler(), TextOptions{}),
+		"Markdown":      Markdown(w, crawler(), false),
 		"JSON":          JSON(w, crawler()),
 		"NDJSON":        NDJSON(w, crawler()),
 		"Snapshot.Text": s.Text(w, TextOptions{}, 0),

@@ -39,6 +39,14 @@ func classWords(c verdict.Class) string {
 		return "closed by the peer, never by the program"
 	case verdict.Dead:
 		return "connection over, never closed"
+	case verdict.HalfClosed:
+		return "shut down by the program, never finished by the peer, never closed"
+	case verdict.HalfOpen:
+		return "established here, and the peer is gone without a word"
+	case verdict.Superseded:
+		return "replaced by a newer connection of the same peer, never closed"
+	case verdict.Abandoned:
+		return "connected, and left alone by the program"
 	case verdict.Growing:
 		return "opened again and again, never closed"
 	case verdict.Inherited:
@@ -103,12 +111,37 @@ func ranges(sorted []int32, max int) (string, int) {
 	return strings.Join(parts, ","), 0
 }
 
+// How much of a container's id docker(1) and podman(1) show. What isn't as long as
+// an id is a name (LXC, systemd-nspawn), and whole.
+const (
+	containerDigits = 12
+	containerLength = 64
+)
+
+func shortContainer(id string) string {
+	if len(id) < containerLength {
+		return id
+	}
+	return id[:containerDigits]
+}
+
 // processName writes "crawler (pid 4242)".
 func processName(p verdict.Process) string {
+	s := fmt.Sprintf("%s (pid%s%d", p.Comm, nbsp, p.PID)
 	if p.NSPID != nil {
-		return fmt.Sprintf("%s (pid%s%d, %d in its pid namespace)", p.Comm, nbsp, p.PID, *p.NSPID)
+		s += fmt.Sprintf(", %d in its pid namespace", *p.NSPID)
 	}
-	return fmt.Sprintf("%s (pid%s%d)", p.Comm, nbsp, p.PID)
+	if p.Container != "" {
+		s += ", container" + nbsp + shortContainer(p.Container)
+	}
+	return s + ")"
+}
+
+func either(n int, one, many string) string {
+	if n == 1 {
+		return one
+	}
+	return many
 }
 
 // most writes the first entries of a list that is sorted by weight, and how

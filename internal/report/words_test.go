@@ -1,6 +1,11 @@
 package report
 
-import "testing"
+import (
+	"strings"
+	"testing"
+
+	"sockleak/internal/verdict"
+)
 
 func TestNumbersStayWithTheirUnits(t *testing.T) {
 	if got, want := duration(200), "3"+nbsp+"min"+nbsp+"20"+nbsp+"s"; got != want {
@@ -122,6 +127,19 @@ func TestColumns(t *testing.T) {
 	for s, want := range map[string]int{"": 0, "abc": 3, "接続": 4, "e\u0301": 1, "…": 1} {
 		if got := columns(s); got != want {
 			t.Errorf("columns(%q) = %d, want %d", s, got, want)
+		}
+	}
+}
+
+func TestProcessName(t *testing.T) {
+	for want, p := range map[string]verdict.Process{
+		"web (pid 7)":                                  {PID: 7, Comm: "web"},
+		"web (pid 7, 1 in its pid namespace)":          {PID: 7, Comm: "web", NSPID: ptr(uint32(1))},
+		"web (pid 7, container 5c7d0e9b4f1a)":          {PID: 7, Comm: "web", Container: containerID},
+		"web (pid 7, container a-machine-with-a-name)": {PID: 7, Comm: "web", Container: "a-machine-with-a-name"},
+	} {
+		if got := strings.ReplaceAll(processName(p), nbsp, " "); got != want {
+			t.Errorf("processName(%+v) = %q, want %q", p, got, want)
 		}
 	}
 }

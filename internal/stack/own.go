@@ -9,11 +9,18 @@ import (
 // Culprit returns the index of the first frame that is the program's own code,
 // -1 if there is none: what it calls of its language's runtime and standard
 // library, of libc and of the usual network libraries is passed over. exe is
-// the path of the program. Where nothing else is left, the first frame in the
-// program's own file is taken, unless it is only how programs start.
+// the path of the program. Where nothing else is left, the first native frame in
+// the program's own file is taken, unless it is only how programs start; for Go
+// the last of its library: net/http connects in a goroutine of its own, and what
+// began it says more than the system call.
 func Culprit(frames []Frame, exe string) int {
 	for i := range frames {
 		if !foreign(&frames[i], exe) {
+			return i
+		}
+	}
+	for i := len(frames) - 1; i >= 0; i-- {
+		if frames[i].Kind == Go && !startup(&frames[i]) {
 			return i
 		}
 	}
@@ -26,15 +33,28 @@ func Culprit(frames []Frame, exe string) int {
 func Own(f *Frame, exe string) bool { return !foreign(f, exe) }
 
 // Folded says for each frame whether a text that is to be read leaves it out by
-// default: the C library, and how programs and threads start.
+// default: the C library, how programs and threads start, and among frames of an
+// interpreted language the interpreter's own.
 func Folded(frames []Frame, exe string) []bool {
 	folded := make([]bool, len(frames))
+	interpreted := slices.ContainsFunc(frames, func(f Frame) bool {
+		return f.Kind == Python || f.Kind == Ruby || f.Kind == Node || f.Kind == Java
+	})
 	for i := range frames {
 		f := &frames[i]
 		folded[i] = startup(f) || f.Kind == Native && f.Module != exe && libc(f.Module) ||
-			f.Kind == Go && goSyscall(f.Function)
+			f.Kind == Go && goSyscall(f.Function) || interpreted && f.Kind == Native && Runtime(f.Module)
 	}
 	return folded
+}
+
+// Runtime says whether a file is an interpreter or its library.
+func Runtime(module string) bool {
+	if interpreter(module) {
+		return true
+	}
+	name, ok := libraryName(module)
+	return ok && hasPrefix(name, runtimeFamilies)
 }
 
 // foreign says whether a frame is not the program's own code.

@@ -29,6 +29,9 @@ var foreignFamilies = []string{
 	"libicu", "libglib", "libgio", "libnode",
 }
 
+// runtimeFamilies are how the libraries of interpreters begin.
+var runtimeFamilies = []string{"libpython", "libruby", "libnode", "libjvm", "libjli", "libjava", "libnet", "libnio"}
+
 // libcFunctions are the functions that make sockets or lead there, by their
 // names in a statically linked program, without leading underscores.
 var libcFunctions = map[string]bool{
@@ -84,7 +87,7 @@ var goTopLevel = map[string]bool{
 }
 
 // goStandard says whether a function is of Go's standard library, or of
-// golang.org/x/net and x/sys, which are its continuation.
+// golang.org/x/net and x/sys, which are its continuation, or made by cgo.
 func goStandard(function string) bool {
 	if function == "" {
 		return true
@@ -93,7 +96,8 @@ func goStandard(function string) bool {
 	first, _, _ := strings.Cut(pkg, "/")
 	return goTopLevel[first] || pkg == "golang.org/x/net" || pkg == "golang.org/x/sys" ||
 		strings.HasPrefix(pkg, "golang.org/x/net/") || strings.HasPrefix(pkg, "golang.org/x/sys/") ||
-		strings.HasPrefix(function, "_cgo") || strings.HasPrefix(function, "x_cgo")
+		strings.HasPrefix(function, "_cgo") || strings.HasPrefix(function, "x_cgo") ||
+		strings.Contains(function, "._Cfunc_")
 }
 
 // goPackage returns the import path in a function's name: "net/http" of
@@ -118,14 +122,25 @@ func goSyscall(function string) bool {
 	return false
 }
 
-// pythonStandard says whether a file is of Python's own library. Packages that
-// were installed beside it are not; who leaks there is worth knowing.
+// pythonNetwork are the packages through which Python programs connect.
+var pythonNetwork = map[string]bool{
+	"requests": true, "urllib3": true, "httplib2": true, "httpx": true, "httpcore": true, "aiohttp": true,
+	"aiohappyeyeballs": true, "anyio": true, "h11": true, "h2": true, "websockets": true, "websocket": true,
+	"uvloop": true, "tornado": true, "gevent": true, "eventlet": true, "trio": true, "twisted": true,
+}
+
+// pythonStandard says whether a file is of Python's own library, or of one of
+// the usual network libraries. Other packages that were installed beside it are
+// the program's: who leaks there is worth knowing.
 func pythonStandard(file string) bool {
 	if file == "" || strings.HasPrefix(file, "<frozen ") {
 		return true
 	}
-	if strings.Contains(file, "/site-packages/") || strings.Contains(file, "/dist-packages/") {
-		return false
+	for _, dir := range []string{"/site-packages/", "/dist-packages/"} {
+		if _, module, ok := strings.Cut(file, dir); ok {
+			name, _, _ := strings.Cut(module, "/")
+			return pythonNetwork[name]
+		}
 	}
 	_, rest, ok := strings.Cut(file, "/lib/python3")
 	return ok && strings.Contains(rest, "/")

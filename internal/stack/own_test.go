@@ -49,7 +49,7 @@ func TestCulprit(t *testing.T) {
 		{"Go, own module without a dot", "/app", inGo("net.(*Dialer).Dial", "myapp/pool.(*Pool).grow", "main.main"), 1},
 		{"Go, a module of others", "/app", inGo("net.(*Dialer).Dial", "golang.org/x/net/proxy.dialContext", "github.com/lib/pq.(*conn).open"), 2},
 		{"Go, a generic function", "/app", inGo("net.(*Dialer).Dial", "sync.OnceValue[...].func1", "myapp.Open[go.shape.string]"), 2},
-		{"Go, only the library", "/app", inGo("net.(*Dialer).Dial", "net/http.(*Transport).dialConnFor", "runtime.goexit"), 0},
+		{"Go, only the library", "/app", inGo("net.(*Dialer).Dial", "net/http.(*Transport).dialConnFor", "runtime.goexit"), 1},
 		{"Python", "/usr/bin/python3.11", []Frame{native("socket", libcFile), native("sock_initobj", "/usr/lib/python3.11/lib-dynload/_socket.cpython-311-x86_64-linux-gnu.so"),
 			native("_PyEval_EvalFrameDefault", "/usr/bin/python3.11"),
 			{Function: "__init__", File: "/usr/lib/python3.11/socket.py", Line: 232, Kind: Python},
@@ -57,6 +57,10 @@ func TestCulprit(t *testing.T) {
 		{"Python, a package", "/usr/bin/python3.11", []Frame{
 			{Function: "connect", File: "/usr/lib/python3.11/http/client.py", Kind: Python},
 			{Function: "request", File: "/venv/lib/python3.11/site-packages/acme/api.py", Kind: Python}}, 1},
+		{"Python, a network library", "/usr/bin/python3.11", []Frame{
+			{Function: "connect", File: "/usr/lib/python3.11/http/client.py", Kind: Python},
+			{Function: "create_connection", File: "/usr/lib/python3/dist-packages/urllib3/util/connection.py", Kind: Python},
+			{Function: "poll", File: "/srv/poll.py", Kind: Python}}, 2},
 		{"Python, walked as native", "/usr/bin/python3.11", []Frame{native("socket", libcFile), native("PyEval_EvalCode", "/usr/bin/python3.11")}, -1},
 		{"Node", "/usr/bin/node", []Frame{native("uv_tcp_init", "/usr/bin/node"), {Function: "connect", File: "node:net", Line: 1, Kind: Node},
 			{Function: "check", File: "/srv/app.js", Line: 12, Kind: Node}}, 2},
@@ -64,6 +68,7 @@ func TestCulprit(t *testing.T) {
 			{Function: "com.example.Pool.open", Kind: Java}}, 2},
 		{"Ruby", "/usr/bin/ruby3.1", []Frame{{Function: "initialize", File: "/usr/lib/ruby/3.1.0/net/http.rb", Kind: Ruby},
 			{Function: "poll", File: "/srv/poll.rb", Kind: Ruby}}, 1},
+		{"cgo", "/app", append([]Frame{native("socket", libcFile), native("", "/app")}, inGo("runtime.asmcgocall", "main._Cfunc_dial", "main.dial")...), 4},
 		{"vdso and nothing", "/app", []Frame{native("__kernel_vsyscall", "[vdso]"), native("", "")}, -1},
 	}
 	for _, test := range tests {
@@ -87,6 +92,10 @@ func TestFolded(t *testing.T) {
 		{"thread", []Frame{native("work", "/app"), native("start_thread", libcFile), native("clone3", libcFile)}, []bool{false, true, true}},
 		{"Go", inGo("internal/runtime/syscall.Syscall6", "syscall.socket", "net.sysSocket", "main.fetch", "main.main", "runtime.main", "runtime.goexit"),
 			[]bool{true, true, false, false, false, true, true}},
+		{"Python", []Frame{native("socket", libcFile), native("sock_initobj", "/usr/bin/python3.11"), {Function: "check", File: "/srv/a.py", Kind: Python},
+			native("extension_call", "/srv/ext.cpython-311.so"), native("_PyEval_EvalFrameDefault", "/usr/lib/libpython3.11.so.1.0")},
+			[]bool{true, true, false, false, true}},
+		{"Ruby, walked as native", []Frame{native("rsock_socket", "/usr/lib/libruby-3.1.so.3.1"), native("main", "/usr/bin/ruby3.1")}, []bool{false, false}},
 		{"no code", []Frame{native("", "[vdso]"), native("", "")}, []bool{true, false}},
 	}
 	for _, test := range tests {

@@ -63,6 +63,19 @@ type Raw struct {
 	Addresses []uint64
 }
 
+// Copy is the registers and a piece of the stack of a thread that made a system
+// call. Addresses are those of the process.
+type Copy struct {
+	ID      uint64 // what the event names it by
+	Seed    uint64 // of the hash of the walk: process, program, PC and SP
+	Process event.ProcessKey
+	// PC is the instruction after the system call. LR is zero on amd64.
+	PC, SP, FP, LR uint64
+	Base           uint64 // address of the first byte
+	Bytes          []byte
+	Cut            bool // memory could not be read any further: the stack's end, or a page that is not there
+}
+
 // Resolver turns stacks into origins. It is the seam between the tiers of
 // stack walking and the rest of the program.
 //

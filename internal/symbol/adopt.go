@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"sockleak/internal/rootfile"
 )
 
 // Mapped is a mapping of a file in a process, for those who don't get it from
@@ -33,8 +35,8 @@ func (s *Symbolizer) Adopt(m Mapped, f *os.File) (*Module, error) {
 		_ = f.Close()
 		return nil, fmt.Errorf("stat %s: %w", m.Path, err)
 	}
-	id := identify(&st)
-	key := fileKey{id.dev, id.inode, m.Path}
+	id := rootfile.Identify(&st)
+	key := fileKey{id.Dev, id.Inode, m.Path}
 	have := s.files.byKey[key]
 	if have != nil && have.id == id && have.f != nil {
 		have.pid = m.PID
@@ -83,6 +85,9 @@ func (s *Symbolizer) At(m *Module, addr uint64) (Location, error) {
 	}
 	return Location{}, fmt.Errorf("%s: %w", m.path, errNoSegment)
 }
+
+// Before returns the location one byte back: in the call that returns to l.
+func (l Location) Before() Location { return Location{l.module, l.offset - 1} }
 
 // Next returns the location one byte further: the return address of a call whose
 // last byte is at l.

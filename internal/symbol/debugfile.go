@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"github.com/ulikunitz/xz"
+
+	"sockleak/internal/rootfile"
 )
 
 const (
@@ -61,7 +63,7 @@ func findDebugFile(f *elf.File, name string, pid uint32) (*os.File, *elf.File, e
 func openDebug(roots, paths []string, belongs func(*os.File, *elf.File) (bool, error)) (*os.File, *elf.File, error) {
 	for _, root := range roots {
 		for _, p := range paths {
-			h, _, err := openIn(root, p)
+			h, _, err := rootfile.OpenIn(root, p)
 			if err != nil {
 				continue // it is not there; elsewhere it may be
 			}

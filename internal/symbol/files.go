@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"sockleak/internal/rootfile"
 )
 
 const deletedMark = " (deleted)"
@@ -21,7 +23,7 @@ type fileKey struct {
 
 // file is one distinct mapped file.
 type file struct {
-	id   identity
+	id   rootfile.Identity
 	path string
 	pid  uint32        // the last process seen to map it: leads to its mount namespace
 	elf  bool          // starts like an ELF file
@@ -80,24 +82,24 @@ func (s *files) capture(pid uint32, m *mapping) *file {
 // very file, deleted or not, in whatever mount namespace; where it is refused
 // (it needs CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN), the path as the process
 // sees it must do, if it still is the same file.
-func openMapped(pid uint32, m *mapping) (*os.File, identity, error) {
-	f, id, err := openRegular(fmt.Sprintf("/proc/%d/map_files/%x-%x", pid, m.start, m.end))
+func openMapped(pid uint32, m *mapping) (*os.File, rootfile.Identity, error) {
+	f, id, err := rootfile.Open(fmt.Sprintf("/proc/%d/map_files/%x-%x", pid, m.start, m.end))
 	if err == nil {
 		return f, id, nil
 	}
-	if strings.HasSuffix(m.path, deletedMark) || errors.Is(err, errNotRegular) {
-		return nil, identity{}, err
+	if strings.HasSuffix(m.path, deletedMark) || errors.Is(err, rootfile.ErrNotRegular) {
+		return nil, rootfile.Identity{}, err
 	}
-	f, id, err = openIn(fmt.Sprintf("/proc/%d/root", pid), m.path)
+	f, id, err = rootfile.OpenIn(fmt.Sprintf("/proc/%d/root", pid), m.path)
 	if errors.Is(err, os.ErrNotExist) {
 		// The process is gone: most share our mount namespace.
-		f, id, err = openIn("/", m.path)
+		f, id, err = rootfile.OpenIn("/", m.path)
 	}
 	if err != nil {
-		return nil, identity{}, err
+		return nil, rootfile.Identity{}, err
 	}
-	if id.inode != m.inode {
-		return nil, identity{}, errors.Join(fmt.Errorf("open %s: it is another file now", m.path), f.Close())
+	if id.Inode != m.inode {
+		return nil, rootfile.Identity{}, errors.Join(fmt.Errorf("open %s: it is another file now", m.path), f.Close())
 	}
 	return f, id, nil
 }
@@ -136,7 +138,7 @@ func (s *files) handle(f *file) (*os.File, error) {
 		return f.f, nil
 	}
 	for _, root := range []string{fmt.Sprintf("/proc/%d/root", f.pid), "/"} {
-		h, id, err := openIn(root, f.path)
+		h, id, err := rootfile.OpenIn(root, f.path)
 		if err != nil {
 			continue
 		}

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"sockleak/internal/rootfile"
 	"sockleak/internal/stack"
 )
 
@@ -99,7 +100,7 @@ func (j *jit) open() {
 	if j.file != nil || j.root == "" {
 		return
 	}
-	if f, _, err := openIn(j.root, j.path); err == nil {
+	if f, _, err := rootfile.OpenIn(j.root, j.path); err == nil {
 		j.file = f
 	}
 }

@@ -27,6 +27,7 @@ type Process struct {
 	// couldn't be read.
 	Exe     string
 	key     event.ProcessKey
+	shown   uint32 // the number under which /proc shows it: procfs.Living
 	maps    []mapping
 	modules []*Module // of maps, index by index
 	jit     *jit
@@ -74,16 +75,18 @@ const clockTick = 10_000_000
 // files. The error is ErrGone when p is not there any more. A zero p.Start
 // stands for any process with that number.
 func (s *Symbolizer) Capture(p event.ProcessKey) (*Process, error) {
+	shown := s.fs.Living(p.PID)
 	dir := "/proc/" + strconv.FormatUint(uint64(p.PID), 10)
 	// First: a process that ends while the rest is read has its number for
 	// longer than that takes.
 	if err := s.sameProcess(dir, p); err != nil {
 		return nil, err
 	}
+	dir = "/proc/" + strconv.FormatUint(uint64(shown), 10)
 	if err := s.readProc(dir + "/maps"); err != nil {
 		return nil, err
 	}
-	proc := &Process{key: p}
+	proc := &Process{key: p, shown: shown}
 	var err error
 	s.maps, err = parseMaps(s.maps[:0], s.buf, s.intern)
 	if err != nil {
@@ -114,7 +117,7 @@ type Mapping struct {
 // address and apart from each other, for one that is gone. The files are opened
 // by their paths: those of another mount namespace are not found.
 func (s *Symbolizer) Recall(p event.ProcessKey, maps []Mapping) *Process {
-	proc := &Process{key: p}
+	proc := &Process{key: p, shown: p.PID}
 	for _, m := range maps {
 		path := s.intern([]byte(m.Path))
 		proc.maps = append(proc.maps, mapping{start: m.Start, end: m.End, offset: m.Offset, dev: m.Dev, inode: m.Inode, path: path})
@@ -181,7 +184,7 @@ func (s *Symbolizer) module(p *Process, m *mapping) *Module {
 		return s.shared(moduleKey{path: m.path})
 	}
 	if m.inode != 0 {
-		f := s.files.capture(p.key.PID, m)
+		f := s.files.capture(p.shown, m)
 		if f.elf || f.err != nil {
 			return s.shared(moduleKey{m.path, f})
 		}
@@ -217,7 +220,7 @@ func (s *Symbolizer) newModule(m Module) *Module {
 // newJIT prepares for the perf map of a process, whose name has the number that
 // the process has for itself.
 func (s *Symbolizer) newJIT(p *Process) *jit {
-	j := &jit{kind: stack.Native, root: fmt.Sprintf("/proc/%d/root", p.key.PID)}
+	j := &jit{kind: stack.Native, root: fmt.Sprintf("/proc/%d/root", p.shown)}
 	switch name := filepath.Base(strings.TrimSuffix(p.Exe, deletedMark)); name {
 	case "node", "nodejs":
 		j.kind = stack.Node

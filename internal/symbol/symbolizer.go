@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"sockleak/internal/procfs"
 	"sockleak/internal/stack"
 )
 
@@ -22,6 +23,7 @@ const maxCached = 1 << 16
 
 // Symbolizer turns addresses into frames. It belongs to one goroutine.
 type Symbolizer struct {
+	fs      procfs.FS
 	files   *files
 	modules map[moduleKey]*Module
 	strings map[string]string
@@ -49,6 +51,7 @@ func New(o Options) *Symbolizer {
 		o.ParsedFiles = 32
 	}
 	return &Symbolizer{
+		fs:      procfs.New("/proc"),
 		files:   newFiles(o.OpenFiles, o.ParsedFiles),
 		modules: map[moduleKey]*Module{},
 		strings: map[string]string{},

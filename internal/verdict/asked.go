@@ -15,13 +15,14 @@ import (
 // requested says where the sockets of a group were asked for, nil if it is not
 // known.
 func (j *Judge) requested(g *group, names Names) *Requested {
-	i := slices.IndexFunc(g.members, func(m member) bool { return m.AskVia != lifecycle.NotAsked })
+	i := slices.IndexFunc(g.members, func(m member) bool { return j.known(g.key.process, &m) })
 	if i < 0 {
 		return nil
 	}
-	o := names.Origin(g.key.process, g.members[i].AskStack)
+	m := &g.members[i]
+	o := names.Origin(g.key.process, cmp.Or(m.AskStack, j.askedOn(g.key.process, m.Stack)))
 	r := &Requested{
-		Via: via(g.members[i].AskVia), Quality: o.Quality, Reason: o.Reason, Frames: o.Frames,
+		Via: via(m.AskVia), Quality: o.Quality, Reason: o.Reason, Frames: o.Frames,
 		Inferred: slices.ContainsFunc(g.members, func(m member) bool { return m.AskStack == 0 }),
 		Culprit:  culprit(o.Frames, g.key.process, names),
 	}
@@ -38,18 +39,32 @@ func via(a lifecycle.Asking) Via {
 	return ViaLibuv
 }
 
-// madeOn is the stack that most of a group were made on.
-func madeOn(g *group) uint64 {
+// known reports whether it is known where a member was asked for, by itself or by
+// others that were made on the same stack.
+func (j *Judge) known(p event.ProcessKey, m *member) bool {
+	return m.AskVia != lifecycle.NotAsked || m.Stack != 0 && j.askedOn(p, m.Stack) != j.bestStack(p, m.Stack)
+}
+
+// madeOn is the stack that most of a group were made on. Those whose own was left
+// out count only if there are no others.
+func (j *Judge) madeOn(g *group) uint64 {
 	counts := map[uint64]int{}
 	for i := range g.members {
-		if m := &g.members[i]; m.AskVia == lifecycle.ByLibuv && m.Stack != 0 {
-			counts[m.Stack]++
+		m := &g.members[i]
+		if m.AskVia == lifecycle.ByGo || m.Stack == 0 || !j.known(g.key.process, m) {
+			continue
+		}
+		id := j.bestStack(g.key.process, m.Stack)
+		if n := counts[id]; m.Lack == event.LackSpared {
+			counts[id] = n
+		} else {
+			counts[id] = n + 1
 		}
 	}
-	most := g.key.stack
+	most, best := g.key.stack, -1
 	for id, n := range counts {
-		if c := cmp.Compare(n, counts[most]); c > 0 || c == 0 && id < most {
-			most = id
+		if n > best || n == best && id < most {
+			most, best = id, n
 		}
 	}
 	return most
@@ -76,22 +91,46 @@ func listenerOf(s *event.Sock, listener uint64) uint64 {
 	return listener
 }
 
+// Asked notes that a socket that was made on one stack was asked for on another. If
+// all of that stack were, as far as is known, then those too of which it isn't.
+// closed: the socket is no more, and only counts.
+func (j *Judge) Asked(p event.ProcessKey, made, asked uint64, closed bool) {
+	if !closed {
+		j.asked.note(p, j.bestStack(p, made), asked)
+	}
+	j.moved(p, made, asked)
+}
+
 // Started notes that a socket was made in a goroutine that was started by the go
 // statement by.
 func (j *Judge) Started(p event.ProcessKey, made, by uint64) {
 	if made != 0 {
-		j.divided[originKey{p, made, by}]++
+		j.countDivided(p, division{made, by})
+	}
+}
+
+// division is a part of what was made on a stack, see divide.
+type division struct{ stack, by uint64 }
+
+func (j *Judge) countDivided(p event.ProcessKey, d division) {
+	parts := j.divided[p]
+	if parts == nil {
+		parts = map[division]uint64{}
+		j.divided[p] = parts
+	}
+	if parts[d] > 0 || len(parts) < maxOrigins {
+		parts[d]++
 	}
 }
 
 // dividedAt is openedAt for an origin that is divided further.
 func (j *Judge) dividedAt(key originKey) uint64 {
 	n := uint64(0)
-	for other, count := range j.divided {
-		if other.process != key.process || other.by != key.by {
+	for part, count := range j.divided[key.process] {
+		if part.by != key.by {
 			continue
 		}
-		id := j.best(key.process, other.stack)
+		id := j.bestStack(key.process, part.stack)
 		if standIn, _ := j.origins.of(key.process, id); standIn == key.stack {
 			n += count
 		}
@@ -110,7 +149,7 @@ func (j *Judge) acceptedFrom(t *lifecycle.Table, g *group, names Names) *Accepte
 	if listener.Sock.Local.IsValid() {
 		a.Address = pointer(listener.Sock.Local.String())
 	}
-	p, id := listener.Creator, j.best(listener.Creator, listener.Stack)
+	p, id := listener.Creator, j.bestStack(listener.Creator, listener.Stack)
 	if listener.AskVia == lifecycle.ByLibuv {
 		id, a.Via = listener.AskStack, pointer(ViaLibuv)
 	}

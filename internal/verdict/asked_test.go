@@ -24,7 +24,7 @@ func (w *world) ask(s *sock, stack uint64, via lifecycle.Asking) *sock {
 	case via == lifecycle.ByGo:
 		w.judge.Started(creator, made, stack)
 	default:
-		w.judge.Better(creator, made, stack)
+		w.judge.Asked(creator, made, stack, false)
 	}
 	return s
 }

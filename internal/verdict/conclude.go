@@ -64,9 +64,14 @@ func noLeak(r *Report, suspects int, ended bool, add func(string, ...any)) {
 	if suspects > 0 {
 		condition = "none of them for long enough in a condition that a leak has"
 	}
-	switch long := time.Duration(r.Duration*float64(time.Second)) >= growthTime(minAge); {
-	case long:
+	watched, idle := time.Duration(r.Duration*float64(time.Second)), time.Duration(r.Idle*float64(time.Second))
+	switch {
+	case watched >= growthTime(minAge):
 		add("%s: %s, and no origin's sockets only become more", counts, condition)
+		if t.Opened > 0 && t.Live > 0 && watched < idle+growthSpan && !ended {
+			add("whether connections that were opened meanwhile are abandoned takes longer to tell: an idle one is suspected after %s (--idle)",
+				words.Duration(idle))
+		}
 	case ended:
 		add("%s: %s", counts, condition)
 	default:

@@ -18,7 +18,12 @@ func (j *Judge) End(now uint64, p event.ProcessKey, t *lifecycle.Table) {
 		if slices.ContainsFunc(holders, func(h lifecycle.Holder) bool { return h.Process != p }) {
 			continue
 		}
-		c, ok := judge(subject{Socket: s, now: now, minAge: j.minAge, holders: holders, ended: true})
+		as := j.subject(now, s, holders)
+		as.ended = true
+		c, ok := j.judge(as)
+		if !ok {
+			c, ok = j.grew(as)
+		}
 		if !ok || now < c.since+c.patience {
 			continue
 		}
@@ -37,6 +42,19 @@ func (j *Judge) End(now uint64, p event.ProcessKey, t *lifecycle.Table) {
 		m.ended, m.ripe = now, now >= c.since+j.minAge
 		j.ended = append(j.ended, m)
 	}
+}
+
+// grew is the condition of a socket whose origin grew until its process ended.
+func (j *Judge) grew(s subject) (condition, bool) {
+	key := j.groupOf(s.Socket, s.holders, "")
+	class, ok := j.growing(key)
+	if !ok {
+		return condition{}, false
+	}
+	if to := key.in(class); j.endedGrown[to] == nil {
+		j.endedGrown[to] = j.groups[key].plus(&series{})
+	}
+	return condition{class: class, since: s.Birth, grown: true}, true
 }
 
 // EndedOmitted is the number of suspicious sockets of ended processes that are
@@ -58,7 +76,10 @@ func (j *Judge) addEnded(groups map[groupKey]*group) {
 			continue
 		}
 		if groups[key] == nil {
-			groups[key] = &group{key: key}
+			groups[key] = &group{key: key, series: j.groups[key]}
+			if grown := j.endedGrown[key]; grown != nil {
+				groups[key].series = grown
+			}
 		}
 		groups[key].members = append(groups[key].members, left...)
 	}

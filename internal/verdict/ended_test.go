@@ -27,6 +27,16 @@ func TestEnded(t *testing.T) {
 		return all
 	}
 	runScenarios(t, map[string]scenario{
+		"grew until the end": {func(w *world) {
+			w.watch(120*second, func(int) { w.connect(w.socket(7), server) })
+			w.exit(app)
+			w.watch(4 * second)
+		}, []string{"60 abandoned, medium, at_7"}},
+		"grew, but not for long enough": {do: func(w *world) {
+			w.watch(90*second, func(int) { w.connect(w.socket(7), server) })
+			w.exit(app)
+			w.watch(4 * second)
+		}},
 		"one left over":                  ended(func(w *world) { w.socket(7) }),
 		"one left over for long":         ended(func(w *world) { w.socket(7); w.sleep(6 * second) }, "1 never-used, low, at_7"),
 		"several":                        ended(each(5, func(w *world) { w.socket(7) }), "5 never-used, low, at_7"),

@@ -3,6 +3,7 @@ package verdict
 import (
 	"cmp"
 	"maps"
+	"net/netip"
 	"slices"
 
 	"sockleak/internal/event"
@@ -16,21 +17,24 @@ type Names interface {
 	Process(event.ProcessKey) Process
 	// Origin resolves a stack.
 	Origin(p event.ProcessKey, stack uint64) stack.Origin
+	// Host is what a process calls an address; empty if it has no name there.
+	Host(p event.ProcessKey, address netip.Addr) string
 }
 
 // group is the sockets of one finding.
 type group struct {
 	key      groupKey
 	members  []member
-	inferred bool // some have no stack of their own
-	rivals   int  // other origins that could be meant
+	series   *series // how many there were; nil if that wasn't counted
+	inferred bool    // some have no stack of their own
+	rivals   int     // other origins that could be meant
 }
 
 // lesser counts the members that were made when only a lesser tier of stacks was
 // there, see Better.
 func (j *Judge) lesser(g *group) int {
 	return count(g, func(m *member) bool {
-		return m.AskStack == 0 && j.better[g.key.process][m.Stack] != severalBetter
+		return m.Lack <= event.LackEarly && j.better[g.key.process][m.Stack] != severalBetter
 	})
 }
 
@@ -40,7 +44,7 @@ func (j *Judge) Findings(t *lifecycle.Table, names Names) []Finding {
 	grown := j.grown(t)
 	for key, members := range grown {
 		if key.stack != 0 && len(members) > 0 {
-			groups[key] = &group{key: key, members: members}
+			j.addGrown(groups, key, members)
 		}
 	}
 	j.addEnded(groups)
@@ -54,6 +58,25 @@ func (j *Judge) Findings(t *lifecycle.Table, names Names) []Finding {
 	}
 	slices.SortFunc(findings, gravest)
 	return findings
+}
+
+// addGrown adds the sockets of an origin that grows. Those that another rule put
+// into the same class are of one finding with them.
+func (j *Judge) addGrown(groups map[groupKey]*group, key groupKey, members []member) {
+	to := key.in(members[0].cond.class)
+	g := groups[to]
+	if g == nil {
+		groups[to] = &group{key: to, members: members, series: j.groups[key]}
+		return
+	}
+	g.members = append(g.members, members...)
+	g.series = j.groups[key].plus(g.series)
+}
+
+// in is the group of the same sockets in another class.
+func (k groupKey) in(c Class) groupKey {
+	k.class = c
+	return k
 }
 
 // accused returns the groups of suspects with one at least that is past the
@@ -72,9 +95,7 @@ func (j *Judge) accuse(key groupKey, members []member) *group {
 	if !slices.ContainsFunc(members, func(m member) bool { return m.ripe }) {
 		return nil
 	}
-	g := &group{key: key}
-	g.members = j.settled(members)
-	return g
+	return &group{key: key, members: j.settled(members), series: j.groups[key]}
 }
 
 func (j *Judge) settled(members []member) []member {
@@ -109,10 +130,11 @@ func (j *Judge) join(groups map[groupKey]*group, grown map[groupKey][]member) {
 		to := groups[candidates[0]]
 		if to == nil {
 			// Not old enough alone, but with those before it the case is clear.
-			to = &group{key: candidates[0], members: j.settled(j.members[candidates[0]])}
+			to = &group{key: candidates[0], members: j.settled(j.members[candidates[0]]), series: j.groups[candidates[0]]}
 			groups[candidates[0]] = to
 		}
 		to.members = append(to.members, groups[key].members...)
+		to.series = to.series.plus(groups[key].series)
 		to.inferred = true
 		delete(groups, key)
 	}
@@ -121,8 +143,9 @@ func (j *Judge) join(groups map[groupKey]*group, grown map[groupKey][]member) {
 			continue
 		}
 		if candidates := j.candidates(key, grown, func(*member) bool { return true }); len(candidates) == 1 {
-			to := groups[candidates[0]]
+			to := groups[candidates[0].in(members[0].cond.class)]
 			to.members = append(to.members, members...)
+			to.series = to.series.plus(j.groups[key])
 			to.inferred = true
 		}
 	}
@@ -169,12 +192,14 @@ func (j *Judge) finding(g *group, names Names) Finding {
 		Count:   len(g.members),
 		Origin:  j.origin(g, names),
 		States:  map[string]int{},
+		Series:  []Sample{},
 		Sockets: make([]Socket, 0, len(g.members)),
 		Advice:  advice(class),
 	}
 	f.RequestedAt = j.requested(g, names)
-	if s := j.groups[g.key]; s != nil {
-		f.GrowthPerMin = s.perMinute()
+	if g.series != nil {
+		f.GrowthPerMin = g.series.perMinute()
+		f.Series = g.series.samples(j.began)
 	}
 	peers := map[string]int{}
 	for i := range g.members {
@@ -182,15 +207,26 @@ func (j *Judge) finding(g *group, names Names) Finding {
 		s := j.socket(m, names)
 		f.Sockets = append(f.Sockets, s)
 		f.States[s.State]++
-		if p := peer(&m.Socket); p.IsValid() {
-			peers[p.String()]++
+		if s.Remote != nil { // an address, or the name of an AF_UNIX peer
+			peers[*s.Remote]++
 		}
 	}
 	f.Peers = sortedPeers(peers)
+	f.LastUse = j.lastUses(g, names)
+	nameHosts(f.Peers, g.key.process, names)
 	f.OldestAge, f.YoungestAge = ages(f.Sockets)
 	f.Evidence = j.evidence(g, names)
 	f.Confidence = confidence(g, class, f.GrowthPerMin)
 	return f
+}
+
+// nameHosts names the peers that are hosts.
+func nameHosts(peers []Peer, process event.ProcessKey, names Names) {
+	for i := range peers {
+		if a, err := netip.ParseAddrPort(peers[i].Address); err == nil {
+			peers[i].Name = names.Host(process, a.Addr())
+		}
+	}
 }
 
 func sortedPeers(counts map[string]int) []Peer {
@@ -238,12 +274,21 @@ func (j *Judge) origin(g *group, names Names) Origin {
 		return o
 	}
 	r := j.fullest(g, names)
-	inferred := g.inferred || j.lesser(g) > 0
-	o := Origin{Quality: r.Quality, Reason: r.Reason, Inferred: inferred, Frames: r.Frames}
+	if lack := g.members[0].Lack; r.Quality == stack.None && lack != event.LackNone {
+		r.Reason = lack.String()
+	}
+	o := described(g.key.process, r, names)
+	o.Inferred = g.inferred || count(g, func(m *member) bool { return j.inferred(m, g) }) > 0
+	return o
+}
+
+// described is a resolved stack as the report has it.
+func described(p event.ProcessKey, r stack.Origin, names Names) Origin {
+	o := Origin{Quality: r.Quality, Reason: r.Reason, Frames: r.Frames}
 	if o.Frames == nil {
 		o.Frames = []stack.Frame{}
 	}
-	o.Culprit = culprit(o.Frames, g.key.process, names)
+	o.Culprit = culprit(o.Frames, p, names)
 	return o
 }
 
@@ -262,12 +307,12 @@ func culprit(frames []stack.Frame, p event.ProcessKey, names Names) *int {
 // fullest is the most that any of the stacks of a group tells: they are of one
 // origin, but not all may be complete.
 func (j *Judge) fullest(g *group, names Names) stack.Origin {
-	made := madeOn(g)
+	made := j.madeOn(g)
 	best := names.Origin(g.key.process, made)
 	tried := map[uint64]bool{made: true}
 	for i := range g.members {
 		id := g.members[i].Stack
-		if made != g.key.stack && id != made {
+		if made != g.key.stack && j.bestStack(g.key.process, id) != made {
 			continue // one asks, but each may be made elsewhere
 		}
 		if best.Quality == stack.Complete || len(tried) > maxTried {
@@ -326,6 +371,20 @@ func facts(s *Socket, f *event.Facts) {
 	if f.Known&event.KnownQueues != 0 {
 		s.RecvQ, s.SendQ = pointer(f.RecvQ), pointer(f.SendQ)
 	}
+	if f.Known&event.KnownDelivery != 0 {
+		s.Unacked, s.Retransmits, s.Probes = pointer(f.Unacked), pointer(f.Retransmits), pointer(f.Probes)
+	}
+	names := f.UnixNames()
+	if names.Local != "" {
+		s.Local = pointer(names.Local)
+	}
+	if names.Remote != "" {
+		s.Remote = pointer(names.Remote)
+	}
+	if f.Known&event.KnownPeer != 0 {
+		s.PeerGone = pointer(f.PeerGone)
+	}
+	s.RcvShutdown, s.SndShutdown = pointer(f.RcvShutdown), pointer(f.SndShutdown)
 	if f.Known&event.KnownActivity != 0 {
 		s.LastRx, s.LastTx = seconds(f.LastRx), seconds(f.LastTx)
 	}

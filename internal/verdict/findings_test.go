@@ -77,7 +77,35 @@ func TestFindings(t *testing.T) {
 			w.watch(10 * second)
 		},
 		"growing": func(w *world) {
-			w.watch(24*second, func(int) { w.connect(w.socket(7), server) })
+			w.watch(24*second, func(int) { w.create(event.Socket, app, 7, udp()) })
+		},
+		"abandoned": func(w *world) {
+			w.watch(108*second, func(i int) {
+				if s := w.connect(w.socket(7), server); i < 10 {
+					w.receive(s, 5000)
+					s.facts.RecvQ = 4000
+				}
+			})
+		},
+		"half-closed": func(w *world) {
+			w.state(w.connect(w.socket(7), server), event.StateFinWait2, 0)
+			w.watch(10 * second)
+		},
+		"half-open": func(w *world) {
+			s := w.connect(w.socket(7), server)
+			w.unanswered(s, 10)
+			s = w.accept(7, other)
+			s.facts.KeepAlive, s.facts.Probes = true, 3
+			s.facts.Known |= event.KnownDelivery
+			w.watch(110 * second)
+		},
+		"superseded": func(w *world) {
+			for _, port := range []uint16{1, 2} {
+				w.accept(7, netip.AddrPortFrom(server.Addr(), port))
+				w.accept(7, netip.AddrPortFrom(other.Addr(), port))
+				w.sleep(2 * second)
+			}
+			w.watch(110*second, func(int) { w.send(w.socks[2]); w.send(w.socks[3]) })
 		},
 		"inherited": func(w *world) {
 			w.connect(w.socket(7), server)
@@ -163,7 +191,7 @@ func TestEveryClassHasAdvice(t *testing.T) {
 // TestEachConditionIsLookedAtTwice: the looks at one don't count for the next.
 func TestEachConditionIsLookedAtTwice(t *testing.T) {
 	w := newWorld(t)
-	w.judge = NewJudge(0)
+	w.judge = NewJudge(Patience{0, DefaultIdle}, 0)
 	s := w.connect(w.socket(7), server)
 	w.fin(s, 1)
 	w.watch(4 * second)
@@ -181,7 +209,7 @@ func TestEachConditionIsLookedAtTwice(t *testing.T) {
 func TestMinAge(t *testing.T) {
 	for _, minAge := range []time.Duration{0, second, 20 * second} {
 		w := newWorld(t)
-		w.judge = NewJudge(minAge)
+		w.judge = NewJudge(Patience{minAge, DefaultIdle}, 0)
 		w.socket(7)
 		w.socket(7)
 		for i := range 20 {

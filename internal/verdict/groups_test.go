@@ -115,6 +115,15 @@ func TestInferredOrigin(t *testing.T) {
 			w.fin(w.accept(7, netip.AddrPortFrom(other.Addr(), 6000)), 1)
 			w.watch(8 * second)
 		}, []string{"11 peer-closed, high, inferred at_7"}},
+		"accepted, and reset": {func(w *world) {
+			for i := range 10 {
+				s := w.beforeAt(event.StateClose, netip.AddrPortFrom(other.Addr(), uint16(5000+i)))
+				s.sock.Local = netip.AddrPort{}
+			}
+			w.look()
+			w.reset(w.accept(7, netip.AddrPortFrom(other.Addr(), 6000)))
+			w.watch(8 * second)
+		}, []string{"11 dead, high, inferred at_7"}},
 		"a stack that was lost": {func(w *world) {
 			closed(w, 0, server)
 			closed(w, 7, server)
@@ -164,16 +173,16 @@ func TestBetter(t *testing.T) {
 		"one": {func(w *world) {
 			w.socket(7)
 			w.socket(7)
-			w.judge.Better(process(app), 7, 8)
+			w.judge.Better(process(app), 0, 7, 8)
 			w.socket(8)
 			w.watch(8 * second)
 		}, []string{"3 never-used, high, inferred at_8"}},
 		"several": {func(w *world) {
 			w.socket(7)
 			w.socket(7)
-			w.judge.Better(process(app), 7, 8)
+			w.judge.Better(process(app), 0, 7, 8)
 			w.socket(8)
-			w.judge.Better(process(app), 7, 9)
+			w.judge.Better(process(app), 0, 7, 9)
 			w.socket(9)
 			w.watch(8 * second)
 		}, []string{"2 never-used, high, at_7", "1 never-used, medium, at_8", "1 never-used, medium, at_9"}},

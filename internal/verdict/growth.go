@@ -16,19 +16,84 @@ const (
 // growthTime is how long an origin must be watched for its growth to be judged.
 func growthTime(minAge time.Duration) time.Duration { return max(growthSpan, 4*minAge) }
 
-// growing reports whether an origin's sockets only become more: those that no
-// other rule accuses.
-func (j *Judge) growing(key groupKey) bool {
+// add counts a socket.
+func (n *tally) add(j *Judge, s subject) {
+	n.live++
+	process := owner(s.Socket, s.holders)
+	n.label = j.labelOf(s.Socket, process)
+	n.quiet.add(j.quietOne(s))
+	established := s.Sock.IsTCP() && s.Sock.State == event.StateEstablished
+	if established {
+		n.established++
+	}
+	if !j.silent(s.Socket) || attended(s.Socket, n.label.accepted) {
+		return
+	}
+	n.silent++
+	if established && s.knows(event.KnownActivity) && silence(s) >= j.idle {
+		n.idle++
+	}
+}
+
+// scatter notes the processes with silent sockets that are for the same and have
+// several stacks. Code that is compiled while it runs gets a new stack each time,
+// so that no single one of them grows for long: whether they are one origin tell
+// their names alone.
+func (j *Judge) scatter() {
+	type use struct {
+		process event.ProcessKey
+		label   label
+	}
+	type spread struct{ stacks, silent int }
+	uses := map[use]spread{}
+	for key, n := range j.others {
+		if key.stack == 0 || n.silent == 0 {
+			continue
+		}
+		u := use{key.process, n.label}
+		uses[u] = spread{uses[u].stacks + 1, uses[u].silent + n.silent}
+	}
+	clear(j.scattered)
+	for u, s := range uses {
+		if s.stacks > 1 && s.silent >= growthCount {
+			j.scattered[u.process] = true
+		}
+	}
+}
+
+// growing reports whether an origin's sockets only become more, those that no
+// other rule accuses, and which class that makes them.
+func (j *Judge) growing(key groupKey) (Class, bool) {
 	s, n := j.groups[key], j.others[key]
 	if s == nil || s.span() < growthTime(time.Duration(j.minAge)) || !s.rises(growthCount) {
-		return false
+		return "", false
 	}
-	// Half of what it opened is still there: they are not replaced, they add up.
-	if key.stack == 0 || uint64(n.live) < (j.openedAt(key.originKey)+1)/2 {
-		return false
+	// How many it closes says nothing: a path that forgets may be a rare one.
+	if key.stack == 0 {
+		return "", false
 	}
 	// The old ones are not in use: a busy server takes on more work.
-	return 2*n.silent >= n.live && n.silent >= growthCount
+	if 2*n.silent < n.live || n.silent < growthCount {
+		return "", false
+	}
+	if 2*n.established <= n.live {
+		return Growing, true
+	}
+	// A pool that warms up, or a client that talks to ever more servers, grows
+	// too, for as long as it keeps idle connections.
+	return Abandoned, n.idle+j.idleBefore(key.process, n.label) >= growthCount
+}
+
+// idleBefore counts the idle connections of a process that were there before
+// tracing began and are for the same as those with the label.
+func (j *Judge) idleBefore(p event.ProcessKey, l label) int {
+	sum := 0
+	for key, n := range j.others {
+		if key.process == p && key.stack == 0 && key.label.fits(l) {
+			sum += n.idle
+		}
+	}
+	return sum
 }
 
 // silent: no data came or went for the grace time. Where the kernel can't tell,
@@ -45,11 +110,12 @@ func (j *Judge) silent(s *lifecycle.Socket) bool {
 // be of the same origin.
 func (j *Judge) grown(t *lifecycle.Table) map[groupKey][]member {
 	found := map[groupKey][]member{}
-	processes := map[event.ProcessKey]bool{}
+	classes := map[groupKey]Class{}
+	processes := map[event.ProcessKey]Class{}
 	for key := range j.others {
-		if j.growing(key) {
-			found[key] = nil
-			processes[key.process] = true
+		if class, ok := j.growing(key); ok {
+			found[key], classes[key] = nil, class
+			processes[key.process] = class
 		}
 	}
 	if len(found) == 0 {
@@ -58,12 +124,16 @@ func (j *Judge) grown(t *lifecycle.Table) map[groupKey][]member {
 	for s, holders := range t.Sockets() {
 		key := j.groupOf(s, holders, "")
 		_, member := found[key]
-		before := processes[key.process] && key.stack == 0 && j.silent(s) && s.Sock.State != event.StateListen
+		class := classes[key]
+		if !member {
+			class = processes[key.process]
+		}
+		before := class != "" && key.stack == 0 && j.silent(s) && s.Sock.State != event.StateListen
 		if !member && !before {
 			continue
 		}
-		if _, accused := judge(subject{Socket: s, now: j.looked, minAge: j.minAge, holders: holders}); !accused {
-			found[key] = append(found[key], newMember(s, holders, condition{class: Growing, since: s.Birth}))
+		if _, accused := j.judge(j.subject(j.looked, s, holders)); !accused {
+			found[key] = append(found[key], newMember(s, holders, condition{class: class, since: s.Birth, grown: true}))
 		}
 	}
 	return found

@@ -19,9 +19,24 @@ func TestGrowing(t *testing.T) {
 		return made
 	}
 	runScenarios(t, map[string]scenario{
-		"steadily": {func(w *world) { w.watch(40*second, func(int) { open(w, 1) }) }, []string{"20 growing, medium, at_7"}},
+		"steadily":                      {func(w *world) { w.watch(120*second, func(int) { open(w, 1) }) }, []string{"60 abandoned, medium, at_7"}},
+		"not for as long as a pool may": {do: func(w *world) { w.watch(98*second, func(int) { open(w, 1) }) }},
+		"accepted, and nobody waits": {func(w *world) { w.watch(120*second, func(int) { w.accept(7, server) }) },
+			[]string{"60 abandoned, medium, at_7"}},
+		"clients that come and stay, and are waited for": {do: func(w *world) {
+			w.watch(240*second, func(int) { w.accept(7, server).facts.Waiters = true })
+		}},
 		"udp, one for each request": {func(w *world) { w.watch(40*second, func(int) { w.create(event.Socket, app, 7, udp()) }) },
 			[]string{"20 growing, medium, at_7"}},
+		"udp, on a path of five": {func(w *world) {
+			w.watch(40*second, func(int) {
+				for i := range 5 {
+					if s := w.create(event.Socket, app, 7, udp()); i > 0 {
+						w.close(s)
+					}
+				}
+			})
+		}, []string{"20 growing, medium, at_7"}},
 		"unix, connected": {func(w *world) {
 			w.watch(40*second, func(int) {
 				s := w.create(event.Socket, app, 7, unixStream())
@@ -29,18 +44,24 @@ func TestGrowing(t *testing.T) {
 				w.connected(s, netip.AddrPort{}, 0)
 			})
 		}, []string{"20 growing, medium, at_7"}},
-		"half of them closed": {func(w *world) { w.watch(40*second, func(int) { open(w, 1); w.close(open(w, 1)[0]) }) },
-			[]string{"20 growing, medium, at_7"}},
-		"waited on, as in epoll": {func(w *world) { w.watch(40*second, func(int) { open(w, 1)[0].facts.Waiters = true }) },
-			[]string{"20 growing, medium, at_7"}},
+		"half of them closed": {func(w *world) { w.watch(120*second, func(int) { open(w, 1); w.close(open(w, 1)[0]) }) },
+			[]string{"60 abandoned, medium, at_7"}},
+		"waited on, as in epoll": {func(w *world) { w.watch(120*second, func(int) { open(w, 1)[0].facts.Waiters = true }) },
+			[]string{"60 abandoned, medium, at_7"}},
+		"compiled again and again": {func(w *world) {
+			w.watch(120*second, func(i int) { w.connect(w.socket(7+100*uint64(i/10)), server) })
+		}, []string{"60 abandoned, medium, at_7"}},
+		"compiled again and again, without a frame of the program": {func(w *world) {
+			w.watch(120*second, func(i int) { w.connect(w.socket(1000+uint64(i/10)), server) })
+		}, []string{"60 abandoned, medium, no origin"}},
 		"slowly": {func(w *world) {
 			w.watch(200*second, func(i int) {
 				if i%20 == 0 {
 					open(w, 1)
 				}
 			})
-		}, []string{"5 growing, medium, at_7"}},
-		"more than a series holds": {func(w *world) { w.watch(1000*second, func(int) { open(w, 1) }) }, []string{"500 growing, medium, at_7"}},
+		}, []string{"5 abandoned, medium, at_7"}},
+		"more than a series holds": {func(w *world) { w.watch(1000*second, func(int) { open(w, 1) }) }, []string{"500 abandoned, medium, at_7"}},
 
 		"not for long enough": {do: func(w *world) { w.watch(18*second, func(int) { open(w, 1) }) }},
 		"a pool, idle":        {do: func(w *world) { open(w, 20); w.watch(90 * second) }},
@@ -123,11 +144,11 @@ func TestGrowing(t *testing.T) {
 				w.beforeAt(event.StateEstablished, other)
 			}
 			w.watch(40*second, func(int) { open(w, 1) })
-		}, []string{"23 growing, medium, inferred at_7"}},
+		}, []string{"23 abandoned, medium, inferred at_7"}},
 		"with those from before, which are in use": {func(w *world) {
 			pool := w.beforeAt(event.StateEstablished, server)
-			w.watch(40*second, func(int) { open(w, 1); w.send(pool) })
-		}, []string{"20 growing, medium, at_7"}},
+			w.watch(120*second, func(int) { open(w, 1); w.send(pool) })
+		}, []string{"60 abandoned, medium, at_7"}},
 	})
 }
 
@@ -138,7 +159,7 @@ func TestGrowingWhileLearned(t *testing.T) {
 	grow := func(id uint64, first func(w *world)) func(w *world) {
 		return func(w *world) {
 			first(w)
-			w.watch(40*second, func(i int) {
+			w.watch(120*second, func(i int) {
 				s := w.connect(w.socket(id), server)
 				if i == 10 {
 					w.fin(s, 1)
@@ -148,8 +169,8 @@ func TestGrowingWhileLearned(t *testing.T) {
 	}
 	nothing := func(*world) {}
 	runScenarios(t, map[string]scenario{
-		"no frame of the program": {grow(1007, nothing), []string{"19 growing, medium, no origin", "1 peer-closed, medium, no origin"}},
+		"no frame of the program": {grow(1007, nothing), []string{"59 abandoned, medium, no origin", "1 peer-closed, medium, no origin"}},
 		"reads like one before": {grow(107, func(w *world) { w.fin(w.connect(w.socket(7), server), 1); w.watch(4 * second) }),
-			[]string{"2 peer-closed, high, at_7", "19 growing, medium, at_7"}},
+			[]string{"59 abandoned, medium, at_7", "2 peer-closed, medium, at_7"}},
 	})
 }

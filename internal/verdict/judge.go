@@ -2,7 +2,6 @@ package verdict
 
 import (
 	"maps"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -22,7 +21,8 @@ const settled = uint64(500 * time.Millisecond)
 // Judge watches the table over time. It has no clock: the times are those of
 // the snapshots, in ns of CLOCK_MONOTONIC.
 type Judge struct {
-	minAge uint64
+	minAge, idle uint64 // ns
+	began        uint64 // when tracing did
 
 	suspects map[name]*suspect
 	limits   map[event.ProcessKey]*forecast
@@ -33,24 +33,44 @@ type Judge struct {
 	opened map[event.ProcessKey]map[uint64]uint64
 	// better has, for stacks of a lesser tier, those of a better one that were
 	// taken of the same calls: by process and stack.
-	better map[event.ProcessKey]map[uint64]uint64
+	better relations
+	// calls has the stacks that calls were made on, as far as they were taken.
+	calls relations
+	// asked has, for stacks that sockets were made on, those where they were
+	// asked for.
+	asked relations
 	// divided counts the creations of origins that are divided further.
-	divided map[originKey]uint64
+	divided map[event.ProcessKey]map[division]uint64
 	origins origins
 
 	// What the last look saw: the suspects in full, of the others only how
 	// many there are.
 	members   map[groupKey][]member
 	others    map[groupKey]tally
+	scattered map[event.ProcessKey]bool // see scatter
 	listening map[port]bool
-	ended     []member
+	// superseded has since when connections are; met are those that are looked
+	// at for it.
+	superseded map[name]uint64
+	met        map[name]acquaintance
+	uses       map[uint64]use // by inode
+	ended      []member
 	// endedOmitted is how many more there were.
 	endedOmitted int
-	looked       uint64 // its time, ns
+	// endedGrown has the counts of origins that grew when their process ended.
+	endedGrown map[groupKey]*series
+	looked     uint64 // its time, ns
 }
 
 // tally counts sockets that no rule accuses.
-type tally struct{ live, silent int }
+type tally struct {
+	live, silent int
+	// established are TCP's among them, idle those of these that are silent for
+	// the time that makes them suspect.
+	established, idle int
+	label             label // of one of them
+	quiet             quiet
+}
 
 // name is a socket's name, for as long as it lives.
 type name struct{ inode, birth uint64 }
@@ -76,59 +96,42 @@ type member struct {
 }
 
 // settled reports whether the condition has lasted so long at the time given
-// that the member may count with others that are ripe. A connect that may still
-// succeed never does.
+// that the member may count with others that are ripe.
 func (m *member) settled(now uint64) bool {
-	return m.ripe || m.cond.patience == 0 && now >= m.cond.since+settled
+	return m.ripe || !m.cond.innocent && now >= m.cond.since+settled
 }
 
-// originKey names the code that creates sockets.
-type originKey struct {
-	process event.ProcessKey
-	stack   uint64
-	by      uint64 // what divides it further, see divide
+// Patience is how long the judge waits before it accuses.
+type Patience struct {
+	// MinAge is the grace time: how long a socket must be in its condition.
+	MinAge time.Duration `json:"min_age"`
+	// Idle is how long nothing must have come or gone on an established
+	// connection before it may be suspected.
+	Idle time.Duration `json:"idle"`
 }
 
-// groupKey names what is reported together. Sockets without a stack are told
-// apart by what they are for.
-type groupKey struct {
-	originKey
-	class Class // empty: in no condition that a rule names
-	label label
-}
-
-// label is what a socket is for, as far as that can be seen from outside.
-type label struct {
-	family, kind, protocol uint16
-	// peer is the address connected to; or for accepted sockets the local
-	// port alone, because every client has an address of its own.
-	peer     netip.AddrPort
-	accepted bool
-}
-
-// fits reports whether a socket with label l may be for what one with the other
-// is. Of one from before, whose connect failed, the kernel has forgotten the
-// peer.
-func (l label) fits(other label) bool {
-	if !l.accepted && !l.peer.IsValid() && !other.accepted {
-		other.peer = l.peer
-	}
-	return l == other
-}
-
-// NewJudge returns a judge with the given grace time.
-func NewJudge(minAge time.Duration) *Judge {
+// NewJudge returns a judge of a trace that began at the time given, in ns of
+// CLOCK_MONOTONIC.
+func NewJudge(p Patience, began uint64) *Judge {
 	return &Judge{
-		minAge:   uint64(minAge),
-		suspects: map[name]*suspect{},
-		limits:   map[event.ProcessKey]*forecast{},
-		groups:   map[groupKey]*series{},
-		opened:   map[event.ProcessKey]map[uint64]uint64{},
-		better:   map[event.ProcessKey]map[uint64]uint64{},
-		divided:  map[originKey]uint64{},
-		origins:  newOrigins(),
-		members:  map[groupKey][]member{},
-		others:   map[groupKey]tally{},
+		minAge:     uint64(p.MinAge),
+		idle:       uint64(p.Idle),
+		began:      began,
+		suspects:   map[name]*suspect{},
+		limits:     map[event.ProcessKey]*forecast{},
+		groups:     map[groupKey]*series{},
+		opened:     map[event.ProcessKey]map[uint64]uint64{},
+		better:     relations{},
+		calls:      relations{},
+		asked:      relations{},
+		divided:    map[event.ProcessKey]map[division]uint64{},
+		origins:    newOrigins(),
+		members:    map[groupKey][]member{},
+		others:     map[groupKey]tally{},
+		scattered:  map[event.ProcessKey]bool{},
+		superseded: map[name]uint64{},
+		endedGrown: map[groupKey]*series{},
+		met:        map[name]acquaintance{},
 	}
 }
 
@@ -138,114 +141,48 @@ func (j *Judge) Created(e *event.Event) {
 	if e.Stack == 0 {
 		return
 	}
-	if e.Kind == event.Accept {
-		j.divided[originKey{event.ProcessKey{PID: e.PID, Start: e.Start}, e.Stack, listenerOf(&e.Sock, e.Inode2)}]++
-	}
 	p := event.ProcessKey{PID: e.PID, Start: e.Start}
+	if e.Kind == event.Accept {
+		j.countDivided(p, division{e.Stack, listenerOf(&e.Sock, e.Inode2)})
+	}
 	stacks := j.opened[p]
 	if stacks == nil {
 		stacks = map[uint64]uint64{}
 		j.opened[p] = stacks
 	}
-	stacks[e.Stack]++
-}
-
-// severalBetter stands in better for a stack that the better tier tells several
-// of: an interpreter's, say, which is the same for every line of the program.
-const severalBetter = 0
-
-// Better notes that the stack of a socket was exchanged for another of the same
-// call, that tells more. Sockets that have only the first belong to the same
-// origin, unless the first turns out to stand for several.
-func (j *Judge) Better(p event.ProcessKey, lesser, better uint64) {
-	if lesser == 0 || better == 0 || lesser == better {
-		return
+	if stacks[e.Stack] > 0 || len(stacks) < maxOrigins {
+		stacks[e.Stack]++
 	}
-	stacks := j.better[p]
-	if stacks == nil {
-		stacks = map[uint64]uint64{}
-		j.better[p] = stacks
-	}
-	if known, ok := stacks[lesser]; !ok {
-		stacks[lesser] = better
-	} else if known != better {
-		stacks[lesser] = severalBetter
-	}
-	j.Moved(p, lesser, better)
-}
-
-// Moved counts a creation at another stack than where it was noted.
-func (j *Judge) Moved(p event.ProcessKey, from, to uint64) {
-	if opened := j.opened[p]; opened[from] > 0 {
-		opened[from]--
-		opened[to]++
-	}
-}
-
-// openedAt is how many sockets were made at an origin since tracing began.
-func (j *Judge) openedAt(key originKey) uint64 {
-	if key.by != 0 {
-		return j.dividedAt(key)
-	}
-	n := j.opened[key.process][key.stack]
-	for lesser := range j.better[key.process] {
-		if lesser != key.stack && j.best(key.process, lesser) == key.stack {
-			n += j.opened[key.process][lesser]
-		}
-	}
-	for id, standIn := range j.origins.standIn[key.process] {
-		if standIn == key.stack && id != key.stack {
-			n += j.opened[key.process][id]
-		}
-	}
-	return n
-}
-
-// bestStack is the stack that a socket is grouped by: where it was asked for, if
-// that is known, else where it was made.
-func (j *Judge) bestStack(p event.ProcessKey, s *lifecycle.Socket) uint64 {
-	if s.AskVia == lifecycle.ByLibuv {
-		return s.AskStack
-	}
-	return j.best(p, s.Stack)
-}
-
-// best is what a stack was exchanged for: one by frame pointers for a complete
-// one, and that for the one where the socket was asked for.
-func (j *Judge) best(p event.ProcessKey, id uint64) uint64 {
-	for range 2 {
-		better := j.better[p][id]
-		if better == severalBetter {
-			break
-		}
-		id = better
-	}
-	return id
 }
 
 // Forget lets go of what is only needed while the process lives, or while it is
 // to be judged by what it left.
 func (j *Judge) Forget(p event.ProcessKey) {
-	delete(j.opened, p)
-	maps.DeleteFunc(j.divided, func(key originKey, _ uint64) bool { return key.process == p })
 	if !slices.ContainsFunc(j.ended, func(m member) bool { return m.Creator == p }) {
+		delete(j.opened, p)
 		delete(j.better, p)
+		delete(j.calls, p)
+		delete(j.asked, p)
+		delete(j.divided, p)
 		j.origins.forget(p)
 	}
 }
 
 // Look judges every live socket after a snapshot that ended at now. What it
 // returns is the number of suspects, those too that are not reported yet. names
-// is asked for the origins of those only that were suspects before.
+// is asked for the origins of those only that were suspects before, or whose
+// origin may have several stacks.
 func (j *Judge) Look(now uint64, t *lifecycle.Table, names Names) (suspects int) {
 	j.looked = now
 	j.listening = listeningPorts(t)
 	clear(j.members)
 	clear(j.others)
+	j.supersede(now, t)
+	j.regroup()
 	// First what the sockets are in and of which origin, because one socket can
 	// change what another is grouped by; then the groups.
 	for s, holders := range t.Sockets() {
-		j.watch(subject{Socket: s, now: now, minAge: j.minAge, holders: holders}, names)
+		j.watch(j.subject(now, s, holders), names)
 	}
 	for n, s := range j.suspects {
 		if s.last != now {
@@ -253,21 +190,45 @@ func (j *Judge) Look(now uint64, t *lifecycle.Table, names Names) (suspects int)
 		}
 	}
 	for s, holders := range t.Sockets() {
-		j.group(subject{Socket: s, now: now, minAge: j.minAge, holders: holders})
+		j.group(j.subject(now, s, holders))
 	}
 	for p := range j.opened {
 		if _, live := t.Process(p); !live {
 			j.Forget(p) // its end may have been lost
 		}
 	}
+	j.dropUses(t)
+	j.scatter()
 	j.sample(now)
 	return len(j.suspects)
 }
 
+func (j *Judge) subject(now uint64, s *lifecycle.Socket, holders []lifecycle.Holder) subject {
+	return subject{Socket: s, now: now, minAge: j.minAge, idle: j.idle, holders: holders}
+}
+
+// regroup counts what was counted under a stack that was exchanged since with what
+// it was exchanged for: complete stacks come late, and growth takes time to show.
+func (j *Judge) regroup() {
+	for _, key := range slices.Collect(maps.Keys(j.groups)) {
+		id, bare := j.origins.of(key.process, j.bestStack(key.process, key.stack))
+		if key.stack == 0 || id == key.stack || bare {
+			continue
+		}
+		to := key
+		to.stack = id
+		j.groups[to] = j.groups[to].plus(j.groups[key])
+		delete(j.groups, key)
+	}
+}
+
 // watch keeps account of a socket that is in a condition no program wants.
 func (j *Judge) watch(s subject, names Names) {
-	c, ok := judge(s)
+	c, ok := j.judge(s)
 	if !ok {
+		if p := owner(s.Socket, s.holders); j.scattered[p] && j.silent(s.Socket) {
+			j.learn(p, s.Socket, names)
+		}
 		return
 	}
 	if u := j.suspect(s, c); u.looks >= looksNeeded {
@@ -277,14 +238,11 @@ func (j *Judge) watch(s subject, names Names) {
 
 // group puts a socket into its group.
 func (j *Judge) group(s subject) {
-	c, ok := judge(s)
+	c, ok := j.judge(s)
 	key := j.groupOf(s.Socket, s.holders, c.class)
 	if !ok {
 		n := j.others[key]
-		n.live++
-		if j.silent(s.Socket) {
-			n.silent++
-		}
+		n.add(j, s)
 		j.others[key] = n
 		return
 	}
@@ -298,7 +256,7 @@ func (j *Judge) group(s subject) {
 // learn resolves a stack that is seen for the first time. If it turns out to be
 // one with others, what was counted under it is counted with them.
 func (j *Judge) learn(p event.ProcessKey, s *lifecycle.Socket, names Names) {
-	id := j.bestStack(p, s)
+	id := j.stackOf(p, s)
 	if !j.origins.learn(p, id, names) {
 		return
 	}
@@ -326,16 +284,19 @@ func (j *Judge) learn(p event.ProcessKey, s *lifecycle.Socket, names Names) {
 }
 
 // suspect notes one more look at a socket in the condition c. Another connect on
-// the same socket, or data on one that was handed down, begins a new account.
+// the same socket, or what changed its mark, begins a new account.
 func (j *Judge) suspect(s subject, c condition) *suspect {
 	n := name{s.Inode, s.Birth}
 	u := j.suspects[n]
-	if u == nil || u.class != c.class || u.attempts != s.Attempts || c.class == Inherited && moved(s, u.from) {
+	if u == nil || u.class != c.class || u.attempts != s.Attempts || u.mark != c.mark {
 		u = &suspect{from: s.now, attempts: s.Attempts}
 		j.suspects[n] = u
 	}
 	if c.vague {
 		c.since = max(c.since, u.from)
+	}
+	if c.atLeast && u.looks > 0 {
+		c.since = min(c.since, u.since)
 	}
 	u.condition, u.last = c, s.now
 	u.looks++
@@ -364,71 +325,6 @@ func (j *Judge) sample(now uint64) {
 			delete(j.groups, key)
 		}
 	}
-}
-
-// port is a local port in a process.
-type port struct {
-	process event.ProcessKey
-	number  uint16
-}
-
-// listeningPorts are the ports that are listened on: a connection on one of
-// them was accepted.
-func listeningPorts(t *lifecycle.Table) map[port]bool {
-	ports := map[port]bool{}
-	for s, holders := range t.Sockets() {
-		if s.Sock.State != event.StateListen {
-			continue
-		}
-		for _, h := range holders {
-			ports[port{h.Process, s.Sock.Local.Port()}] = true
-		}
-	}
-	return ports
-}
-
-func (j *Judge) groupOf(s *lifecycle.Socket, holders []lifecycle.Holder, c Class) groupKey {
-	process := owner(s, holders)
-	id, bare := j.origins.of(process, j.bestStack(process, s))
-	key := groupKey{originKey: originKey{process: process, stack: id, by: divide(s)}, class: c}
-	if id == 0 || bare {
-		key.label = j.labelOf(s, process)
-	}
-	return key
-}
-
-// owner is the process that a socket is counted for: its creator; if that wasn't
-// seen, the oldest that holds it, because it is handed down, not up.
-func owner(s *lifecycle.Socket, holders []lifecycle.Holder) event.ProcessKey {
-	if s.Creator.PID != 0 || len(holders) == 0 {
-		return s.Creator
-	}
-	oldest := holders[0].Process
-	for _, h := range holders[1:] {
-		if h.Process.Start < oldest.Start {
-			oldest = h.Process
-		}
-	}
-	return oldest
-}
-
-func (j *Judge) labelOf(s *lifecycle.Socket, process event.ProcessKey) label {
-	l := label{family: s.Sock.Family, kind: s.Sock.Type, protocol: s.Sock.Protocol}
-	if s.Kind == lifecycle.ByAccept || j.listening[port{process, s.Sock.Local.Port()}] {
-		l.accepted = true
-		l.peer = netip.AddrPortFrom(netip.Addr{}, s.Sock.Local.Port())
-		return l
-	}
-	l.peer = peer(s)
-	return l
-}
-
-// peer is the address a socket is, was or should have been connected to.
-func peer(s *lifecycle.Socket) netip.AddrPort {
-	if s.Sock.Remote.IsValid() {
-		return s.Sock.Remote
-	}
-	return s.Asked
 }
 
 // newMember copies what the table will recycle.

@@ -34,6 +34,10 @@ const (
 	ConnectFailed  Class = "connect-failed"
 	PeerClosed     Class = "peer-closed"
 	Dead           Class = "dead"
+	HalfClosed     Class = "half-closed"
+	HalfOpen       Class = "half-open"
+	Superseded     Class = "superseded"
+	Abandoned      Class = "abandoned"
 	Growing        Class = "growing"
 	Inherited      Class = "inherited"
 )
@@ -66,12 +70,16 @@ type Report struct {
 	Scope   string `json:"scope"`
 	Version string `json:"version"`
 	Kernel  string `json:"kernel"`
-	// MinAge is the grace time the rules used, in seconds.
+	// MinAge is the grace time the rules used, Idle the silence after which an
+	// established connection may be suspected, both in seconds.
 	MinAge   float64   `json:"min_age_s"`
+	Idle     float64   `json:"idle_s"`
 	Totals   Totals    `json:"totals"`
 	Loss     Loss      `json:"loss"`
 	Limits   []Limit   `json:"limits"`
 	Findings []Finding `json:"findings"`
+	// Observations says what is worth knowing of sockets that no rule accuses.
+	Observations []string `json:"observations"`
 	// Omitted is the number of findings that --top left out.
 	Omitted int `json:"omitted,omitempty"`
 	// Notes are limits of this run that the reader should know: processes
@@ -120,6 +128,9 @@ type Process struct {
 	Comm  string     `json:"comm"`
 	Exe   *string    `json:"exe"`
 	Start *time.Time `json:"start"`
+	// Container is the id of the container it runs in, as its engine knows
+	// it; empty if it is in none.
+	Container string `json:"container,omitempty"`
 }
 
 // Finding is a group of leaked sockets with one origin and one class.
@@ -135,18 +146,30 @@ type Finding struct {
 	// GrowthPerMin is how many more are open each minute; nil while it has
 	// been watched for too short.
 	GrowthPerMin *float64 `json:"growth_per_min"`
-	Origin       Origin   `json:"origin"`
+	// Series is the count at the looks since the origin was first seen, from
+	// the oldest to the newest; at most 128 samples.
+	Series []Sample `json:"series"`
+	Origin Origin   `json:"origin"`
 	// RequestedAt is where the program asked for the sockets, nil if that is
 	// not known to be another place than where they were made.
 	RequestedAt *Requested `json:"requested_at,omitempty"`
 	// AcceptedFrom is the listener of sockets that were accepted, nil for others
 	// and if it is gone.
-	AcceptedFrom *Accepted      `json:"accepted_from,omitempty"`
-	States       map[string]int `json:"states"`
-	Peers        []Peer         `json:"peers"` // most frequent first
-	Sockets      []Socket       `json:"sockets"`
-	Evidence     []string       `json:"evidence"`
-	Advice       string         `json:"advice"`
+	AcceptedFrom *Accepted `json:"accepted_from,omitempty"`
+	// LastUse is the last calls on the sockets that told something, the most
+	// frequent first; empty unless that was asked for.
+	LastUse  []LastUse      `json:"last_use"`
+	States   map[string]int `json:"states"`
+	Peers    []Peer         `json:"peers"` // most frequent first
+	Sockets  []Socket       `json:"sockets"`
+	Evidence []string       `json:"evidence"`
+	Advice   string         `json:"advice"`
+}
+
+// Sample is a count at one look.
+type Sample struct {
+	At    float64 `json:"at_s"` // seconds since tracing began
+	Count int     `json:"count"`
 }
 
 // Origin is where the sockets of a finding were made.
@@ -196,29 +219,52 @@ const (
 	ViaGo    Via = "go-created-by"
 )
 
+// LastUse is a call that said that a socket is over, or that the program has done
+// with it.
+type LastUse struct {
+	Operation string `json:"operation"` // the call, those of a family by one name
+	Result    string `json:"result"`    // "end of file", an error, "done"
+	Count     int    `json:"count"`     // sockets whose last it was
+	Origin    Origin `json:"origin"`
+}
+
 // Peer is a remote address and how many sockets of the finding have it.
 type Peer struct {
 	Address string `json:"address"` // address:port, or a path
-	Count   int    `json:"count"`
+	// Name is what the address is called where the process runs
+	// (/etc/hosts); empty if it has no name there.
+	Name  string `json:"name,omitempty"`
+	Count int    `json:"count"`
 }
 
 // Socket is one leaked socket.
 type Socket struct {
-	Inode     uint64   `json:"inode"`
-	Family    string   `json:"family"`
-	Type      string   `json:"type"`
-	Protocol  string   `json:"protocol"`
-	State     string   `json:"state"` // as ss(8) writes it
-	Local     *string  `json:"local"`
-	Remote    *string  `json:"remote"`
-	Age       *float64 `json:"age_s"`
-	RecvQ     *uint32  `json:"recv_q"`
-	SendQ     *uint32  `json:"send_q"`
-	LastRx    *float64 `json:"last_rx_s"`
-	LastTx    *float64 `json:"last_tx_s"`
-	BytesIn   *uint64  `json:"bytes_in"`
-	BytesOut  *uint64  `json:"bytes_out"`
-	KeepAlive *bool    `json:"keepalive"`
+	Inode    uint64   `json:"inode"`
+	Family   string   `json:"family"`
+	Type     string   `json:"type"`
+	Protocol string   `json:"protocol"`
+	State    string   `json:"state"` // as ss(8) writes it
+	Local    *string  `json:"local"` // address:port, or the name of an AF_UNIX socket
+	Remote   *string  `json:"remote"`
+	Age      *float64 `json:"age_s"`
+	RecvQ    *uint32  `json:"recv_q"`
+	SendQ    *uint32  `json:"send_q"`
+	Unacked  *uint32  `json:"unacked"` // bytes of SendQ sent and not acknowledged
+	// Retransmits and Probes are how often in a row data was sent again, or a
+	// window or keepalive probe, without an answer.
+	Retransmits *uint8   `json:"retransmits"`
+	Probes      *uint8   `json:"probes"`
+	LastRx      *float64 `json:"last_rx_s"`
+	LastTx      *float64 `json:"last_tx_s"`
+	BytesIn     *uint64  `json:"bytes_in"`
+	BytesOut    *uint64  `json:"bytes_out"`
+	KeepAlive   *bool    `json:"keepalive"`
+	// RcvShutdown and SndShutdown: no more data will come, or can be sent
+	// (shutdown(2) by either end).
+	RcvShutdown *bool `json:"rcv_shutdown"`
+	SndShutdown *bool `json:"snd_shutdown"`
+	// PeerGone: the peer of an AF_UNIX socket was closed; nil for all others.
+	PeerGone *bool `json:"peer_gone"`
 	// CloseOnExec is that of the first holder's descriptor.
 	CloseOnExec *bool    `json:"cloexec"`
 	WaitedOn    *bool    `json:"waited_on"`

@@ -32,16 +32,27 @@ type condition struct {
 	// patience is how long it must last at least, in ns, whatever the minimal
 	// age.
 	patience uint64
+	// innocent: it may well pass, so that it doesn't count with older ones of its
+	// origin before its own time.
+	innocent bool
+	// grown: nothing speaks against it but the growth of its origin.
+	grown bool
 	// vague: since is only known not to be later. It counts from the look that
 	// first saw it.
 	vague bool
+	// atLeast: since is only known not to be earlier. The earliest that any look
+	// found counts.
+	atLeast bool
+	// mark changes when the socket was of use in between: the time counts anew.
+	mark uint64
 }
 
 // subject is a socket as the rules see it.
 type subject struct {
 	*lifecycle.Socket
 	now     uint64
-	minAge  uint64
+	minAge  uint64 // ns
+	idle    uint64 // ns
 	holders []lifecycle.Holder
 	// ended: the socket was open when its last process ended, so that no
 	// snapshot can be asked any more.
@@ -50,15 +61,17 @@ type subject struct {
 
 func (s subject) knows(set event.FactSet) bool { return s.Facts.Known&set == set }
 
-// rules are tried in this order; the first that applies names the class.
+// rules are tried in this order; the first that applies names the class. Those
+// that need to know more than the one socket are the judge's: see supersede and
+// growing.
 func rules() []func(subject) (condition, bool) {
 	return []func(subject) (condition, bool){
-		inherited, neverUsed, connectPending, connectFailed, dead, peerClosed,
+		inherited, neverUsed, connectPending, connectFailed, dead, peerClosed, peerGone, halfClosed, halfOpen, unread,
 	}
 }
 
 // judge returns the condition of a socket, if it is in one that no program wants.
-func judge(s subject) (condition, bool) {
+func (j *Judge) judge(s subject) (condition, bool) {
 	if exempt(s) {
 		return condition{}, false
 	}
@@ -67,13 +80,7 @@ func judge(s subject) (condition, bool) {
 			return c, true
 		}
 	}
-	return condition{}, false
-}
-
-// exempt: sockets that are complete without a connection. They can leak too, but
-// only their number tells.
-func exempt(s subject) bool {
-	return !s.Sock.IsTCP() && (s.Sock.Family != afUnix || s.Sock.Type != sockStream && s.Sock.Type != sockSeqpacket)
+	return j.supersededBy(s)
 }
 
 // begun: a connection was asked for at some time.
@@ -118,7 +125,7 @@ func connectPending(s subject) (condition, bool) {
 	}
 	c := condition{class: ConnectPending, since: s.InState()}
 	if !s.knows(event.KnownWaiters) || s.Facts.Waiters || s.Seen < s.StateSince {
-		c.patience = connectPatience
+		c.patience, c.innocent = connectPatience, true
 	}
 	return c, c.since != 0
 }
@@ -151,12 +158,12 @@ func peerClosed(s subject) (condition, bool) {
 	return condition{class: PeerClosed, since: s.InState()}, s.InState() != 0
 }
 
-func stillSending(s subject) bool {
-	if s.knows(event.KnownQueues) && s.Facts.SendQ > 0 {
-		return true
+// peerGone: the same for AF_UNIX, where the state doesn't tell.
+func peerGone(s subject) (condition, bool) {
+	if s.Sock.Family != afUnix || !s.knows(event.KnownPeer) || !s.Facts.PeerGone || marker(s) || s.ended {
+		return condition{}, false
 	}
-	return s.knows(event.KnownActivity) && s.Facts.LastTx < s.minAge && s.Facts.BytesOut > 0 && !s.ended &&
-		s.Facts.LastTx < s.now-min(s.now, s.InState())
+	return condition{class: PeerClosed, since: s.Birth, vague: true}, true
 }
 
 // inherited: who created it has let go of it, and what holds it is another
@@ -172,15 +179,10 @@ func inherited(s subject) (condition, bool) {
 	}
 	since := uint64(0)
 	for _, h := range s.holders {
-		if h.Process == s.Creator || h.Via != lifecycle.ViaFork || !h.SurvivedExec || h.FD <= 2 {
+		if h.Process == s.Creator || h.Via != lifecycle.ViaFork || !h.SurvivedExec || handedOver(h) {
 			return condition{}, false
 		}
 		since = max(since, h.Since)
 	}
-	return condition{class: Inherited, since: since, vague: true}, since != 0
-}
-
-// moved reports whether data came or went since the time given, in ns.
-func moved(s subject, since uint64) bool {
-	return s.knows(event.KnownActivity) && min(s.Facts.LastRx, s.Facts.LastTx) < s.now-min(s.now, since)
+	return condition{class: Inherited, since: since, vague: true, mark: s.Facts.BytesIn + s.Facts.BytesOut}, since != 0
 }

@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"time"
@@ -40,9 +41,21 @@ func (s *series) add(time uint64, count int) {
 	s.counts = append(s.counts, count)
 }
 
-// plus returns the sum of two counts. Between two samples a count is what it was;
+// samples are the counts with their times since began, in ns.
+func (s *series) samples(began uint64) []Sample {
+	all := make([]Sample, len(s.times))
+	for i, t := range s.times {
+		all[i] = Sample{At: *seconds(t - min(t, began)), Count: s.counts[i]}
+	}
+	return all
+}
+
+// plus returns the sum of two counts; nil is nothing. Between two samples a count is what it was;
 // before the first it is nothing.
 func (s *series) plus(o *series) *series {
+	if s == nil || o == nil {
+		return cmp.Or(s, o)
+	}
 	if len(o.times) > len(s.times) {
 		s, o = o, s
 	}

@@ -157,7 +157,7 @@ func TestJudgeForgets(t *testing.T) {
 }
 
 func TestLimits(t *testing.T) {
-	j := NewJudge(DefaultMinAge)
+	j := NewJudge(Patience{DefaultMinAge, DefaultIdle}, 0)
 	const unlimited = math.MaxUint64
 	for i := range uint64(11) {
 		have := map[event.ProcessKey]Descriptors{

@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -26,6 +27,14 @@ func advice(c Class) string {
 		return "close the descriptor when a read returns 0; a program that never reads must close after its last use"
 	case Dead:
 		return "close the descriptor when a call on it fails (ECONNRESET, ETIMEDOUT, EPIPE): it can't be used again"
+	case HalfClosed:
+		return "close the descriptor, with a time limit: shutdown(SHUT_WR) waits for the peer's FIN, which may never come, and frees nothing"
+	case HalfOpen:
+		return "turn on keepalive (SO_KEEPALIVE, TCP_KEEPIDLE) or set TCP_USER_TIMEOUT, and close the descriptor when it strikes"
+	case Superseded:
+		return "when a peer comes back, close the connection it had before; and give silent connections a time limit"
+	case Abandoned:
+		return "find who should read on or close: every path of the function that creates them, errors, time-outs and large answers included"
 	case Inherited:
 		return "create the socket with SOCK_CLOEXEC, or set FD_CLOEXEC before starting another program"
 	case Growing:
@@ -49,6 +58,14 @@ func confidence(g *group, c Class, growth *float64) Confidence {
 		if len(g.members) > 2 || grows {
 			return High
 		}
+	case HalfOpen, Superseded:
+		if len(g.members) > 2 {
+			return High
+		}
+	case Abandoned:
+		if count(g, isUnread) > 2 && grows {
+			return High
+		}
 	case ConnectPending:
 		if len(g.members) > 2 && grows {
 			return High
@@ -68,7 +85,7 @@ func unknowable(m *member, c Class) bool {
 	case NeverUsed: // bind makes no event
 		return known&event.KnownBound == 0
 	case PeerClosed: // data that still goes out
-		return m.ended == 0 && known&event.KnownActivity == 0
+		return m.ended == 0 && m.Sock.IsTCP() && known&event.KnownActivity == 0
 	case Inherited: // use by the new program; a listener is used by waiting
 		return known&event.KnownActivity == 0 && m.Sock.State != event.StateListen
 	}
@@ -95,7 +112,26 @@ func (j *Judge) evidence(g *group, names Names) []string {
 		l.add("SYN sent and not answered for %s", j.lasted(g))
 	case ConnectFailed:
 		l.add("connect failed (%s) and nothing was tried on %s since", reasons(g), these(n))
+	case HalfClosed:
+		l.add("this side sent its FIN and the peer took it (FIN-WAIT-2): the peer's own never came, nor data")
+	case HalfOpen:
+		delivery(&l, g)
+	case Superseded:
+		l.add("%s made a newer connection to the same port and %s it; %s silent since before it began",
+			words.Counted(len(byAddress(g)), "peer", "peers"), either(len(byAddress(g)), "uses", "use"), share(n, n, "has been", "have been"))
+	case Abandoned:
+		if k := count(g, isUnread); k > 0 {
+			l.add("%s data that nobody reads: Recv-Q stood still, and nothing came or went for %s or more",
+				share(k, n, "has", "have"), words.Duration(time.Duration(j.idle)))
+		}
+		if count(g, isUnread) < n {
+			j.rose(&l, g)
+		}
 	case PeerClosed:
+		if g.members[0].Sock.Family == afUnix {
+			l.add("the AF_UNIX peer was closed (the state stays ESTAB) and the descriptor is still open")
+			break
+		}
 		l = recvQ(g)
 		if blind(g, class) {
 			l.add("whether data still goes out can't be known")
@@ -116,9 +152,36 @@ func (j *Judge) evidence(g *group, names Names) []string {
 	return l
 }
 
+// isUnread: accused for what nobody reads, not for the growth of its origin.
+func isUnread(m *member) bool { return !m.cond.grown }
+
+// delivery is the evidence that the peer may be gone.
+func delivery(l *lines, g *group) {
+	n := len(g.members)
+	if k := count(g, func(m *member) bool { return m.Facts.Retransmits >= retransmitted }); k > 0 {
+		l.add("%s data that was sent and sent again and is not acknowledged", share(k, n, "has", "have"))
+	}
+	if k := count(g, func(m *member) bool { return m.Facts.Retransmits < retransmitted }); k > 0 {
+		l.add("%s unanswered probes (keepalive, or of a closed window)", share(k, n, "has", "have"))
+	}
+	keeps := func(m *member) bool { return m.Facts.Known&event.KnownKeepAlive != 0 && !m.Facts.KeepAlive }
+	if k := count(g, keeps); k > 0 {
+		l.add("keepalive is off on %s: without data to send, nothing would ever tell that the peer is gone", some(k, n))
+	}
+}
+
+// byAddress counts the sockets of each peer's address, its ports together.
+func byAddress(g *group) map[netip.Addr]int {
+	counts := map[netip.Addr]int{}
+	for i := range g.members {
+		counts[peer(&g.members[i].Socket).Addr()]++
+	}
+	return counts
+}
+
 // rose is the evidence of growth.
 func (j *Judge) rose(l *lines, g *group) {
-	s, n := j.groups[g.key], len(g.members)
+	s, n := g.series, len(g.members)
 	l.add("rose from %s to %s in %s: in each quarter of that time the least number open was above that of the quarter before",
 		words.Thousands(s.counts[0]), words.Thousands(s.counts[len(s.counts)-1]), words.Duration(s.span()))
 	l.add("%s opened here since tracing began, %s still open", words.Thousands(j.openedAt(g.key.originKey)),
@@ -135,7 +198,7 @@ func (j *Judge) rose(l *lines, g *group) {
 // circumstances is the evidence that any class can have.
 func (j *Judge) circumstances(l *lines, g *group) {
 	n := len(g.members)
-	if c := g.members[0].cond.class; c != ConnectPending && c != Growing && c != NeverUsed {
+	if c := g.members[0].cond.class; c != ConnectPending && c != Growing && c != NeverUsed && c != Abandoned {
 		l.add("in that condition for %s", j.lasted(g))
 	}
 	if alone := count(g, func(m *member) bool { return knowsWaiters(m) && !m.Facts.Waiters }); alone > 0 {
@@ -163,6 +226,12 @@ func (j *Judge) before(l *lines, g *group) {
 	if lesser := j.lesser(g); lesser > 0 {
 		l.add("%s %s made before complete stacks were there; the origin is that of later ones with the same partial stack",
 			some(lesser, n), either(lesser, "was", "were"))
+	}
+	j.lacking(l, g)
+	unasked := func(m *member) bool { return m.AskVia == lifecycle.NotAsked && j.known(g.key.process, m) }
+	if k := count(g, unasked); k > 0 {
+		l.add("of %s it was not seen where the program asked for %s; others made on the same stack were asked for there",
+			some(k, n), either(k, "it", "them"))
 	}
 	before := count(g, func(m *member) bool { return m.Arrival == lifecycle.Preexisting })
 	if g.inferred {

@@ -68,7 +68,7 @@ type descriptor struct {
 }
 
 func newWorld(t *testing.T) *world {
-	w := &world{t: t, now: uint64(1000 * second), inode: 100, table: lifecycle.New(0), judge: NewJudge(DefaultMinAge)}
+	w := &world{t: t, now: uint64(1000 * second), inode: 100, table: lifecycle.New(0), judge: NewJudge(Patience{DefaultMinAge, DefaultIdle}, 0)}
 	return w
 }
 
@@ -87,6 +87,8 @@ func (w *world) apply(e event.Event) {
 	switch e.Kind {
 	case event.Socket, event.Pair, event.Accept:
 		w.judge.Created(&e)
+	case event.Use:
+		w.judge.Used(&e)
 	}
 	w.table.Apply(&e)
 }
@@ -233,6 +235,19 @@ func (w *world) send(s *sock) {
 	s.facts.BytesOut += 1000
 }
 
+// receive: data comes, and is read.
+func (w *world) receive(s *sock, n uint64) {
+	s.rx = w.now
+	s.facts.BytesIn += n
+}
+
+// unanswered: data was sent, and n times again, without an answer.
+func (w *world) unanswered(s *sock, n uint8) {
+	w.send(s)
+	s.facts.Known |= event.KnownDelivery
+	s.facts.Unacked, s.facts.Retransmits, s.queued = 1000, n, 1000
+}
+
 func (w *world) close(s *sock) {
 	for _, d := range s.fds {
 		w.apply(event.Event{Kind: event.Close, PID: d.pid, FD: d.fd, Inode: s.inode})
@@ -351,6 +366,14 @@ func (fakeNames) Process(p event.ProcessKey) Process {
 	}
 	exe := "/app/" + comm
 	return Process{PID: p.PID, Comm: comm, Exe: &exe}
+}
+
+// Host: 192.0.2.7 is called seven.
+func (fakeNames) Host(_ event.ProcessKey, address netip.Addr) string {
+	if address == netip.AddrFrom4([4]byte{192, 0, 2, 7}) {
+		return "seven"
+	}
+	return ""
 }
 
 func (fakeNames) Origin(_ event.ProcessKey, id uint64) stack.Origin {

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 )
@@ -21,6 +22,8 @@ type machine struct {
 	kernel  string // path of the image
 	arch    string // as GOARCH has it
 	init    string // this program, built for the guest
+	root    string // directory whose content the guest's file system begins with, if not empty
+	env     []string
 	timeout time.Duration
 	log     string // file that gets all of the console, if not empty
 }
@@ -32,6 +35,11 @@ func runMain(args []string) (status int, err error) {
 	flags.StringVar(&m.kernel, "kernel", "", "`path` of the kernel image")
 	flags.StringVar(&m.arch, "arch", runtime.GOARCH, "`architecture` of the guest, as GOARCH has it")
 	flags.StringVar(&m.init, "init", "", "`path` of this program, statically linked for the guest")
+	flags.StringVar(&m.root, "root", "", "`directory` with what else is in the guest's file system: its bin is the guest's /bin")
+	flags.Func("env", "`NAME=VALUE` for the program; repeatable", func(v string) error {
+		m.env = append(m.env, v)
+		return nil
+	})
 	flags.DurationVar(&m.timeout, "timeout", 5*time.Minute, "for all of it, boot included")
 	flags.StringVar(&m.log, "console", "", "`file` to which all of the console is written")
 	if err := flags.Parse(args); err != nil {
@@ -64,9 +72,9 @@ func (m *machine) pack(command []string) (file string, err error) {
 		return "", fmt.Errorf("create the initramfs: %w", err)
 	}
 	w := bufio.NewWriterSize(out, 1<<20)
-	err = fill(newInitramfs(w), m.init, job{
+	err = fill(newInitramfs(w), m.init, m.root, job{
 		Dir:     dir,
-		Env:     append([]string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/tmp"}, passOn()...),
+		Env:     slices.Concat([]string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/tmp"}, passOn(), m.env),
 		Command: append([]string{program}, command[1:]...),
 	})
 	if err = errors.Join(err, w.Flush(), out.Close()); err != nil {
@@ -84,7 +92,7 @@ func passOn() []string {
 	return nil
 }
 
-func fill(a *initramfs, init string, j job) error {
+func fill(a *initramfs, init, root string, j job) error {
 	text, err := json.Marshal(j)
 	if err != nil {
 		return fmt.Errorf("describe the job: %w", err)
@@ -97,6 +105,7 @@ func fill(a *initramfs, init string, j job) error {
 		func() error { return a.file("/etc/hosts", []byte("127.0.0.1 localhost\n::1 localhost\n")) },
 		func() error { return a.mkdir(j.Dir) },
 		func() error { return copyTestdata(a, j.Dir) },
+		func() error { return copyRoot(a, root) },
 		a.close,
 	}
 	for _, step := range steps {
@@ -112,7 +121,14 @@ func copyTestdata(a *initramfs, dir string) error {
 	if _, err := os.Stat(testdata); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	return a.copyTree(testdata)
+	return a.copyTree(testdata, testdata)
+}
+
+func copyRoot(a *initramfs, root string) error {
+	if root == "" {
+		return nil
+	}
+	return a.copyTree("/", root)
 }
 
 // qemu returns the command that boots the machine.

@@ -92,17 +92,18 @@ func (a *initramfs) copyFile(name, from string) error {
 	return a.file(name, data)
 }
 
-// copyTree takes a directory of this machine, to the same place. Links are
-// followed, because what they lead to may be outside.
-func (a *initramfs) copyTree(dir string) error {
-	return filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+// copyTree takes a directory of this machine. Links are followed, because what
+// they lead to may be outside.
+func (a *initramfs) copyTree(name, dir string) error {
+	return filepath.WalkDir(dir, func(from string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
+		to := filepath.Join(name, strings.TrimPrefix(from, dir))
 		if d.IsDir() {
-			return a.mkdir(name)
+			return a.mkdir(to)
 		}
-		return a.copyFile(name, name)
+		return a.copyFile(to, from)
 	})
 }
 

@@ -72,17 +72,22 @@ func (r errReader) Read([]byte) (int, error) { return 0, r.err }
 func TestInitramfs(t *testing.T) {
 	dir := t.TempDir()
 	program, deep := filepath.Join(dir, "program"), filepath.Join(dir, "package", "testdata", "deep")
-	if err := os.MkdirAll(deep, 0o755); err != nil {
-		t.Fatal(err)
+	root := filepath.Join(dir, "root")
+	for _, dir := range []string{deep, filepath.Join(root, "bin")} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
-	for file, text := range map[string]string{program: "123", filepath.Join(deep, "file"): "12345"} {
+	for file, text := range map[string]string{
+		program: "123", filepath.Join(deep, "file"): "12345", filepath.Join(root, "bin", "true"): "1",
+	} {
 		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
 	var archive bytes.Buffer
 	j := job{Dir: filepath.Join(dir, "package"), Command: []string{program, "-x"}}
-	if err := fill(newInitramfs(&archive), program, j); err != nil {
+	if err := fill(newInitramfs(&archive), program, root, j); err != nil {
 		t.Fatal(err)
 	}
 	in := dir[1:]
@@ -90,7 +95,7 @@ func TestInitramfs(t *testing.T) {
 		"dev/console": "020600 ", "init": "100755 123", in + "/program": "100755 123",
 		"vmtest.json":                      `100755 {"dir":"/` + in + `/package","env":null,"command":["/` + in + `/program","-x"]}`,
 		"etc/hosts":                        "100755 127.0.0.1 localhost\n::1 localhost\n",
-		in + "/package/testdata/deep/file": "100755 12345", "TRAILER!!!": "000000 ",
+		in + "/package/testdata/deep/file": "100755 12345", "bin": "040755 ", "bin/true": "100755 1", "TRAILER!!!": "000000 ",
 	}
 	for _, name := range []string{"dev", "etc", in, in + "/package", in + "/package/testdata", in + "/package/testdata/deep"} {
 		for ; name != "."; name = path.Dir(name) {

@@ -30,13 +30,21 @@ var flags = []string{"-O2", "-g", "-fno-omit-frame-pointer", "-pthread", "-Wall"
 // marker stands in the source on the line that leaks.
 const marker = "/* LEAK */"
 
+// builtVar names the directory that holds the programs, for machines that have
+// no compiler: the virtual machines of scripts/test-kernels.sh.
+const builtVar = "SOCKLEAK_PROGRAMS"
+
 // Build compiles the program testdata/NAME.c and returns the path of the
 // executable, whose base name is NAME. Executables are kept in the user's
 // cache directory, by the content of the sources, so that only the first of
-// many test binaries compiles. Without a C compiler the test is skipped, but
+// many test binaries compiles. Where the variable SOCKLEAK_PROGRAMS names a
+// directory they are taken from there. Without a C compiler the test is skipped, but
 // fails where CI is set, because CI is there to run it.
 func Build(t testing.TB, name string) string {
 	t.Helper()
+	if dir := os.Getenv(builtVar); dir != "" {
+		return filepath.Join(dir, name)
+	}
 	gcc := tool(t, "gcc")
 	key, err := sourceHash(gcc)
 	if err != nil {

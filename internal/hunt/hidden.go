@@ -1,0 +1,115 @@
+package hunt
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"sockleak/internal/event"
+	"sockleak/internal/probe"
+	"sockleak/internal/release"
+	"sockleak/internal/words"
+)
+
+// hidden finds the sockets that no process has a descriptor for, where the kernel
+// lets us follow the files of sockets: they are in io_uring's own tables, or under
+// way in an AF_UNIX socket. Snapshots, which go by descriptors, never see them.
+type hidden struct {
+	files *release.Tracker // nil where it can't be had
+	// seen has, by inode number, those that the last look found, so that what is
+	// only just being made is not taken for one.
+	seen map[uint64]release.File
+	// now has those that the last two looks found.
+	now []release.File
+}
+
+// open attaches, if the kernel lets us; doctor says where it doesn't.
+func (h *hidden) open() {
+	if files, err := release.Open(); err == nil {
+		h.files = files
+	}
+}
+
+// look compares the files there are with the descriptors of a snapshot that began
+// at start. wanted says which files are in scope.
+func (h *hidden) look(start, hz uint64, rows []byte, wanted func(release.File) bool) error {
+	if h.files == nil {
+		return nil
+	}
+	without := map[uint64]release.File{}
+	err := h.files.Files(start, func(f release.File) {
+		if wanted(f) {
+			without[f.Inode] = f
+		}
+	})
+	if err != nil {
+		return err
+	}
+	var row event.Row
+	for record := range probe.Rows(rows) {
+		if len(without) == 0 {
+			break
+		}
+		if err := probe.DecodeRow(record, hz, &row); err != nil {
+			return err
+		}
+		delete(without, row.Inode)
+	}
+	h.now = h.now[:0]
+	for inode, f := range without {
+		if before, ok := h.seen[inode]; ok && before.Time == f.Time {
+			h.now = append(h.now, f)
+		}
+	}
+	h.seen = without
+	return nil
+}
+
+// notes says which there are, by the process that made them.
+func (h *hidden) notes(now uint64) ([]string, error) {
+	if h.files == nil {
+		return nil, nil
+	}
+	type group struct {
+		comm   string
+		count  int
+		oldest uint64
+	}
+	groups := map[uint32]group{}
+	for _, f := range h.now {
+		g, ok := groups[f.PID]
+		if !ok {
+			g = group{comm: f.Comm, oldest: f.Time}
+		}
+		g.count++
+		g.oldest = min(g.oldest, f.Time)
+		groups[f.PID] = g
+	}
+	var notes []string
+	for _, pid := range slices.Sorted(maps.Keys(groups)) {
+		g := groups[pid]
+		notes = append(notes, fmt.Sprintf("%d sockets made by %s (pid %d) are open without a descriptor in any process, the oldest for %s: "+
+			"in a table of io_uring, or under way in an AF_UNIX socket", g.count, g.comm, pid, words.Duration(time.Duration(now-min(now, g.oldest)))))
+	}
+	lost, err := h.files.Lost()
+	if lost > 0 {
+		notes = append(notes, fmt.Sprintf("%d sockets were not followed to the release of their files: without a descriptor they would not be seen", lost))
+	}
+	return notes, err
+}
+
+func (h *hidden) close() error {
+	if h.files == nil {
+		return nil
+	}
+	return h.files.Close()
+}
+
+// wanted reports whether a socket's file is of a process in scope.
+func (e *engine) wanted(f release.File) bool {
+	scope := e.opts.Scope
+	_, target := e.targets[f.PID]
+	return f.PID != e.opts.Self && (len(scope.PIDs) == 0 || target) &&
+		(len(scope.Comms) == 0 || slices.Contains(scope.Comms, f.Comm)) && !slices.Contains(scope.Exclude, f.Comm)
+}

@@ -1,0 +1,58 @@
+// Package needs has the conditions under which a test may be skipped: what the
+// machine, or the kernel, doesn't have. Where it has to be there the test fails
+// instead, because a skip would hide that it is gone.
+package needs
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// Root skips a test that loads programs; in CI it fails.
+func Root(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		return
+	}
+	if os.Getenv("CI") != "" {
+		t.Fatal("not root: in CI the tests that trace must run")
+	}
+	t.Skip("not root: tracing needs CAP_BPF and CAP_PERFMON")
+}
+
+// Kernel takes the result of trying a feature that came with a version of Linux,
+// and skips the test without it, or fails where the version must have it.
+func Kernel(t testing.TB, feature string, tried error, major, minor int) {
+	t.Helper()
+	switch {
+	case tried == nil:
+	case Older(t, major, minor):
+		t.Skipf("needs %s, which came with Linux %d.%d: this is %s", feature, major, minor, Release(t))
+	default:
+		t.Fatalf("%s: %v on Linux %s, and it came with %d.%d", feature, tried, Release(t), major, minor)
+	}
+}
+
+// Older reports whether the running kernel is older than a version.
+func Older(t testing.TB, major, minor int) bool {
+	t.Helper()
+	var have [2]int
+	if n, err := fmt.Sscanf(Release(t), "%d.%d", &have[0], &have[1]); n != 2 {
+		t.Fatalf("parse the kernel's version %q: %v", Release(t), err)
+	}
+	return slices.Compare(have[:], []int{major, minor}) < 0
+}
+
+// Release is that of the running kernel, as uname(2) has it.
+func Release(t testing.TB) string {
+	t.Helper()
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		t.Fatal(err)
+	}
+	return unix.ByteSliceToString(name.Release[:])
+}

@@ -1,0 +1,47 @@
+package preflight
+
+import (
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+)
+
+// Each tier says by itself why it can't be had; none is required.
+func TestStackTiers(t *testing.T) {
+	tests := []struct {
+		name   string
+		arch   string
+		change func(*fake)
+		want   map[string]string // tier -> a word of what was found, where it isn't there
+	}{
+		{"5.10", "amd64", func(f *fake) { f.helperErr[asm.FnTaskPtRegs] = ebpf.ErrNotSupported },
+			map[string]string{"stacks, tier 1": "no bpf_task_pt_regs"}},
+		{"another architecture", "riscv64", func(*fake) {}, map[string]string{"stacks, tier 1": "riscv64"}},
+		{"no trie", "amd64", func(f *fake) { f.trieErr = syscall.ENOMEM }, map[string]string{"stacks, tier 1": "LPM trie"}},
+		{"a hook less", "arm64", func(f *fake) { f.byType["sched_process_free"] = ebpf.ErrNotSupported },
+			map[string]string{"stacks, tier 1": "sched_process_free"}},
+		{"no records", "amd64", func(f *fake) { f.mapsErr = syscall.EACCES }, map[string]string{"stacks, tier 2": "permission denied"}},
+		{"no stacks", "amd64", func(f *fake) { f.helperErr[asm.FnGetStack] = ebpf.ErrNotSupported },
+			map[string]string{"stacks, tier 3": "no bpf_get_stack"}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			sys := working()
+			test.change(sys)
+			checks := run(sys, test.arch)
+			if err := Fatal(checks); err != nil {
+				t.Error(err)
+			}
+			all := byName(t, checks)
+			for _, tier := range []string{"stacks, tier 1", "stacks, tier 2", "stacks, tier 3"} {
+				c, why := all[tier], test.want[tier]
+				if why == "" && c.Status != OK || why != "" && (c.Status != Degraded || !strings.Contains(c.Detail, why) || c.Remedy == "") {
+					t.Errorf("%+v, want %q", c, why)
+				}
+			}
+		})
+	}
+}

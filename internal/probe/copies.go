@@ -1,0 +1,88 @@
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+
+	"sockleak/internal/event"
+	"sockleak/internal/stack"
+)
+
+// copiesPerWindow bounds the copies of stacks that one process makes in a quarter
+// of a second, 8 KB each.
+const copiesPerWindow = 200
+
+// Copies calls f with the copies of stacks that there are, without waiting. The
+// one that an event names was sent before the event. The copy is valid during the
+// call.
+func (p *Probe) Copies(f func(*stack.Copy)) error {
+	if p.copies == nil {
+		return nil
+	}
+	p.copies.SetDeadline(time.Unix(1, 0)) // long past
+	for {
+		err := p.copies.ReadInto(&p.copyRecord)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read the ring buffer of stacks: %w", err)
+		}
+		c, err := decodeCopy(p.copyRecord.RawSample)
+		if err != nil {
+			return err
+		}
+		f(&c)
+	}
+}
+
+// decodeCopy reads a struct stack_copy. The bytes stay in the record.
+func decodeCopy(record []byte) (stack.Copy, error) {
+	const head = unsafe.Offsetof(bpfStackCopy{}.Bytes)
+	var c bpfStackCopy
+	if len(record) < int(head) {
+		return stack.Copy{}, fmt.Errorf("copy of a stack: %w", ErrShort)
+	}
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(&c)), head), record)
+	if uint64(c.Size) > uint64(len(record))-uint64(head) {
+		return stack.Copy{}, fmt.Errorf("copy of a stack: %w", ErrShort)
+	}
+	return stack.Copy{
+		ID: c.Id, Seed: c.Seed, Process: event.ProcessKey{PID: c.Pid, Start: c.Start},
+		PC: c.Pc, SP: c.Sp, FP: c.Fp, LR: c.Lr,
+		Base: c.Base, Bytes: record[head:][:c.Size], Cut: int(c.Size) < len(c.Bytes),
+	}, nil
+}
+
+// CopyBytes is the size of a copy that could be read whole.
+const CopyBytes = uint64(len(bpfStackCopy{}.Bytes))
+
+// What the kernel side does at a step beside reading a word of the stack.
+const (
+	StepEnd = uint32(bpfStepSTEP_END)
+	StepFP  = uint32(bpfStepSTEP_FP)
+	StepLR  = uint32(bpfStepSTEP_LR)
+)
+
+// PutStep tells the kernel side what comes after the hash of a walk so far: the
+// offset of the word that is read from the base of the copy, or one of Step*.
+func (p *Probe) PutStep(hash uint64, next uint32) error {
+	step := bpfWalkStep{Next: next, Since: uint32(Now() / uint64(time.Second))}
+	if err := p.objects.WalkSteps.Put(hash, step); err != nil {
+		return fmt.Errorf("tell the kernel side of a stack: %w", err)
+	}
+	return nil
+}
+
+// DropStep takes a step back.
+func (p *Probe) DropStep(hash uint64) error {
+	if err := p.objects.WalkSteps.Delete(hash); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return fmt.Errorf("tell the kernel side of a forgotten stack: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,183 @@
+// Package release follows the files of sockets from their making to their
+// release, by attaching to two functions of the kernel. It knows the exact end of
+// a socket's life, and sees what makes no system call of its own: io_uring's
+// sockets, those too that never get a descriptor. Not every kernel lets us attach
+// to functions; nothing else depends on it.
+package release
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/rlimit"
+
+	"sockleak/internal/event"
+)
+
+// File is the file of a socket that is there.
+type File struct {
+	Inode uint64
+	Time  uint64 // of its making, ns of CLOCK_MONOTONIC
+	PID   uint32 // who had it made, in the initial pid namespace
+	Comm  string // the name of the thread that did
+}
+
+// Tracker knows the socket files that were made since it was opened and that are
+// not released yet. Its methods are for one goroutine at a time.
+type Tracker struct {
+	objects tracked
+	links   []io.Closer
+	method  string
+}
+
+// tracked are the maps and the pair of programs that could be attached.
+type tracked struct {
+	files, lost    *ebpf.Map
+	made, released *ebpf.Program
+}
+
+// method is a way to attach to functions.
+type method struct {
+	name           string
+	made, released string // the programs
+	attach         func(t *Tracker) error
+}
+
+// methods are tried in this order: fentry costs a tenth of a kprobe.
+func methods() []method {
+	return []method{
+		{"fentry", "made_fexit", "released_fentry", (*Tracker).attachFentry},
+		{"kprobe", "made_kprobe", "released_kprobe", (*Tracker).attachKprobes},
+	}
+}
+
+// Open attaches by fentry, else by kprobes. The error says why neither is to be
+// had. Whoever calls it closes the Tracker.
+func Open() (*Tracker, error) {
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return nil, fmt.Errorf("raise RLIMIT_MEMLOCK: %w", err)
+	}
+	var refused []error
+	for _, m := range methods() {
+		t := &Tracker{method: m.name}
+		err := t.open(m)
+		if err == nil {
+			return t, nil
+		}
+		refused = append(refused, fmt.Errorf("%s: %w", m.name, errors.Join(err, t.Close())))
+	}
+	return nil, fmt.Errorf("follow the files of sockets: %w", errors.Join(refused...))
+}
+
+func (t *Tracker) open(m method) error {
+	spec, err := loadRelease()
+	if err != nil {
+		return err
+	}
+	// One refused program fails a collection, so each way is one of its own.
+	for _, other := range methods() {
+		if other.name != m.name {
+			delete(spec.Programs, other.made)
+			delete(spec.Programs, other.released)
+		}
+	}
+	all, err := ebpf.NewCollection(spec)
+	if err != nil {
+		return fmt.Errorf("load the programs: %w", err)
+	}
+	defer all.Close()
+	t.objects = tracked{
+		files: all.DetachMap(releaseMapSocketFiles), lost: all.DetachMap(releaseMapSocketFilesLost),
+		made: all.DetachProgram(m.made), released: all.DetachProgram(m.released),
+	}
+	return m.attach(t)
+}
+
+// The release first: what is released and was never made does no harm.
+func (t *Tracker) attachFentry() error {
+	for _, p := range []*ebpf.Program{t.objects.released, t.objects.made} {
+		if err := t.keep(link.AttachTracing(link.TracingOptions{Program: p})); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *Tracker) attachKprobes() error {
+	if err := t.keep(link.Kprobe("sock_close", t.objects.released, nil)); err != nil {
+		return err
+	}
+	return t.keep(link.Kretprobe("sock_alloc_file", t.objects.made, nil))
+}
+
+func (t *Tracker) keep(l link.Link, err error) error {
+	if err != nil {
+		return fmt.Errorf("attach: %w", err)
+	}
+	t.links = append(t.links, l)
+	return nil
+}
+
+// Method is how it is attached: "fentry" or "kprobe".
+func (t *Tracker) Method() string { return t.method }
+
+// Files calls f with every file that is there and was made before the time given,
+// in ns of CLOCK_MONOTONIC, in no particular order. Of those that come and go
+// meanwhile some are left out.
+func (t *Tracker) Files(before uint64, f func(File)) error {
+	var inode uint64
+	var made releaseSocketFile
+	all := t.objects.files.Iterate()
+	for all.Next(&inode, &made) {
+		if made.Time < before {
+			f(File{inode, made.Time, made.Pid, comm(made.Comm)})
+		}
+	}
+	// So many came and went that the kernel began anew: what was seen is true.
+	if err := all.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
+		return fmt.Errorf("read the files of sockets: %w", err)
+	}
+	return nil
+}
+
+func comm(raw [16]int8) string {
+	var name [16]byte
+	for i, c := range raw {
+		name[i] = byte(c)
+	}
+	return event.Comm(&name)
+}
+
+// Lost is how many files found no place among those that are known.
+func (t *Tracker) Lost() (sum uint64, err error) {
+	var perCPU []uint64
+	if err := t.objects.lost.Lookup(uint32(0), &perCPU); err != nil {
+		return 0, fmt.Errorf("read the loss counter: %w", err)
+	}
+	for _, n := range perCPU {
+		sum += n
+	}
+	return sum, nil
+}
+
+// Close detaches everything.
+func (t *Tracker) Close() error {
+	var errs []error
+	for _, l := range t.links {
+		errs = append(errs, l.Close())
+	}
+	for _, p := range []*ebpf.Program{t.objects.made, t.objects.released} {
+		if p != nil {
+			errs = append(errs, p.Close())
+		}
+	}
+	for _, m := range []*ebpf.Map{t.objects.files, t.objects.lost} {
+		if m != nil {
+			errs = append(errs, m.Close())
+		}
+	}
+	return errors.Join(errs...)
+}

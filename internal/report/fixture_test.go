@@ -272,7 +272,7 @@ func winding() *verdict.Report {
 	r.Reasons = []string{
 		"9,311 opened, 9,311 closed, 0 live: none of them in a condition that a leak has, and no origin's sockets only become more",
 		"the kernel still holds 311 sockets whose descriptors are all closed (FIN-WAIT, LAST-ACK): it is winding them down, the program has done its part",
-		"9,000 sockets in TIME-WAIT belong to the kernel, not to the program, and go by themselves after a minute",
+		"9,000 sockets in TIME-WAIT, or FIN-WAIT-2 without a descriptor, belong to the kernel, not to the program, and go by themselves after a minute",
 	}
 	r.Observations = []string{"3 connections to 10.0.0.8:443 have been silent for 40 min and are still there"}
 	r.Totals = verdict.Totals{Opened: 9311, Closed: 9311, Winding: 311, TimeWait: ptr(uint64(9000))}

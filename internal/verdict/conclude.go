@@ -48,7 +48,7 @@ func Conclude(r *Report, suspects int, ended bool) {
 	}
 	if n := r.Totals.TimeWait; n != nil && *n > 0 {
 		add("%s to the kernel, not to the program, and %s after a minute",
-			words.Counted(*n, "socket in TIME-WAIT belongs", "sockets in TIME-WAIT belong"), either(int(*n), "goes by itself", "go by themselves"))
+			words.Counted(*n, "socket in TIME-WAIT, or FIN-WAIT-2 without a descriptor, belongs", "sockets in TIME-WAIT, or FIN-WAIT-2 without a descriptor, belong"), either(int(*n), "goes by itself", "go by themselves"))
 	}
 }
 

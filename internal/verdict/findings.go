@@ -28,6 +28,9 @@ type group struct {
 	series   *series // how many there were; nil if that wasn't counted
 	inferred bool    // some have no stack of their own
 	rivals   int     // other origins that could be meant
+	// site is the stack that accepts on the port that these were accepted on;
+	// zero if they have one of their own, or none is known.
+	site uint64
 }
 
 // lesser counts the members that were made when only a lesser tier of stacks was
@@ -125,6 +128,7 @@ func (j *Judge) join(groups map[groupKey]*group, grown map[groupKey][]member) {
 		})
 		if len(candidates) != 1 {
 			groups[key].rivals = len(candidates)
+			groups[key].site = j.acceptSite(key)
 			continue
 		}
 		to := groups[candidates[0]]
@@ -149,6 +153,32 @@ func (j *Judge) join(groups map[groupKey]*group, grown map[groupKey][]member) {
 			to.inferred = true
 		}
 	}
+}
+
+// acceptSite is the stack that a process accepts on a port by, if it is one for all
+// those that were accepted while tracing, in whatever condition; else zero.
+func (j *Judge) acceptSite(key groupKey) uint64 {
+	sites := map[uint64]bool{}
+	note := func(k groupKey, l label) {
+		if k.process == key.process && k.stack != 0 && l == key.label {
+			sites[k.stack] = true
+		}
+	}
+	if !key.label.accepted {
+		return 0
+	}
+	for k, n := range j.others {
+		note(k, n.label)
+	}
+	for k, members := range j.members {
+		note(k, j.labelOf(&members[0].Socket, k.process))
+	}
+	for id := range sites {
+		if len(sites) == 1 {
+			return id
+		}
+	}
+	return 0
 }
 
 // candidates are the groups with a stack that sockets without one may be of, by
@@ -263,6 +293,11 @@ func ages(sockets []Socket) (oldest, youngest *float64) {
 }
 
 func (j *Judge) origin(g *group, names Names) Origin {
+	if g.site != 0 {
+		o := described(g.key.process, names.Origin(g.key.process, g.site), names)
+		o.Inferred = true
+		return o
+	}
 	if g.key.stack == 0 {
 		o := Origin{Quality: stack.None, Frames: []stack.Frame{}, Reason: "the stack could not be taken"}
 		switch m := &g.members[0]; {
@@ -331,80 +366,3 @@ func (j *Judge) fullest(g *group, names Names) stack.Origin {
 
 // maxTried bounds the stacks of one group that are resolved.
 const maxTried = 64
-
-func (j *Judge) socket(m *member, names Names) Socket {
-	s := Socket{
-		Inode:    m.Inode,
-		Family:   event.FamilyName(m.Sock.Family),
-		Type:     event.TypeName(m.Sock.Type),
-		Protocol: event.ProtocolName(m.Sock.Family, m.Sock.Protocol),
-		State:    event.StateName(m.Sock),
-		Holders:  []Holder{},
-	}
-	now := j.looked
-	if m.ended != 0 {
-		now = m.ended
-	}
-	if m.Birth != 0 {
-		s.Age = seconds(now - min(now, m.Birth))
-	}
-	if m.Sock.Local.IsValid() {
-		s.Local = pointer(m.Sock.Local.String())
-	}
-	if p := peer(&m.Socket); p.IsValid() {
-		s.Remote = pointer(p.String())
-	}
-	if m.ended == 0 && m.Seen != 0 {
-		facts(&s, &m.Facts)
-	}
-	for _, h := range m.holders {
-		s.Holders = append(s.Holders, Holder{PID: h.Process.PID, FD: h.FD, Comm: names.Process(h.Process).Comm})
-	}
-	return s
-}
-
-// facts fills in what the last snapshot knew.
-func facts(s *Socket, f *event.Facts) {
-	if f.NetNS != 0 {
-		s.NetNS = pointer(f.NetNS)
-	}
-	if f.Known&event.KnownQueues != 0 {
-		s.RecvQ, s.SendQ = pointer(f.RecvQ), pointer(f.SendQ)
-	}
-	if f.Known&event.KnownDelivery != 0 {
-		s.Unacked, s.Retransmits, s.Probes = pointer(f.Unacked), pointer(f.Retransmits), pointer(f.Probes)
-	}
-	names := f.UnixNames()
-	if names.Local != "" {
-		s.Local = pointer(names.Local)
-	}
-	if names.Remote != "" {
-		s.Remote = pointer(names.Remote)
-	}
-	if f.Known&event.KnownPeer != 0 {
-		s.PeerGone = pointer(f.PeerGone)
-	}
-	s.RcvShutdown, s.SndShutdown = pointer(f.RcvShutdown), pointer(f.SndShutdown)
-	if f.Known&event.KnownActivity != 0 {
-		s.LastRx, s.LastTx = seconds(f.LastRx), seconds(f.LastTx)
-	}
-	if f.Known&event.KnownBytes != 0 {
-		s.BytesIn, s.BytesOut = pointer(f.BytesIn), pointer(f.BytesOut)
-	}
-	if f.Known&event.KnownKeepAlive != 0 {
-		s.KeepAlive = pointer(f.KeepAlive)
-	}
-	if f.Known&event.KnownDescriptor != 0 {
-		s.CloseOnExec = pointer(f.CloseOnExec)
-	}
-	if f.Known&event.KnownWaiters != 0 {
-		s.WaitedOn = pointer(f.Waiters)
-	}
-}
-
-func pointer[T any](v T) *T { return &v }
-
-// seconds converts ns, rounded to ms: more is noise.
-func seconds(ns uint64) *float64 {
-	return pointer(float64(ns/1e6) / 1e3)
-}

@@ -26,6 +26,15 @@ func TestGrowing(t *testing.T) {
 		"clients that come and stay, and are waited for": {do: func(w *world) {
 			w.watch(240*second, func(int) { w.accept(7, server).facts.Waiters = true })
 		}},
+		"complete stacks come late": {func(w *world) {
+			w.watch(60*second, func(int) { open(w, 1) })
+			w.watch(50*second, func(i int) {
+				open(w, 1)
+				if i == 20 {
+					w.judge.Better(process(app), 0, 7, 8)
+				}
+			})
+		}, []string{"55 abandoned, medium, inferred at_8"}},
 		"udp, one for each request": {func(w *world) { w.watch(40*second, func(int) { w.create(event.Socket, app, 7, udp()) }) },
 			[]string{"20 growing, medium, at_7"}},
 		"udp, on a path of five": {func(w *world) {

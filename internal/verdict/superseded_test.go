@@ -66,6 +66,17 @@ func TestSuperseded(t *testing.T) {
 		"one device, twice":          {do: gateway(1, 40, 200, false)},
 		"the old one is closed":      {do: gateway(3, 60, 180, true)},
 		"there already":              {before(2, 3, newest), []string{"4 superseded, high, no origin"}},
+		"there already, and the accept site was seen since": {func(w *world) {
+			before(2, 3, newest)(w)
+			w.accept(7, from(9, 1))
+			w.watch(4*second, func(int) { w.receive(w.socks[2], 10); w.receive(w.socks[5], 10) })
+		}, []string{"4 superseded, high, inferred at_7"}},
+		"there already, and two accept sites": {func(w *world) {
+			before(2, 3, newest)(w)
+			w.accept(7, from(9, 1))
+			w.accept(8, from(9, 2))
+			w.watch(4*second, func(int) { w.receive(w.socks[2], 10); w.receive(w.socks[5], 10) })
+		}, []string{"4 superseded, high, no origin"}},
 		"all idle, as WebSockets":    {do: before(4, 3, func(int) bool { return false })},
 		"several of each in use":     {do: before(4, 4, func(i int) bool { return i >= 2 })},
 		"clients behind one address": {do: before(1, 3, newest)},

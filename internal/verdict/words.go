@@ -109,7 +109,7 @@ func (j *Judge) evidence(g *group, names Names) []string {
 			l.add("neither connect, bind nor listen was called on %s", these(n))
 		}
 	case ConnectPending:
-		l.add("SYN sent and not answered for %s", j.lasted(g))
+		l.add("SYN sent and not answered for %s", j.lasted(g, anyone))
 	case ConnectFailed:
 		l.add("connect failed (%s) and nothing was tried on %s since", reasons(g), these(n))
 	case HalfClosed:
@@ -121,8 +121,8 @@ func (j *Judge) evidence(g *group, names Names) []string {
 			words.Counted(len(byAddress(g)), "peer", "peers"), either(len(byAddress(g)), "uses", "use"), share(n, n, "has been", "have been"))
 	case Abandoned:
 		if k := count(g, isUnread); k > 0 {
-			l.add("%s data that nobody reads: Recv-Q stood still, and nothing came or went for %s or more",
-				share(k, n, "has", "have"), words.Duration(time.Duration(j.idle)))
+			l.add("%s data that nobody reads: Recv-Q stood still, and nothing came or went for %s",
+				share(k, n, "has", "have"), j.lasted(g, isUnread))
 		}
 		if count(g, isUnread) < n {
 			j.rose(&l, g)
@@ -151,6 +151,9 @@ func (j *Judge) evidence(g *group, names Names) []string {
 	j.circumstances(&l, g)
 	return l
 }
+
+// anyone is every member.
+func anyone(*member) bool { return true }
 
 // isUnread: accused for what nobody reads, not for the growth of its origin.
 func isUnread(m *member) bool { return !m.cond.grown }
@@ -199,7 +202,7 @@ func (j *Judge) rose(l *lines, g *group) {
 func (j *Judge) circumstances(l *lines, g *group) {
 	n := len(g.members)
 	if c := g.members[0].cond.class; c != ConnectPending && c != Growing && c != NeverUsed && c != Abandoned {
-		l.add("in that condition for %s", j.lasted(g))
+		l.add("in that condition for %s", j.lasted(g, anyone))
 	}
 	if alone := count(g, func(m *member) bool { return knowsWaiters(m) && !m.Facts.Waiters }); alone > 0 {
 		on := some(alone, count(g, knowsWaiters))
@@ -234,6 +237,10 @@ func (j *Judge) before(l *lines, g *group) {
 			some(k, n), either(k, "it", "them"))
 	}
 	before := count(g, func(m *member) bool { return m.Arrival == lifecycle.Preexisting })
+	if g.site != 0 {
+		l.add("%s opened before tracing began; the origin is that of those accepted on the same port since", share(before, n, "was", "were"))
+		return
+	}
 	if g.inferred {
 		bare := count(g, func(m *member) bool { return m.Stack == 0 })
 		opened := either(bare, "was", "were") + " opened before tracing began and "
@@ -295,10 +302,14 @@ func share(k, n int, one, many string) string {
 	return some(k, n) + " " + either(k, one, many)
 }
 
-// lasted says for how long the members have been in their condition.
-func (j *Judge) lasted(g *group) string {
+// lasted says for how long those members that are meant have been in their
+// condition; there must be one.
+func (j *Judge) lasted(g *group, meant func(*member) bool) string {
 	var times []time.Duration
 	for _, m := range g.members {
+		if !meant(&m) {
+			continue
+		}
 		now := j.looked
 		if m.ended != 0 {
 			now = m.ended

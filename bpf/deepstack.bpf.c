@@ -117,33 +117,6 @@ static __always_inline int after_call(void)
 	return 0;
 }
 
-static __always_inline __u64 mix(__u64 hash, __u64 word)
-{
-	hash = (hash ^ word) * 0x9fb21c651e98df25ULL;
-	return hash ^ hash >> 28;
-}
-
-/* No stack is longer in the profiler's record. */
-#define MAX_WORDS 3072
-
-/* The stack as the profiler has it: what it is, not where it was taken. Of two
- * processes with the same frames each has its own, because an address of an
- * interpreted function means something else in each. */
-static __always_inline __u64 stack_id(void *record, const struct call *call)
-{
-	__u64 *frame = record + cfg_record_frames;
-	__u32 words = *(__u16 *)(record + cfg_record_length);
-	__u64 hash = mix(call->start, bpf_get_current_pid_tgid() >> 32);
-
-	hash = mix(hash, *(__u32 *)(record + cfg_record_error));
-	for (__u32 i = 0; i < MAX_WORDS; i++) {
-		if (i >= words)
-			break;
-		hash = mix(hash, frame[i]);
-	}
-	return hash ? hash : 1;
-}
-
 /* Stands in the place of the profiler's program that sends the stack. */
 SEC("tracepoint/deep_stop")
 int deep_stop(void *ctx)
@@ -160,7 +133,7 @@ int deep_stop(void *ctx)
 		call->again = true;
 		return 0;
 	}
-	id = stack_id(record, call);
+	id = stack_id(record, call->start);
 	send(call, OUTCOME_WALKED, id);
 	known = bpf_map_lookup_elem(&known_stacks, &id);
 	if (known && bpf_ktime_get_ns() - *known < cfg_fresh_ns) {

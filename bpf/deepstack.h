@@ -3,37 +3,19 @@
 #ifndef DEEPSTACK_H
 #define DEEPSTACK_H
 
-#include "vmlinux.h"
-#include <bpf/bpf_helpers.h>
+#include "profiler.h"
 #include <bpf/bpf_core_read.h>
 
 #define S_IFMT 0170000
 #define S_IFSOCK 0140000
 #define PROT_EXEC 4
 
-enum {
-	BPF_MAP_TYPE_PROG_ARRAY = 3,
-	BPF_MAP_TYPE_PERF_EVENT_ARRAY = 4,
-	BPF_MAP_TYPE_LPM_TRIE = 11,
-	BPF_F_NO_PREALLOC = 1,
-};
 #define BPF_F_CURRENT_CPU 0xffffffffULL
-
-/* Set before load, frozen then. Not in .rodata: the profiler has a map of that
- * name, and maps are bound to it by name. */
-#define CONFIG(type) const volatile type __attribute__((section(".rodata.deep")))
 
 CONFIG(__u32) cfg_self;	   /* our own process: has no stacks */
 CONFIG(bool) cfg_scoped;	   /* only processes in scope */
 CONFIG(bool) cfg_children;  /* and what they fork from now on */
 CONFIG(__u64) cfg_fresh_ns; /* how long a stack counts as known */
-
-/* Where things are in the profiler's per-CPU record, read at load from the BTF of
- * its object. */
-CONFIG(__u32) cfg_record_length; /* u16: words in the frame data; kernel addresses come first */
-CONFIG(__u32) cfg_record_value;	/* u64: ours to set, comes with the trace */
-CONFIG(__u32) cfg_record_frames; /* u64[]: the frame data */
-CONFIG(__u32) cfg_record_error;	/* u32: why the unwinding was aborted */
 
 CONFIG(__u32) cfg_record_calls;	/* u8: tail calls made */
 CONFIG(__u32) cfg_record_pc;	/* u64: of the frame that comes next */
@@ -173,25 +155,6 @@ struct {
 	__type(key, __u32);
 	__type(value, __u32);
 } perf_progs SEC(".maps");
-
-struct page {
-	__u32 prefix; /* bits */
-	__be32 pid;
-	__u64 address; /* big endian */
-};
-
-struct page_info {
-	__u64 file;
-	__u64 bias_and_unwinder; /* the unwinder in the highest byte */
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
-	__uint(max_entries, 1);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct page);
-	__type(value, struct page_info);
-} pid_page_to_mapping_info SEC(".maps");
 
 struct interpreter {
 	__u64 lower1, upper1, lower2, upper2;

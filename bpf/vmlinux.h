@@ -113,6 +113,8 @@ struct task_struct {
 	char comm[16];
 	struct files_struct *files;
 	struct signal_struct *signal;
+	unsigned long nvcsw;
+	unsigned long nivcsw;
 	u64 self_exec_id; /* u32 before 5.7 (d1e7fd6462ca) */
 };
 
@@ -124,6 +126,7 @@ struct pt_regs {
 	unsigned long si;
 	unsigned long dx;
 	unsigned long r10;
+	unsigned long r14;
 	unsigned long ip;
 	unsigned long sp;
 };

@@ -8,7 +8,7 @@ set -euo pipefail
 
 case "${1:-}" in
 demo) needed="g++"; optional="" ;;
-test) needed="gcc"; optional="python3 node g++ rustc javac ruby musl-gcc" ;; # cgo for -race, the test programs
+test) needed="gcc"; optional="python3 node g++ rustc javac ruby musl-gcc python3-uvloop uv.h openssl" ;; # cgo for -race, the test programs
 casebook) # the languages of the programs, and what they use of them
     needed="ip nft nsenter"
     optional="gcc g++ node ruby python3 javac rustc libssl-dev ruby-eventmachine python3-requests" ;;
@@ -24,6 +24,7 @@ have() {
     case "$1" in
     # A compiler without the C library's headers is of no use.
     gcc | g++) command -v "$1" >/dev/null && [ -e /usr/include/stdlib.h ] ;;
+    uv.h) [ -e /usr/include/uv.h ] ;;
     aarch64-linux-gnu-gcc) command -v "$1" >/dev/null && [ -e /usr/aarch64-linux-gnu/include/stdlib.h ] ;;
     bpf_helpers.h) [ -e /usr/include/bpf/bpf_helpers.h ] ;;
     # Debian's own: its modules are packages.
@@ -43,6 +44,7 @@ packages_of() {
     aarch64-linux-gnu-gcc) echo gcc-aarch64-linux-gnu libc6-dev-arm64-cross ;;
     g++) echo g++ libc6-dev ;;
     bpf_helpers.h) echo libbpf-dev ;;
+    uv.h) echo libuv1-dev ;;
     llvm-strip-19) echo llvm-19 ;;
     node) echo nodejs ;;
     javac) echo default-jdk-headless ;;
@@ -59,6 +61,7 @@ packages_of() {
 why_of() {
     case "$1" in
     gcc) echo "compiles the test programs, and Go's race detector needs it" ;;
+    openssl) echo "makes the certificate of a test server; its test is skipped without" ;;
     g++) echo "compiles the demo program" ;;
     aarch64-linux-gnu-gcc) echo "compiles the test programs for arm64" ;;
     clang-19 | llvm-strip-19 | bpf_helpers.h) echo "compiles the BPF programs" ;;

@@ -42,8 +42,9 @@ func languages() interpreterconfig.Config {
 // unwinder is the kernel side: the profiler's programs between ours. It is a
 // tracer.Probe.
 type unwinder struct {
-	opts Options
-	own  objects
+	opts   Options
+	own    objects
+	origin uint16 // what the profiler calls our stacks
 	// What the kernel would let go of while it is in use: a prog array is
 	// emptied when no user space holds it any more.
 	records, progs *ebpf.Map
@@ -76,7 +77,8 @@ type objects struct {
 
 // Load implements tracer.Probe. It attaches nothing.
 func (u *unwinder) Load(_ context.Context, reg tracer.ProbeRegistrar, pc *tracer.ProbeContext) (link.Link, error) {
-	origin, err := reg.Register(&samples.TypeMetadata{SampleType: "socket", SampleUnit: "count"})
+	var err error
+	u.origin, err = reg.Register(&samples.TypeMetadata{SampleType: "socket", SampleUnit: "count"})
 	if err != nil {
 		return nil, fmt.Errorf("register with the profiler: %w", err)
 	}
@@ -92,7 +94,7 @@ func (u *unwinder) Load(_ context.Context, reg tracer.ProbeRegistrar, pc *tracer
 	if err != nil {
 		return nil, err
 	}
-	if err := setVariables(spec, map[string]any{"origin_id_probe": origin, "python_frames_per_program": frames}); err != nil {
+	if err := setVariables(spec, map[string]any{"origin_id_probe": u.origin, "python_frames_per_program": frames}); err != nil {
 		return nil, err
 	}
 	if err := u.ownMaps(spec); err != nil {

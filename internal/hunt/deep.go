@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"sockleak/internal/asked"
 	"sockleak/internal/deepstack"
 	"sockleak/internal/event"
 	"sockleak/internal/lifecycle"
@@ -54,11 +55,15 @@ type deep struct {
 	without map[event.Lack]int // sockets without a complete stack
 	late    bool               // the trace was over before the tier had come up
 	failed  error
+	asks    asks
 }
 
 type started struct {
 	tier *deepstack.Tier
 	err  error
+	// asks is the tracer of where sockets are asked for, nil if it isn't wanted.
+	asks    *asked.Tracer
+	asksErr error
 }
 
 // start begins to bring the tier up.
@@ -67,8 +72,11 @@ func (d *deep) start(ctx context.Context) {
 	done := make(chan started, 1)
 	d.starting = done
 	go func() {
-		t, err := deepstack.Start(ctx, d.scope)
-		done <- started{t, err}
+		var s started
+		if s.tier, s.err = deepstack.Start(ctx, d.scope); s.err == nil && d.asks.wanted {
+			s.asks, s.asksErr = asked.Open(ctx, s.tier)
+		}
+		done <- s
 	}()
 }
 
@@ -86,6 +94,7 @@ func (d *deep) arrived(s started) error {
 		}
 		return nil
 	}
+	d.asks.arrived(s.asks, s.asksErr)
 	d.tier, d.joiner, d.without = s.tier, deepstack.NewJoiner(s.tier), map[event.Lack]int{}
 	d.lesser = map[uint64]uint64{}
 	return nil
@@ -122,6 +131,7 @@ func (d *deep) poll(t *lifecycle.Table) error {
 	if err := d.tier.Err(); err != nil {
 		d.fail(err)
 	}
+	d.asks.poll()
 	return nil
 }
 
@@ -233,6 +243,7 @@ func (d *deep) note(began uint64) []string {
 	for _, reason := range slices.Sorted(maps.Keys(d.without)) {
 		notes = append(notes, fmt.Sprintf("%d sockets have a stack by frame pointers alone: %s", d.without[reason], reason))
 	}
+	notes = append(notes, d.asks.note()...)
 	if d.failed != nil {
 		notes = append(notes, fmt.Sprintf("complete stacks could not be had: %v", d.failed))
 	}
@@ -251,13 +262,17 @@ func (d *deep) close() error {
 	d.cancel()
 	if d.starting != nil {
 		go func() {
-			if s := <-d.starting; s.tier != nil {
-				_ = s.tier.Close() // nobody is there to be told
+			s := <-d.starting // and nobody is there to be told
+			if s.asks != nil {
+				_ = s.asks.Close()
+			}
+			if s.tier != nil {
+				_ = s.tier.Close()
 			}
 		}()
 	}
 	if d.tier != nil {
-		return d.tier.Close()
+		return errors.Join(d.asks.close(), d.tier.Close())
 	}
 	return nil
 }
@@ -271,6 +286,9 @@ type tiers struct {
 
 // Resolve implements stack.Resolver.
 func (t tiers) Resolve(p event.ProcessKey, id uint64) stack.Origin {
+	if o, ok := t.deep.asks.places[id]; ok {
+		return o
+	}
 	if t.deep.tier != nil && t.deep.tier.Has(id) {
 		return t.deep.tier.Resolve(id)
 	}

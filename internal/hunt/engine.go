@@ -57,6 +57,8 @@ type engine struct {
 
 	// created is told of every creation.
 	created func(*event.Event)
+	// lived is told of every fork, exec and exit.
+	lived func(*event.Event)
 	// targets are the processes in scope when it has PIDs, with their starts
 	// (zero until it is seen): the number alone is given to others later. alive
 	// are those that have not ended.
@@ -79,7 +81,7 @@ func newEngine(o options, hz, clock uint64, origins stack.Resolver, base verdict
 		opts: o, hz: hz, clock: clock,
 		table: lifecycle.New(o.MaxSockets), judge: verdict.NewJudge(o.Judgement.Patience, clock),
 		origins: origins, base: base,
-		created: func(*event.Event) {},
+		created: func(*event.Event) {}, lived: func(*event.Event) {},
 		targets: map[uint32]uint64{}, alive: map[uint32]bool{},
 	}
 	e.names = newNames(e.table, origins)
@@ -106,6 +108,10 @@ func (e *engine) event(record []byte) *stack.Raw {
 
 func (e *engine) apply(ev *event.Event) {
 	key := event.ProcessKey{PID: ev.PID, Start: ev.Start}
+	switch ev.Kind {
+	case event.Fork, event.Exec, event.Exit:
+		e.lived(ev)
+	}
 	switch ev.Kind {
 	case event.Socket, event.Pair, event.Accept:
 		e.created(ev)

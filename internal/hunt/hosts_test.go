@@ -29,11 +29,11 @@ func TestRecordedHosts(t *testing.T) {
 	if err := rec.close(); err != nil {
 		t.Fatal(err)
 	}
-	known := lookedUp{origins: replayedOrigins{}, hosts: map[asked]string{}}
+	known := lookedUp{origins: replayedOrigins{}, hosts: map[question]string{}}
 	if err := known.read(&file); err != nil {
 		t.Fatal(err)
 	}
-	want := map[asked]string{{one, address}: "renamed.example", {two, address}: "another process's"}
+	want := map[question]string{{one, address}: "renamed.example", {two, address}: "another process's"}
 	if len(known.hosts) != len(want) {
 		t.Errorf("recorded are %v, want %v", known.hosts, want)
 	}

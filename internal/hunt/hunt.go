@@ -37,6 +37,9 @@ type Config struct {
 	// Stacks chooses beyond Probe.Stacks, which takes those by frame pointers;
 	// empty means no more than that.
 	Stacks Stacks
+	// RequestedAt: where complete stacks are taken, also find out where sockets
+	// were asked for, see package asked.
+	RequestedAt bool
 }
 
 // Progress is how far a trace has got.

@@ -103,8 +103,12 @@ func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, erro
 		l.unwound.start(unwind.New(symbols, fp, l.probe), l.probe)
 	}
 	l.engine = newEngine(l.opts, hz, clock, tiers{fp, &l.deep, &l.unwound}, base)
-	l.engine.created = l.created
+	l.engine.created, l.engine.lived = l.created, l.deep.asks.lived
 	if cfg.Stacks.deep(len(l.opts.Scope.PIDs) > 0) {
+		l.deep.asks = asks{wanted: cfg.RequestedAt, there: l.processes}
+		if l.maps != nil {
+			l.maps.Watch(l.mapped)
+		}
 		l.deep.must = cfg.Stacks == StacksDeep
 		if err := deepstack.Supported(); err != nil && l.deep.must {
 			return nil, err // now, and not after the seconds that starting takes
@@ -296,6 +300,8 @@ func (l *live) drain(deadline time.Time) error {
 
 // created finds the better stacks of a socket that was made.
 func (l *live) created(ev *event.Event) {
+	l.deep.asks.created(ev)
+	l.deep.asks.created(ev)
 	id, lack := l.unwound.created(ev)
 	switch {
 	case l.deep.joiner != nil:
@@ -308,24 +314,24 @@ func (l *live) created(ev *event.Event) {
 // better gives a socket a better stack than it had.
 func (l *live) better(x exchanged) {
 	l.rec.fixed(recording.KindExchange, x)
+	l.deep.asks.exchanged(x)
+	l.deep.asks.exchanged(x)
 	l.engine.exchange(x)
 }
 
 // exchange gives the sockets whose complete stacks have come those stacks, and notes
 // those whose will not come.
 func (l *live) exchange() {
-	exe := func(p event.ProcessKey) string {
-		if exe := l.engine.names.known[p].Exe; exe != nil {
-			return *exe
-		}
-		return ""
-	}
-	l.deep.take(exe, l.unwound.whole, l.better)
+	l.deep.take(l.exe, l.unwound.whole, l.better)
 	for _, lack := range l.deep.lacks {
 		l.rec.fixed(recording.KindLacking, lack)
 		l.engine.lack(lack)
 	}
 	l.deep.lacks = l.deep.lacks[:0]
+	l.deep.asks.take(l, func(x askedFor) {
+		l.rec.fixed(recording.KindAsked, x)
+		l.engine.askedFor(x)
+	})
 }
 
 // capture looks at the process a new stack is of, while it is still there.

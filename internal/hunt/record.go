@@ -28,8 +28,8 @@ type hosted struct {
 	Name    string     `json:"name"`
 }
 
-// asked is a question for the name of an address.
-type asked struct {
+// question asks for the name of an address.
+type question struct {
 	process event.ProcessKey
 	address netip.Addr
 }
@@ -79,11 +79,11 @@ type recorder struct {
 	// written are the origins that are in the file already.
 	written map[event.ProcessKey]map[uint64]bool
 	// hosts are the names that are in the file already.
-	hosts map[asked]string
+	hosts map[question]string
 }
 
 func newRecorder(w io.Writer, o options, hz, clock uint64, base verdict.Report) (*recorder, error) {
-	r := &recorder{written: map[event.ProcessKey]map[uint64]bool{}, hosts: map[asked]string{}}
+	r := &recorder{written: map[event.ProcessKey]map[uint64]bool{}, hosts: map[question]string{}}
 	if w == nil {
 		return r, nil
 	}
@@ -135,11 +135,11 @@ func (r *recorder) origin(p event.ProcessKey, id uint64, o stack.Origin) {
 // host keeps the name of an address that a report needs, and again when it has
 // changed.
 func (r *recorder) host(p event.ProcessKey, address netip.Addr, name string) {
-	question := asked{p, address}
-	if r.w == nil || r.hosts[question] == name {
+	q := question{p, address}
+	if r.w == nil || r.hosts[q] == name {
 		return
 	}
-	r.hosts[question] = name
+	r.hosts[q] = name
 	r.json(recording.KindHost, hosted{ProcessKey: p, Address: address, Name: name})
 }
 

@@ -27,7 +27,7 @@ func Replay(path string, top int, obs Observer) (*verdict.Report, error) {
 		return nil, fmt.Errorf("open the recording: %w", err)
 	}
 	defer f.Close()
-	known := lookedUp{origins: replayedOrigins{}, hosts: map[asked]string{}}
+	known := lookedUp{origins: replayedOrigins{}, hosts: map[question]string{}}
 	if err := known.read(f); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -60,7 +60,7 @@ func replay(from io.Reader, top int, known lookedUp, obs Observer) (*verdict.Rep
 	e := newEngine(o, h.HZ, h.Clock, known.origins, verdict.Report{
 		Started: h.Started, Scope: o.scopeText(), Version: h.Version, Kernel: h.Kernel, Notes: h.Notes,
 	})
-	e.names.host = func(p event.ProcessKey, address netip.Addr) string { return known.hosts[asked{p, address}] }
+	e.names.host = func(p event.ProcessKey, address netip.Addr) string { return known.hosts[question{p, address}] }
 	// Judging belongs to the looks: what comes after the last is half a story.
 	var last *verdict.Report
 	for {
@@ -128,6 +128,12 @@ func (e *engine) replayFrame(kind recording.Kind, payload []byte) error {
 			return err
 		}
 		e.lack(l)
+	case recording.KindAsked:
+		var x askedFor
+		if err := readFixed(payload, &x); err != nil {
+			return err
+		}
+		e.askedFor(x)
 	case recording.KindProcess:
 		var d described
 		if err := json.Unmarshal(payload, &d); err != nil {
@@ -147,7 +153,7 @@ func (e *engine) replayFrame(kind recording.Kind, payload []byte) error {
 // lookedUp is what was looked up when the recording was made.
 type lookedUp struct {
 	origins replayedOrigins
-	hosts   map[asked]string // the last names: they hardly ever change
+	hosts   map[question]string // the last names: they hardly ever change
 }
 
 func (l lookedUp) read(from io.Reader) error {
@@ -178,7 +184,7 @@ func (l lookedUp) read(from io.Reader) error {
 			if err := json.Unmarshal(payload, &h); err != nil {
 				return fmt.Errorf("%w: host: %w", recording.ErrFormat, err)
 			}
-			l.hosts[asked{h.ProcessKey, h.Address}] = h.Name
+			l.hosts[question{h.ProcessKey, h.Address}] = h.Name
 		}
 	}
 }

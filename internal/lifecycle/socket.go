@@ -18,6 +18,17 @@ const (
 	ByAccept
 )
 
+// Asking says how it is known who asked for a socket.
+type Asking uint8
+
+// The ways to know it. ByLibuv: by the stack on which the libuv handle was made.
+// ByGo: by the go statement that started the goroutine.
+const (
+	NotAsked Asking = iota
+	ByLibuv
+	ByGo
+)
+
 // Arrival says how a socket came into the table.
 type Arrival uint8
 
@@ -54,12 +65,17 @@ type Socket struct {
 	// Creator to Other are zero if the creation was not seen.
 	Creator event.ProcessKey
 	Stack   uint64 // see event.Event.Stack
+	// AskStack is the stack where the program asked for the socket, zero if it
+	// is not known to be another than where it was made; AskVia says how it is
+	// known.
+	AskStack uint64
 	// Other is the listening socket of an accepted one, or the other half of
 	// a pair, as inode number.
-	Other uint64
-	TID   uint32
-	Comm  [16]byte // of the creating thread, at that moment
-	Kind  Creation
+	Other  uint64
+	TID    uint32
+	Comm   [16]byte // of the creating thread, at that moment
+	Kind   Creation
+	AskVia Asking
 
 	Arrival Arrival
 	// Lack is why Stack isn't the best there could be.

@@ -31,11 +31,12 @@ const (
 // opened. It belongs to one goroutine.
 type Follower struct {
 	rings   []*ring
-	pending []record           // newer than the last Drain could put in order
-	lost    int                // times that records were lost
-	opened  uint64             // ns of CLOCK_BOOTTIME
-	lives   map[uint32][]*life // by process id, the newest last
-	order   *list.List         // of *life, the last heard of first
+	pending []record                           // newer than the last Drain could put in order
+	lost    int                                // times that records were lost
+	opened  uint64                             // ns of CLOCK_BOOTTIME
+	lives   map[uint32][]*life                 // by process id, the newest last
+	order   *list.List                         // of *life, the last heard of first
+	watch   func(pid uint32, m symbol.Mapping) // nil: nobody
 }
 
 // life is a process from one exec, or fork, to the next.
@@ -77,6 +78,10 @@ func (f *Follower) Close() error {
 	f.rings = nil
 	return errors.Join(errs...)
 }
+
+// Watch has f called with every executable mapping that is made from now on, by
+// Drain.
+func (f *Follower) Watch(watch func(pid uint32, m symbol.Mapping)) { f.watch = watch }
 
 // Drain takes over what the kernel has recorded. A process moves between CPUs,
 // so the records of all are put in order; those that were made while the first
@@ -129,6 +134,9 @@ func (f *Follower) apply(r *record) {
 		}
 		f.begin(r.pid, start)
 	case recordMmap2:
+		if f.watch != nil {
+			f.watch(r.pid, r.mapping)
+		}
 		l := f.newest(r.pid)
 		if l == nil {
 			return // from before: /proc/PID/maps has it, while it lives

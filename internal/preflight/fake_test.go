@@ -30,6 +30,7 @@ type fake struct {
 	lacks       []string // tracepoints of system calls that are missing
 	lackErr     error    // why
 	attachErr   error
+	uprobeErr   error
 	byType      map[string]error // by hook
 	releaseErr  error
 	btfErr      error
@@ -86,6 +87,8 @@ func (f *fake) AttachTracepoint(id uint64) error {
 	f.attachedIDs = append(f.attachedIDs, id)
 	return f.attachErr
 }
+
+func (f *fake) AttachUprobe() error { return f.uprobeErr }
 
 func (f *fake) AttachByType(hooks []hook) []error {
 	var errs []error

@@ -19,6 +19,7 @@ var (
 	needAttach     = need{"perf events", true}
 	needTyped      = need{"tcp and processes", true}
 	needIterator   = need{"descriptor iterator", true}
+	needUprobes    = need{"uprobes", false}
 )
 
 // syscallHooks returns the names, in group syscalls, of the tracepoints that
@@ -212,4 +213,14 @@ func unlessUnsupported(err error) string {
 		return ""
 	}
 	return ": " + reason(err)
+}
+
+func checkUprobes(sys system) Check {
+	err := sys.AttachUprobe()
+	if err == nil {
+		return needUprobes.ok("a program attaches to a function of a process")
+	}
+	return needUprobes.without("no program attaches to a function of a process: "+reason(err),
+		"in event loops on libuv (Node, uvloop) the report has where a socket was made, not where it was asked for",
+		"use a kernel with CONFIG_UPROBE_EVENTS=y; in a container, one whose seccomp profile allows perf_event_open(2)")
 }

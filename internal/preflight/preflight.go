@@ -100,7 +100,7 @@ func tryBPF(sys system, arch string, types bool) []Check {
 		const why = "not tried: takes kernel types"
 		checks = append(checks, needTyped.unknown(why), needIterator.unknown(why))
 	}
-	checks = append(checks, checkRegisters(sys), checkFollowing(sys))
+	checks = append(checks, checkUprobes(sys), checkRegisters(sys), checkFollowing(sys))
 	return append(checks, checkStacks(sys, arch, types)...)
 }
 
@@ -108,8 +108,8 @@ func tryBPF(sys system, arch string, types bool) []Check {
 func untried(why string) []Check {
 	var checks []Check
 	for _, n := range []need{
-		needRing, needKernelMemory, needIDs, needSyscalls, needCloseRange, needAttach, needTyped, needIterator, needRegisters, needFollowing,
-		needComplete, needCopies, needPointers,
+		needRing, needKernelMemory, needIDs, needSyscalls, needCloseRange, needAttach, needTyped, needIterator, needUprobes,
+		needRegisters, needFollowing, needComplete, needCopies, needPointers,
 	} {
 		checks = append(checks, n.unknown(why))
 	}

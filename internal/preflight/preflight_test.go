@@ -32,7 +32,7 @@ func byName(t *testing.T, checks []Check) map[string]Check {
 var everything = []string{
 	"kernel", "privilege", "kernel types (BTF)", "bpf(2)", "locked memory", "ring buffer", "kernel memory",
 	"tracepoint ids", "system calls", "close_range(2)", "perf events", "tcp and processes", "descriptor iterator",
-	"user registers", "socket files", "stacks, tier 1", "stacks, tier 2", "stacks, tier 3", "other processes", "kernel symbols", "descriptor limit", "pid namespace",
+	"uprobes", "user registers", "socket files", "stacks, tier 1", "stacks, tier 2", "stacks, tier 3", "other processes", "kernel symbols", "descriptor limit", "pid namespace",
 }
 
 func TestAllThere(t *testing.T) {

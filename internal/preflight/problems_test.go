@@ -35,21 +35,21 @@ func TestProblems(t *testing.T) {
 		return checks
 	}
 	noSyslog := degraded("kernel symbols", "no CAP_SYSLOG", "CAP_SYSLOG")
-	afterBPF := slices.Clip(everything[5:15])
+	afterBPF := slices.Clip(everything[5:16])
 	for _, test := range []struct {
 		name   string
 		broken func(*fake)
 		want   []Check // Detail and Remedy by a part of them
 	}{
-		{"not root", func(f *fake) { f.files["/proc/self/status"] = userStatus }, append(unknown(everything[3:15]...),
+		{"not root", func(f *fake) { f.files["/proc/self/status"] = userStatus }, append(unknown(everything[3:16]...),
 			missing("privilege", "uid 1000 without CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN)", "sudo"),
 			degraded("other processes", "no CAP_SYS_PTRACE", "sudo"), noSyslog)},
 		{"half of the capabilities", func(f *fake) { f.files["/proc/self/status"] = statusWith(1000, 1<<capBPF|1<<capSysPtrace, 0) },
-			append(unknown(everything[3:15]...), missing("privilege", "uid 1000 without CAP_PERFMON (or", "sudo"), noSyslog)},
+			append(unknown(everything[3:16]...), missing("privilege", "uid 1000 without CAP_PERFMON (or", "sudo"), noSyslog)},
 		{"container without capabilities", func(f *fake) { f.files["/proc/self/status"] = statusWith(0, 1<<capSysPtrace, 2) },
-			append(unknown(everything[3:15]...), missing("privilege", "uid 0 without", "give the container CAP_SYS_ADMIN"), noSyslog)},
+			append(unknown(everything[3:16]...), missing("privilege", "uid 0 without", "give the container CAP_SYS_ADMIN"), noSyslog)},
 		{"user namespace", func(f *fake) { f.userNS = true },
-			append(unknown(everything[3:15]...), missing("privilege", "root in a user namespace only", "outside of the user namespace"))},
+			append(unknown(everything[3:16]...), missing("privilege", "root in a user namespace only", "outside of the user namespace"))},
 		{"the two capabilities", func(f *fake) {
 			f.files["/proc/self/status"] = statusWith(1000, 1<<capBPF|1<<capPerfmon|1<<capSysPtrace, 0)
 		}, []Check{noSyslog}},
@@ -98,6 +98,8 @@ func TestProblems(t *testing.T) {
 		{"helpers unknown", func(f *fake) {
 			f.helperErr[asm.FnProbeReadKernel], f.helperErr[asm.FnTaskPtRegs] = syscall.EBUSY, syscall.EBUSY
 		}, unknown("kernel memory", "user registers", "stacks, tier 1")},
+		{"no uprobes", func(f *fake) { f.uprobeErr = syscall.EPERM },
+			[]Check{degraded("uprobes", "operation not permitted", "CONFIG_UPROBE_EVENTS")}},
 		{"no registers", func(f *fake) { f.helperErr[asm.FnTaskPtRegs] = ebpf.ErrNotSupported },
 			[]Check{degraded("user registers", "no bpf_task_pt_regs", "5.15"), degraded("stacks, tier 1", "no bpf_task_pt_regs", "5.15")}},
 

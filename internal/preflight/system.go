@@ -43,6 +43,8 @@ type system interface {
 	AttachTracepoint(id uint64) error
 	// AttachByType returns an error for each hook, nil for those that work.
 	AttachByType([]hook) []error
+	// AttachUprobe attaches to a function of our own.
+	AttachUprobe() error
 	OpenTracepoints() (tracepoints, error)
 	// FollowFiles attaches to the functions that make and release the files of
 	// sockets, and says how.

@@ -42,6 +42,7 @@ const (
 	KindExchange
 	KindHost
 	KindLacking
+	KindAsked
 )
 
 // Header says how to read the rest.

@@ -23,7 +23,9 @@ func (t *text) finding(n int, f *verdict.Finding) {
 	t.para(bold, fmt.Sprintf("%d. ", n), bold, title(f))
 	t.para(plain, "   ", plain, counted(f.Count, "socket", "sockets")+" in "+processName(f.Process))
 	t.blank()
-	t.where(&f.Origin)
+	t.requested(f.RequestedAt)
+	t.where(&f.Origin, askedOrigin(f.RequestedAt) != nil)
+	t.accepted(f.AcceptedFrom)
 	t.blank()
 	for i := range f.LastUse {
 		t.field("last use", lastUseWords(&f.LastUse[i]))
@@ -44,7 +46,10 @@ func (t *text) finding(n int, f *verdict.Finding) {
 	t.field("confidence", confidenceWords(f.Confidence))
 	t.field("held by", holdersWords(f.Sockets))
 	t.sockets(f.Sockets)
-	t.stack(&f.Origin, f.Process.Exe)
+	if o := askedOrigin(f.RequestedAt); o != nil {
+		t.stack("asked on", o, f.Process.Exe)
+	}
+	t.stack("stack", &f.Origin, f.Process.Exe)
 }
 
 // lastUseWords says what the program was told last, and where: the line to look at
@@ -112,10 +117,13 @@ func countWords(f *verdict.Finding) string {
 }
 
 // where shows the line of code that made the sockets. Why an origin was inferred
-// stands in the evidence.
-func (t *text) where(o *verdict.Origin) {
+// stands in the evidence. asked: where they were asked for was shown before.
+func (t *text) where(o *verdict.Origin, asked bool) {
 	lead := "   created at  "
-	if o.Inferred {
+	switch {
+	case asked:
+		lead = "   made at  "
+	case o.Inferred:
 		lead = "   likely created at  "
 	}
 	if why := nowhere(o); why != "" {
@@ -137,9 +145,9 @@ func nowhere(o *verdict.Origin) string {
 }
 
 // stack shows how the program got there.
-func (t *text) stack(o *verdict.Origin, exe *string) {
+func (t *text) stack(label string, o *verdict.Origin, exe *string) {
 	if words := stackWords(o); words != "" {
-		t.field("stack", words)
+		t.field(label, words)
 		t.frames(o, exe)
 	}
 }

@@ -61,6 +61,8 @@ func filled() *verdict.Report {
 	f := &r.Findings[0]
 	f.Class, f.Confidence = verdict.PeerClosed, verdict.High
 	f.Origin.Quality, f.Origin.Frames[0].Kind = stack.Complete, stack.Native
+	f.RequestedAt.Via, f.RequestedAt.Quality, f.RequestedAt.Frames[0].Kind = verdict.ViaLibuv, stack.Complete, stack.Node
+	*f.AcceptedFrom.Via, f.AcceptedFrom.Quality, f.AcceptedFrom.Frames[0].Kind = verdict.ViaLibuv, stack.Complete, stack.Node
 	last := &f.LastUse[0].Origin
 	last.Quality, last.Frames[0].Kind = stack.Complete, stack.Native
 	f.States = map[string]int{"CLOSE-WAIT": 1}

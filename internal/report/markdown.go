@@ -2,6 +2,7 @@ package report
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -78,7 +79,7 @@ func (m *markdown) table(findings []verdict.Finding) {
 			growth = rate(*f.GrowthPerMin)
 		}
 		m.line(fmt.Sprintf("| %d | %s | %s | %s | %s | %s |", i+1, escape(string(f.Class)), thousands(f.Count),
-			growth, escape(processName(f.Process)), cell(&f.Origin)))
+			growth, escape(processName(f.Process)), cell(cmp.Or(askedOrigin(f.RequestedAt), &f.Origin))))
 	}
 	m.blank()
 }
@@ -101,7 +102,7 @@ func (m *markdown) finding(n int, f *verdict.Finding) {
 	m.blank()
 	m.line(counted(f.Count, "socket", "sockets") + " in " + escape(processName(f.Process)))
 	m.blank()
-	m.fact(m.where(&f.Origin))
+	m.where(f)
 	for i := range f.LastUse {
 		m.fact("Last use", escape(lastUseWords(&f.LastUse[i])))
 	}
@@ -129,34 +130,53 @@ func (m *markdown) finding(n int, f *verdict.Finding) {
 		m.line("**Advice:** " + escape(f.Advice) + "; see " + code("sockleak explain "+string(f.Class)))
 		m.blank()
 	}
-	m.stack(f)
+	if asked := askedOrigin(f.RequestedAt); asked != nil {
+		m.stack("Asked on", asked, f.Process.Exe)
+	}
+	m.stack("Stack", &f.Origin, f.Process.Exe)
 }
 
-func (m *markdown) where(o *verdict.Origin) (label, place string) {
-	label = "Created at"
-	if o.Inferred {
-		label = "Likely created at"
+// where says where the sockets were asked for, made, and accepted from.
+func (m *markdown) where(f *verdict.Finding) {
+	likely := func(o *verdict.Origin, words string) string {
+		if o.Inferred {
+			return "Likely " + words
+		}
+		return strings.ToUpper(words[:1]) + words[1:]
 	}
+	if asked := askedOrigin(f.RequestedAt); asked != nil {
+		m.fact(likely(asked, "asked for at"), place(asked))
+		m.fact("Made at", place(&f.Origin))
+	} else {
+		m.fact(likely(&f.Origin, "created at"), place(&f.Origin))
+	}
+	if f.AcceptedFrom != nil {
+		m.fact("Accepted from", escape(acceptedWords(f.AcceptedFrom)))
+	}
+}
+
+// place names the culprit.
+func place(o *verdict.Origin) string {
 	if why := nowhere(o); why != "" {
-		return label, escape("unknown: " + why)
+		return escape("unknown: " + why)
 	}
 	f := o.Frames[*o.Culprit]
-	place = code(functionOf(f))
+	words := code(functionOf(f))
 	if at := placeOf(f); at != "" {
-		place += " in " + code(at)
+		words += " in " + code(at)
 	}
-	return label, place
+	return words
 }
 
-func (m *markdown) stack(f *verdict.Finding) {
+func (m *markdown) stack(label string, o *verdict.Origin, exe *string) {
 	t := &text{page: newPage(TextOptions{Width: codeWidth}), options: TextOptions{AllFrames: m.allFrames}, hinted: true}
-	words := stackWords(&f.Origin)
+	words := stackWords(o)
 	if words == "" {
 		return
 	}
-	m.line("**Stack**, " + escape(words) + ":")
+	m.line("**" + label + "**, " + escape(words) + ":")
 	m.blank()
-	t.frames(&f.Origin, f.Process.Exe)
+	t.frames(o, exe)
 	frames := strings.TrimRight(t.buf.String(), "\n")
 	fence := strings.Repeat("`", max(3, longestRun(frames, '`')+1))
 	m.line(fence + "text")

@@ -44,8 +44,8 @@ func documents(t *testing.T) []document {
 	fill(reflect.ValueOf(&d).Elem())
 	d.Schema, d.Groups[0].State = DiffSchema, "CLOSE"
 	return []document{{
-		name: "report", schema: schemaPath, written: reportJSON(t, filled()), free: ".findings[0].states", objects: 16,
-		optional: []string{"omitted", "ns_pid", "container", "name", "reason", "function", "module", "file", "line", "inlined"},
+		name: "report", schema: schemaPath, written: reportJSON(t, filled()), free: ".findings[0].states", objects: 20,
+		optional: []string{"omitted", "ns_pid", "container", "name", "reason", "function", "module", "file", "line", "inlined", "requested_at", "accepted_from"},
 	}, {
 		name: "snapshot", schema: "../../docs/snapshot.schema.json", written: jsonOf(t, s.JSON), objects: 7,
 		optional: []string{"container", "name"},

@@ -29,6 +29,9 @@ func Culprit(frames []Frame, exe string) int {
 	})
 }
 
+// Own says whether a frame is the program's own code, see Culprit.
+func Own(f *Frame, exe string) bool { return !foreign(f, exe) }
+
 // Folded says for each frame whether a text that is to be read leaves it out by
 // default: the C library, how programs and threads start, and among frames of an
 // interpreted language the interpreter's own.
@@ -67,7 +70,8 @@ func foreign(f *Frame, exe string) bool {
 	case Python:
 		return pythonStandard(f.File)
 	case Node:
-		return strings.HasPrefix(f.File, "node:") || f.File == ""
+		// Generated code of the engine has a frame without a file.
+		return strings.HasPrefix(f.File, "node:") || f.File == "" || f.File == "<unknown>"
 	case Java:
 		return hasPrefix(f.Function, javaPrefixes)
 	case Ruby:

@@ -25,7 +25,8 @@ var foreignLibraries = map[string]bool{
 // foreignFamilies are the beginnings of library names that have a version in them.
 var foreignFamilies = []string{
 	"libnss_", "libpython", "libruby", "libboost_", "libevent_", "libevent-", "libstd-", "libgrpc", "_socket.cpython",
-	"_ssl.cpython", "libicu", "libglib", "libgio", "libnode",
+	"_ssl.cpython", "loop.cpython", // uvloop
+	"libicu", "libglib", "libgio", "libnode",
 }
 
 // runtimeFamilies are how the libraries of interpreters begin.

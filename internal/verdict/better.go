@@ -4,6 +4,7 @@ import (
 	"cmp"
 
 	"sockleak/internal/event"
+	"sockleak/internal/lifecycle"
 )
 
 // maxOrigins bounds the origins of a process whose creations are counted: where
@@ -21,17 +22,26 @@ const severalBetter = 0
 func (j *Judge) Better(p event.ProcessKey, call, lesser, better uint64) {
 	j.better.note(p, lesser, better)
 	j.better.note(p, call, better)
-	if opened := j.opened[p]; opened[lesser] > 0 && lesser != better {
-		opened[lesser]--
-		opened[better]++
+	j.asked.note(p, better, j.asked[p][lesser])
+	j.moved(p, lesser, better)
+}
+
+// moved counts a creation at another stack than where it was noted.
+func (j *Judge) moved(p event.ProcessKey, from, to uint64) {
+	if opened := j.opened[p]; opened[from] > 0 && from != to {
+		opened[from]--
+		opened[to]++
 	}
 }
 
 // openedAt is how many sockets were made at an origin since tracing began.
 func (j *Judge) openedAt(key originKey) uint64 {
+	if key.by != 0 {
+		return j.dividedAt(key)
+	}
 	n := j.opened[key.process][key.stack]
 	for id, opened := range j.opened[key.process] {
-		if id != key.stack && j.bestStack(key.process, id) == key.stack {
+		if id != key.stack && j.askedOn(key.process, id) == key.stack {
 			n += opened
 		}
 	}
@@ -43,7 +53,22 @@ func (j *Judge) openedAt(key originKey) uint64 {
 	return n
 }
 
-// bestStack is the stack that a socket is grouped by.
+// stackOf is the stack that a socket is grouped by: where it was asked for, if
+// that is known, else where it was made.
+func (j *Judge) stackOf(p event.ProcessKey, s *lifecycle.Socket) uint64 {
+	if s.AskVia == lifecycle.ByLibuv {
+		return s.AskStack
+	}
+	return j.askedOn(p, s.Stack)
+}
+
+// askedOn is the stack where all that was made on a stack was asked for, as far as
+// is known; else the best of where it was made.
+func (j *Judge) askedOn(p event.ProcessKey, made uint64) uint64 {
+	return j.asked.best(p, j.bestStack(p, made))
+}
+
+// bestStack is the best stack of the call that made a socket.
 func (j *Judge) bestStack(p event.ProcessKey, id uint64) uint64 {
 	if _, known := j.better[p][id]; !known {
 		id = cmp.Or(j.calls[p][id], id)

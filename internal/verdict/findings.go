@@ -55,7 +55,9 @@ func (j *Judge) Findings(t *lifecycle.Table, names Names) []Finding {
 
 	findings := []Finding{}
 	for _, g := range groups {
-		findings = append(findings, j.finding(g, names))
+		f := j.finding(g, names)
+		f.AcceptedFrom = j.acceptedFrom(t, g, names)
+		findings = append(findings, f)
 	}
 	slices.SortFunc(findings, gravest)
 	return findings
@@ -224,6 +226,7 @@ func (j *Judge) finding(g *group, names Names) Finding {
 		Sockets: make([]Socket, 0, len(g.members)),
 		Advice:  advice(class),
 	}
+	f.RequestedAt = j.requested(g, names)
 	if g.series != nil {
 		f.GrowthPerMin = g.series.perMinute()
 		f.Series = g.series.samples(j.began)
@@ -320,23 +323,33 @@ func described(p event.ProcessKey, r stack.Origin, names Names) Origin {
 	if o.Frames == nil {
 		o.Frames = []stack.Frame{}
 	}
+	o.Culprit = culprit(o.Frames, p, names)
+	return o
+}
+
+// culprit is the index of the first frame of the program's own code.
+func culprit(frames []stack.Frame, p event.ProcessKey, names Names) *int {
 	exe := ""
 	if e := names.Process(p).Exe; e != nil {
 		exe = *e
 	}
-	if i := stack.Culprit(o.Frames, exe); i >= 0 {
-		o.Culprit = &i
+	if i := stack.Culprit(frames, exe); i >= 0 {
+		return &i
 	}
-	return o
+	return nil
 }
 
 // fullest is the most that any of the stacks of a group tells: they are of one
 // origin, but not all may be complete.
 func (j *Judge) fullest(g *group, names Names) stack.Origin {
-	best := names.Origin(g.key.process, g.key.stack)
-	tried := map[uint64]bool{g.key.stack: true}
+	made := j.madeOn(g)
+	best := names.Origin(g.key.process, made)
+	tried := map[uint64]bool{made: true}
 	for i := range g.members {
 		id := g.members[i].Stack
+		if made != g.key.stack && j.bestStack(g.key.process, id) != made {
+			continue // one asks, but each may be made elsewhere
+		}
 		if best.Quality == stack.Complete || len(tried) > maxTried {
 			break
 		}

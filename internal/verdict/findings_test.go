@@ -72,7 +72,7 @@ func TestFindings(t *testing.T) {
 			s := w.connect(w.socket(7), server)
 			s.facts.RecvQ = 500
 			w.reset(s)
-			s = w.accept(7, other)
+			s = w.connect(w.socket(7), other)
 			w.state(s, event.StateClose, 0)
 			w.watch(10 * second)
 		},

@@ -35,7 +35,12 @@ type Judge struct {
 	// taken of the same calls: by process and stack.
 	better relations
 	// calls has the stacks that calls were made on, as far as they were taken.
-	calls   relations
+	calls relations
+	// asked has, for stacks that sockets were made on, those where they were
+	// asked for.
+	asked relations
+	// divided counts the creations of origins that are divided further.
+	divided map[event.ProcessKey]map[division]uint64
 	origins origins
 
 	// What the last look saw: the suspects in full, of the others only how
@@ -118,6 +123,8 @@ func NewJudge(p Patience, began uint64) *Judge {
 		opened:     map[event.ProcessKey]map[uint64]uint64{},
 		better:     relations{},
 		calls:      relations{},
+		asked:      relations{},
+		divided:    map[event.ProcessKey]map[division]uint64{},
 		origins:    newOrigins(),
 		members:    map[groupKey][]member{},
 		others:     map[groupKey]tally{},
@@ -135,6 +142,9 @@ func (j *Judge) Created(e *event.Event) {
 		return
 	}
 	p := event.ProcessKey{PID: e.PID, Start: e.Start}
+	if e.Kind == event.Accept {
+		j.countDivided(p, division{e.Stack, listenerOf(&e.Sock, e.Inode2)})
+	}
 	stacks := j.opened[p]
 	if stacks == nil {
 		stacks = map[uint64]uint64{}
@@ -152,6 +162,8 @@ func (j *Judge) Forget(p event.ProcessKey) {
 		delete(j.opened, p)
 		delete(j.better, p)
 		delete(j.calls, p)
+		delete(j.asked, p)
+		delete(j.divided, p)
 		j.origins.forget(p)
 	}
 }
@@ -244,7 +256,7 @@ func (j *Judge) group(s subject) {
 // learn resolves a stack that is seen for the first time. If it turns out to be
 // one with others, what was counted under it is counted with them.
 func (j *Judge) learn(p event.ProcessKey, s *lifecycle.Socket, names Names) {
-	id := j.bestStack(p, s.Stack)
+	id := j.stackOf(p, s)
 	if !j.origins.learn(p, id, names) {
 		return
 	}

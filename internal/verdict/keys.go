@@ -13,6 +13,7 @@ import (
 type originKey struct {
 	process event.ProcessKey
 	stack   uint64
+	by      uint64 // what divides it further, see divide
 }
 
 // groupKey names what is reported together. Sockets without a stack are told
@@ -73,8 +74,8 @@ func listeningPorts(t *lifecycle.Table) map[port]bool {
 
 func (j *Judge) groupOf(s *lifecycle.Socket, holders []lifecycle.Holder, c Class) groupKey {
 	process := owner(s, holders)
-	id, bare := j.origins.of(process, j.bestStack(process, s.Stack))
-	key := groupKey{originKey: originKey{process: process, stack: id}, class: c}
+	id, bare := j.origins.of(process, j.stackOf(process, s))
+	key := groupKey{originKey: originKey{process: process, stack: id, by: divide(s)}, class: c}
 	if id == 0 || bare {
 		key.label = j.labelOf(s, process)
 	}

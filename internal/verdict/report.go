@@ -150,6 +150,12 @@ type Finding struct {
 	// the oldest to the newest; at most 128 samples.
 	Series []Sample `json:"series"`
 	Origin Origin   `json:"origin"`
+	// RequestedAt is where the program asked for the sockets, nil if that is
+	// not known to be another place than where they were made.
+	RequestedAt *Requested `json:"requested_at,omitempty"`
+	// AcceptedFrom is the listener of sockets that were accepted, nil for others
+	// and if it is gone.
+	AcceptedFrom *Accepted `json:"accepted_from,omitempty"`
 	// LastUse is the last calls on the sockets that told something, the most
 	// frequent first; empty unless that was asked for.
 	LastUse  []LastUse      `json:"last_use"`
@@ -178,6 +184,40 @@ type Origin struct {
 	// code; nil if there is none.
 	Culprit *int `json:"culprit"`
 }
+
+// Requested is where the sockets of a finding were asked for.
+type Requested struct {
+	Via      Via           `json:"via"`
+	Quality  stack.Quality `json:"quality"`
+	Reason   string        `json:"reason,omitempty"` // why it isn't complete
+	Inferred bool          `json:"inferred"`         // as in Origin
+	Frames   []stack.Frame `json:"frames"`
+	// Culprit is the index in Frames of the first frame of the program's own
+	// code; nil if there is none.
+	Culprit *int `json:"culprit"`
+}
+
+// Accepted is a listener, and where it was asked for, or else made.
+type Accepted struct {
+	Address *string       `json:"address"` // nil if it has none
+	Via     *Via          `json:"via"`     // nil: where it was made
+	Quality stack.Quality `json:"quality"`
+	Reason  string        `json:"reason,omitempty"` // why it isn't complete
+	Frames  []stack.Frame `json:"frames"`
+	// Culprit is the index in Frames of the first frame of the program's own
+	// code; nil if there is none.
+	Culprit *int `json:"culprit"`
+}
+
+// Via says how it is known who asked for a socket.
+type Via string
+
+// The ways to know it. ViaLibuv: by the stack on which the libuv handle was made.
+// ViaGo: by the go statement that started the goroutine that made the socket.
+const (
+	ViaLibuv Via = "libuv"
+	ViaGo    Via = "go-created-by"
+)
 
 // LastUse is a call that said that a socket is over, or that the program has done
 // with it.

@@ -231,6 +231,11 @@ func (j *Judge) before(l *lines, g *group) {
 			some(lesser, n), either(lesser, "was", "were"))
 	}
 	j.lacking(l, g)
+	unasked := func(m *member) bool { return m.AskVia == lifecycle.NotAsked && j.known(g.key.process, m) }
+	if k := count(g, unasked); k > 0 {
+		l.add("of %s it was not seen where the program asked for %s; others made on the same stack were asked for there",
+			some(k, n), either(k, "it", "them"))
+	}
 	before := count(g, func(m *member) bool { return m.Arrival == lifecycle.Preexisting })
 	if g.site != 0 {
 		l.add("%s opened before tracing began; the origin is that of those accepted on the same port since", share(before, n, "was", "were"))

@@ -1,0 +1,209 @@
+// Package asked finds out where a program asked for a socket, when that is not
+// where it was made. An event loop makes a socket in a later tick, when the code
+// that wanted it has returned; but in programs on libuv (Node, uvloop and others)
+// that code made a handle, and the stack is taken there, by uprobes in the
+// processes that have libuv mapped, and in no other. Later the socket is made
+// inside a function that is called with the handle.
+//
+// Only complete stacks are taken: those by frame pointers end in the interpreter.
+package asked
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/ringbuf"
+
+	"sockleak/internal/deepstack"
+	"sockleak/internal/tracepoint"
+)
+
+// Ask is a socket and the stack of the code that asked for it.
+type Ask struct {
+	Time  uint64 // ns of CLOCK_MONOTONIC, at the return of socket(2)
+	Inode uint64
+	// Stacks are numbers for deepstack.Tier.Resolve: that of the handle, then of
+	// the one that was closed right after this one was made, and so on, zero for
+	// none. A program can do that by chance; see Replaced.
+	Stacks   [4]uint64
+	PID, TID uint32
+	// Started is, in a program of Go, where the go statement that started the
+	// goroutine returns to: an address of the process. Then there are no Stacks.
+	Started uint64
+}
+
+// Loss counts what is missing. All counters only grow.
+type Loss struct {
+	Handles uint64 // handles whose stack was asked for
+	Full    uint64 // of them, those that found no place
+	Unknown uint64 // of them, those made before the profiler knew the process
+	Busy    uint64 // of them, those that another walk on the same CPU stood in the way of
+	NotRun  uint64 // of them, those for which the unwinder could not be called
+	Ring    uint64 // sockets whose Ask found no place
+}
+
+// Tracer takes the stacks. Poll is for one goroutine, the rest for any.
+type Tracer struct {
+	own     objects
+	uprobes *deepstack.Uprobes
+	links   []io.Closer
+	asks    *ringbuf.Reader
+	record  ringbuf.Record
+	follow  *follower
+}
+
+// Open loads the programs, which stand on those of tier. They cost nothing until
+// there is a process with libuv. Whoever calls it closes the Tracer, before tier.
+func Open(ctx context.Context, tier *deepstack.Tier) (*Tracer, error) {
+	t := &Tracer{}
+	if err := t.open(ctx, tier); err != nil {
+		return nil, errors.Join(fmt.Errorf("trace where sockets are asked for: %w", err), t.Close())
+	}
+	return t, nil
+}
+
+// open is the list of what is started; Close undoes it.
+func (t *Tracer) open(ctx context.Context, tier *deepstack.Tier) error {
+	spec, err := loadAsked()
+	if err != nil {
+		return fmt.Errorf("read the BPF programs: %w", err)
+	}
+	if t.uprobes, err = tier.ForUprobes(ctx, spec); err != nil {
+		return err
+	}
+	coll, err := ebpf.NewCollection(spec)
+	if err != nil {
+		return fmt.Errorf("load the BPF programs: %w", err)
+	}
+	defer coll.Close() // of what isn't assigned
+	if err := coll.Assign(&t.own); err != nil {
+		return fmt.Errorf("take the BPF programs: %w", err)
+	}
+	for slot, p := range map[askedAskNext]*ebpf.Program{askedAskNextASK_UNWIND: t.uprobes.Entry, askedAskNextASK_SEND: t.uprobes.Send} {
+		if err := t.own.Nexts.Put(uint32(slot), p); err != nil {
+			return fmt.Errorf("put %s into the prog array: %w", p, err)
+		}
+	}
+	if err := t.uprobes.StopAt(t.own.Stop); err != nil {
+		return err
+	}
+	if t.asks, err = ringbuf.NewReader(t.own.Asks); err != nil {
+		return fmt.Errorf("open the ring buffer: %w", err)
+	}
+	if err := t.attach(); err != nil {
+		return err
+	}
+	t.follow = follow(&t.own)
+	return nil
+}
+
+// attach attaches to the tracepoints.
+func (t *Tracer) attach() error {
+	ids, err := tracepoint.Open()
+	if err != nil {
+		return fmt.Errorf("open tracefs: %w", err)
+	}
+	defer ids.Close()
+	for name, p := range map[string]*ebpf.Program{
+		"sys_exit_socket": t.own.Socket, "sys_exit_accept": t.own.Accept, "sys_exit_accept4": t.own.Accept,
+	} {
+		id, err := ids.ID("syscalls", name)
+		if err != nil {
+			return fmt.Errorf("find tracepoint %s: %w", name, err)
+		}
+		l, err := tracepoint.Attach(id, p)
+		if err != nil {
+			return fmt.Errorf("attach to %s: %w", name, err)
+		}
+		t.links = append(t.links, l)
+	}
+	return nil
+}
+
+// Close detaches from everything.
+func (t *Tracer) Close() error {
+	var errs []error
+	if t.follow != nil {
+		errs = append(errs, t.follow.close())
+	}
+	for _, l := range t.links {
+		errs = append(errs, l.Close())
+	}
+	if t.asks != nil {
+		errs = append(errs, t.asks.Close())
+	}
+	errs = append(errs, t.own.close())
+	if t.uprobes != nil {
+		errs = append(errs, t.uprobes.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Poll hands over the Asks there are, in the order of each thread, without
+// waiting.
+func (t *Tracer) Poll(f func(Ask)) error {
+	t.asks.SetDeadline(time.Unix(1, 0)) // long past: don't wait
+	for {
+		err := t.asks.ReadInto(&t.record)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read the ring buffer of requests: %w", err)
+		}
+		a, err := decode(t.record.RawSample)
+		if err != nil {
+			return err
+		}
+		f(a)
+	}
+}
+
+// decode reads a struct ask.
+func decode(raw []byte) (Ask, error) {
+	var r askedAsk
+	if len(raw) < int(unsafe.Sizeof(r)) {
+		return Ask{}, fmt.Errorf("decode a request: %d bytes, not %d", len(raw), unsafe.Sizeof(r))
+	}
+	order := binary.NativeEndian
+	a := Ask{
+		Time:  order.Uint64(raw[unsafe.Offsetof(r.Time):]),
+		Inode: order.Uint64(raw[unsafe.Offsetof(r.Inode):]),
+		PID:   order.Uint32(raw[unsafe.Offsetof(r.Pid):]),
+		TID:   order.Uint32(raw[unsafe.Offsetof(r.Tid):]),
+	}
+	if askedAskVia(order.Uint32(raw[unsafe.Offsetof(r.Via):])) == askedAskViaVIA_GO {
+		a.Started = order.Uint64(raw[unsafe.Offsetof(r.Stacks):])
+		return a, nil
+	}
+	for i := range a.Stacks {
+		a.Stacks[i] = order.Uint64(raw[unsafe.Offsetof(r.Stacks)+8*uintptr(i):])
+	}
+	return a, nil
+}
+
+// Loss reads the counters.
+func (t *Tracer) Loss() (Loss, error) {
+	var sums [askedAskCounterASK_COUNTERS]uint64
+	for i := range sums {
+		var each []uint64
+		if err := t.own.Counters.Lookup(uint32(i), &each); err != nil {
+			return Loss{}, fmt.Errorf("read counter %d: %w", i, err)
+		}
+		for _, n := range each {
+			sums[i] += n
+		}
+	}
+	return Loss{
+		Handles: sums[askedAskCounterASK_HANDLES], Full: sums[askedAskCounterASK_HANDLES_FULL],
+		Unknown: sums[askedAskCounterASK_UNKNOWN], Busy: sums[askedAskCounterASK_BUSY],
+		NotRun: sums[askedAskCounterASK_NOT_RUN], Ring: sums[askedAskCounterASK_RING_FULL],
+	}, nil
+}

@@ -1,0 +1,360 @@
+package asked
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"sockleak/internal/deepstack"
+	"sockleak/internal/event"
+	"sockleak/internal/framepointer"
+	"sockleak/internal/needs"
+	"sockleak/internal/stack"
+	"sockleak/internal/symbol"
+)
+
+// program is one of testdata, waiting for a line. It writes lines of an inode
+// number and who asked for that socket.
+type program struct {
+	cmd  *exec.Cmd
+	in   io.WriteCloser
+	out  *bufio.Scanner
+	pid  uint32
+	exe  string
+	name string // of the source, for its lines
+}
+
+// tool finds a program that a test needs.
+func tool(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err == nil {
+		return path
+	}
+	if os.Getenv("CI") != "" {
+		t.Fatalf("find %s: %v", name, err)
+	}
+	t.Skipf("needs %s, which is not installed: run scripts/setup.sh", name)
+	return ""
+}
+
+// source returns the absolute path of a file in testdata.
+func source(t *testing.T, name string) string {
+	t.Helper()
+	p, err := filepath.Abs(filepath.Join("testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func run(t *testing.T, name string, args ...string) {
+	t.Helper()
+	if out, err := exec.Command(tool(t, name), args...).CombinedOutput(); err != nil {
+		t.Fatalf("run %s %v: %v\n%s", name, args, err, out)
+	}
+}
+
+func start(t *testing.T, source, path string, args ...string) *program {
+	t.Helper()
+	p := &program{cmd: exec.Command(path, args...), name: source}
+	p.cmd.Stderr = os.Stderr
+	var err error
+	if p.in, err = p.cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.out = bufio.NewScanner(out)
+	if err := p.cmd.Start(); err != nil {
+		t.Fatalf("start %s: %v", path, err)
+	}
+	t.Cleanup(func() {
+		_ = p.cmd.Process.Kill() // it may have ended
+		_ = p.cmd.Wait()         // killed: that is its status
+	})
+	p.pid = uint32(p.cmd.Process.Pid)
+	if p.exe, err = os.Readlink(fmt.Sprintf("/proc/%d/exe", p.pid)); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// traced is a tier and a tracer that follow programs.
+type traced struct {
+	*Tracer
+	tier   *deepstack.Tier
+	native stack.Resolver // of addresses
+	asks   map[uint64]Ask // by inode number
+	many   map[uint64]int // how often there was one
+}
+
+func trace(t *testing.T, programs ...*program) *traced {
+	t.Helper()
+	var pids []uint32
+	for _, p := range programs {
+		pids = append(pids, p.pid)
+	}
+	tier, err := deepstack.Start(t.Context(), deepstack.Options{PIDs: pids})
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	tracer, err := Open(t.Context(), tier)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("opened in %s", time.Since(began).Round(time.Millisecond))
+	t.Cleanup(func() {
+		if err := tracer.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+		if err := tier.Close(); err != nil {
+			t.Errorf("close the tier: %v", err)
+		}
+	})
+	began = time.Now()
+	for _, p := range pids {
+		tracer.Process(p)
+	}
+	for deadline := time.Now().Add(30 * time.Second); tracer.Status().Files < len(pids); time.Sleep(10 * time.Millisecond) {
+		if s := tracer.Status(); s.Err != nil || time.Now().After(deadline) {
+			t.Fatalf("attach: %+v", s)
+		}
+	}
+	t.Logf("attached to %d processes in %s", len(pids), time.Since(began).Round(time.Millisecond))
+	native := framepointer.New(symbol.New(symbol.Options{}), func(event.ProcessKey) []symbol.Mapping { return nil })
+	return &traced{tracer, tier, native, map[uint64]Ask{}, map[uint64]int{}}
+}
+
+func (k *traced) poll(t *testing.T) {
+	t.Helper()
+	err := k.Poll(func(a Ask) {
+		k.asks[a.Inode] = a
+		k.many[a.Inode]++
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// log lets a program begin and reads what it writes, until "done" or the end.
+func (k *traced) log(t *testing.T, p *program) map[uint64]string {
+	t.Helper()
+	if _, err := io.WriteString(p.in, "go\n"); err != nil {
+		t.Fatal(err)
+	}
+	asked := map[uint64]string{}
+	lines := make(chan string, 1<<16)
+	go func() {
+		defer close(lines)
+		for p.out.Scan() && p.out.Text() != "done" {
+			lines <- p.out.Text()
+		}
+	}()
+	look := time.NewTicker(50 * time.Millisecond)
+	defer look.Stop()
+	for {
+		select {
+		case line, more := <-lines:
+			if !more {
+				time.Sleep(300 * time.Millisecond) // the last stacks are on the way
+				k.poll(t)
+				return asked
+			}
+			inode, who, ok := strings.Cut(line, " ")
+			n, err := strconv.ParseUint(inode, 10, 64)
+			if !ok || err != nil {
+				t.Fatalf("%s wrote %q", p.name, line)
+			}
+			asked[n] = who
+		case <-look.C:
+			k.poll(t)
+		case <-t.Context().Done():
+			return asked
+		}
+	}
+}
+
+// who says which function asked, with file and line; empty if it isn't known.
+func (k *traced) who(p *program, inode uint64) string {
+	a := k.asks[inode]
+	if a.Started != 0 {
+		key := event.ProcessKey{PID: p.pid}
+		k.native.Capture(stack.Raw{ID: a.Started, Process: key, Addresses: []uint64{a.Started}})
+		f := k.native.Resolve(key, a.Started).Frames[0]
+		return fmt.Sprintf("%s %s:%d", f.Function, filepath.Base(f.File), f.Line)
+	}
+	for _, id := range a.Stacks {
+		if id == 0 || !k.tier.Has(id) {
+			return ""
+		}
+		frames := k.tier.Resolve(id).Frames
+		if i := slices.IndexFunc(frames, func(f stack.Frame) bool { return stack.Own(&f, p.exe) }); i >= 0 {
+			return fmt.Sprintf("%s %s:%d", frames[i].Function, filepath.Base(frames[i].File), frames[i].Line)
+		}
+		if !Replaced(frames) {
+			return ""
+		}
+	}
+	return ""
+}
+
+// lineOf returns the line of a file in testdata that has a text.
+func lineOf(t *testing.T, name, text string) int {
+	t.Helper()
+	content, err := os.ReadFile(source(t, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, _, found := strings.Cut(string(content), text)
+	if !found {
+		t.Fatalf("%s has no %q", name, text)
+	}
+	return strings.Count(before, "\n") + 1
+}
+
+// TestNode: of every connection of a Node program the function that asked for it
+// is known, with its line, in every way that there is to a connection. The
+// profiler may miss some stacks, of code that was compiled a moment ago.
+func TestNode(t *testing.T) {
+	needs.Root(t)
+	node := tool(t, "node")
+	dir := t.TempDir()
+	run(t, "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+		"-keyout", dir+"/key.pem", "-out", dir+"/cert.pem")
+	peer := start(t, "peer.js", node, source(t, "peer.js"), dir)
+	if !peer.out.Scan() {
+		t.Fatal("the servers did not start")
+	}
+	p := start(t, "ways.js", node, source(t, "ways.js"), peer.out.Text(), dir+"/peer.sock")
+	k := trace(t, p)
+	k.compare(t, p, 33)
+}
+
+// TestUvloop: the same for coroutines on uvloop, in Debian's Python.
+func TestUvloop(t *testing.T) {
+	needs.Root(t)
+	const python = "/usr/bin/python3"
+	if err := exec.Command(python, "-c", "import uvloop").Run(); err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatalf("find uvloop: %v", err)
+		}
+		t.Skip("needs uvloop, which is not installed: run scripts/setup.sh")
+	}
+	p := start(t, "loop.py", python, source(t, "loop.py"))
+	k := trace(t, p)
+	k.compare(t, p, 4)
+}
+
+// TestGo: of a goroutine that dials the go statement that started it is known, in
+// a program without symbols too. What main makes itself, nobody started.
+func TestGo(t *testing.T) {
+	needs.Root(t)
+	exe := filepath.Join(t.TempDir(), "gostart")
+	run(t, "go", "build", "-ldflags=-s -w", "-o", exe, source(t, "gostart/main.go"))
+	p := start(t, "gostart/main.go", exe)
+	k := trace(t, p)
+	k.compare(t, p, 2)
+}
+
+// compare lets a program run, and compares what it says of its sockets with what
+// was found out. Each of its functions must be found once at least, and none of
+// them for a socket of another.
+func (k *traced) compare(t *testing.T, p *program, functions int) {
+	t.Helper()
+	found := map[string]int{}
+	unknown := 0
+	asked := k.log(t, p)
+	for inode, who := range asked {
+		_, seen := found[who]
+		want := fmt.Sprintf("%s %s:%d", who, filepath.Base(p.name), lineOf(t, p.name, strings.TrimPrefix(who, "main.")+"("))
+		switch got := k.who(p, inode); {
+		case got == want:
+			found[who]++
+		case got != "":
+			t.Errorf("socket %d: got %q, want %q", inode, got, want)
+		default:
+			unknown++
+			if !seen {
+				found[who] = 0
+			}
+		}
+	}
+	for who, n := range found {
+		if n == 0 {
+			t.Errorf("of no socket of %s it is known who asked", who)
+		}
+	}
+	if len(found) != functions {
+		t.Errorf("%d functions made sockets, want %d", len(found), functions)
+	}
+	t.Logf("%d sockets, %d not known; %+v", len(asked), unknown, k.loss(t))
+}
+
+func (k *traced) loss(t *testing.T) Loss {
+	t.Helper()
+	loss, err := k.Loss()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return loss
+}
+
+// TestReuse: handles whose addresses are used again at once, and sockets that are
+// made in between without one, by a program in C. None is taken for another's.
+func TestReuse(t *testing.T) {
+	needs.Root(t)
+	handles := 20_000
+	if n := os.Getenv("SOCKLEAK_HANDLES"); n != "" {
+		var err error
+		if handles, err = strconv.Atoi(n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exe := filepath.Join(t.TempDir(), "handles")
+	if _, err := os.Stat("/usr/include/uv.h"); err != nil && os.Getenv("CI") == "" {
+		t.Skip("needs uv.h, which is not installed: run scripts/setup.sh")
+	}
+	run(t, "gcc", "-O2", "-g", "-Wall", "-Wextra", "-Werror", source(t, "handles.c"), "-o", exe, "-luv")
+	p := start(t, "handles.c", exe, strconv.Itoa(handles))
+	k := trace(t, p)
+	began := time.Now()
+	asked := k.log(t, p)
+	took := time.Since(began)
+	var right, wrong, missing, own int
+	for inode, who := range asked {
+		got, _, _ := strings.Cut(k.who(p, inode), " ")
+		switch {
+		case who == "-" && k.many[inode] == 0:
+			own++
+		case got == who && k.many[inode] == 1:
+			right++
+		case got == "" && who != "-":
+			missing++
+		default:
+			if wrong++; wrong < 10 {
+				t.Errorf("socket %d of %s: got %q, %d times", inode, who, got, k.many[inode])
+			}
+		}
+	}
+	loss := k.loss(t)
+	t.Logf("%d sockets at %.0f/s: %d right, %d wrong, %d not known, %d of its own; %+v",
+		len(asked), float64(len(asked))/took.Seconds(), right, wrong, missing, own, loss)
+	if lost := loss.Full + loss.Unknown + loss.Busy + loss.NotRun + loss.Ring; uint64(missing) > lost {
+		t.Errorf("%d are not known, and %d were counted as lost", missing, lost)
+	}
+	if right < handles/2 || own == 0 {
+		t.Errorf("%d right and %d of its own prove nothing", right, own)
+	}
+}

@@ -1,0 +1,150 @@
+package verdict
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"sockleak/internal/event"
+	"sockleak/internal/lifecycle"
+)
+
+// ask says where a socket was asked for, as the engine does.
+func (w *world) ask(s *sock, stack uint64, via lifecycle.Asking) *sock {
+	w.t.Helper()
+	found := w.table.Socket(s.inode)
+	if found == nil {
+		w.t.Fatalf("socket %d is not in the table", s.inode)
+	}
+	creator, made, ok := w.table.SetAsked(s.inode, found.Birth, stack, via)
+	switch {
+	case !ok:
+		w.t.Fatalf("socket %d was not made while tracing", s.inode)
+	case via == lifecycle.ByGo:
+		w.judge.Started(creator, made, stack)
+	default:
+		w.judge.Asked(creator, made, stack, false)
+	}
+	return s
+}
+
+// places says of each finding where its sockets were asked for, made, and
+// accepted from.
+func (w *world) places() []string {
+	var list []string
+	for _, f := range w.findings() {
+		s := fmt.Sprintf("%d %s", f.Count, f.Class)
+		if r := f.RequestedAt; r != nil {
+			s += fmt.Sprintf(", asked %s by %s", r.Frames[*r.Culprit].Function, r.Via)
+			if r.Inferred {
+				s += ", inferred"
+			}
+		}
+		if len(f.Origin.Frames) > 0 {
+			s += ", made " + f.Origin.Frames[0].Function
+		}
+		if a := f.AcceptedFrom; a != nil {
+			s += ", accepted from " + *a.Address
+			if a.Culprit != nil {
+				s += " " + a.Frames[*a.Culprit].Function
+			}
+		}
+		list = append(list, s)
+	}
+	slices.Sort(list)
+	return list
+}
+
+func TestAsked(t *testing.T) {
+	dead := func(w *world, made uint64) *sock {
+		s := w.connect(w.socket(made), server)
+		w.fin(s, 0)
+		return s
+	}
+	listener := func(w *world, made uint64, port uint16) *sock {
+		s := w.socket(made)
+		w.listen(s)
+		s.sock.Local = netip.AddrPortFrom(local.Addr(), port)
+		return s
+	}
+	accepted := func(w *world, from *sock) {
+		k := tcp()
+		k.State, k.Local, k.Remote = event.StateEstablished, from.sock.Local, other
+		s := w.add(app, k)
+		w.apply(event.Event{Kind: event.Accept, PID: app, FD: s.fds[0].fd, Inode: s.inode, Inode2: from.inode, Sock: k, Stack: 9})
+		s.established(w.now)
+		w.fin(s, 0)
+	}
+	tests := map[string]struct {
+		do   func(*world)
+		want []string
+	}{
+		"two ask, one place makes": {func(w *world) {
+			w.ask(dead(w, 7), 31, lifecycle.ByLibuv)
+			w.ask(dead(w, 7), 31, lifecycle.ByLibuv)
+			w.ask(dead(w, 7), 32, lifecycle.ByLibuv)
+		}, []string{"1 peer-closed, asked at_32 by libuv, made at_7", "2 peer-closed, asked at_31 by libuv, made at_7"}},
+		"one asks, two places make": {func(w *world) {
+			w.ask(dead(w, 7), 31, lifecycle.ByLibuv)
+			w.ask(dead(w, 8), 31, lifecycle.ByLibuv)
+			w.ask(dead(w, 8), 31, lifecycle.ByLibuv)
+		}, []string{"3 peer-closed, asked at_31 by libuv, made at_8"}},
+		"from before it was known": {func(w *world) {
+			dead(w, 7)
+			w.ask(dead(w, 7), 31, lifecycle.ByLibuv)
+		}, []string{"2 peer-closed, asked at_31 by libuv, inferred, made at_7"}},
+		"from before, and two ask": {func(w *world) {
+			dead(w, 7)
+			w.ask(dead(w, 7), 31, lifecycle.ByLibuv)
+			w.ask(dead(w, 7), 32, lifecycle.ByLibuv)
+		}, []string{"1 peer-closed, asked at_31 by libuv, made at_7", "1 peer-closed, asked at_32 by libuv, made at_7",
+			"1 peer-closed, made at_7"}},
+		"two go statements, one function dials": {func(w *world) {
+			w.ask(dead(w, 7), 31, lifecycle.ByGo)
+			w.ask(dead(w, 7), 32, lifecycle.ByGo)
+		}, []string{"1 peer-closed, asked at_31 by go-created-by, made at_7", "1 peer-closed, asked at_32 by go-created-by, made at_7"}},
+		"one go statement, two functions dial": {func(w *world) {
+			w.ask(dead(w, 7), 31, lifecycle.ByGo)
+			w.ask(dead(w, 8), 31, lifecycle.ByGo)
+		}, []string{"1 peer-closed, asked at_31 by go-created-by, made at_7", "1 peer-closed, asked at_31 by go-created-by, made at_8"}},
+		"two listeners, one place accepts": {func(w *world) {
+			a, b := listener(w, 11, 80), listener(w, 12, 81)
+			w.ask(b, 33, lifecycle.ByLibuv)
+			w.look()
+			accepted(w, a)
+			accepted(w, a)
+			accepted(w, b)
+		}, []string{"1 peer-closed, made at_9, accepted from 10.0.0.1:81 at_33", "2 peer-closed, made at_9, accepted from 10.0.0.1:80 at_11"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.look()
+			test.do(w)
+			w.watch(12 * second)
+			if got := w.places(); !slices.Equal(got, test.want) {
+				t.Errorf("got %q\nwant %q", got, test.want)
+			}
+		})
+	}
+}
+
+// TestAskedGrowth: what two listeners, or two go statements, opened is counted for
+// each by itself.
+func TestAskedGrowth(t *testing.T) {
+	w := newWorld(t)
+	w.look()
+	w.watch(40*second, func(int) {
+		for by := range uint64(3) { // the first two close theirs
+			s := w.ask(w.connect(w.socket(7), server), 31+by, lifecycle.ByGo)
+			if by < 2 {
+				w.close(s)
+			}
+		}
+	})
+	want := []string{"20 growing, asked at_33 by go-created-by, made at_7"}
+	if got := w.places(); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

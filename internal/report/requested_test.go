@@ -31,7 +31,7 @@ func TestRequested(t *testing.T) {
 		without   string
 	}{
 		{"asked", &verdict.Requested{Via: libuv, Quality: stack.Complete, Frames: at("check", 12), Culprit: &zero}, nil,
-			[]string{"   asked for at  check  /srv/app.js:12\n", "-> check", "   made at  unknown: no frame", "tick"}, "created at  unknown: no frame"},
+			[]string{"   asked for at  check  /srv/app.js:12\n", "   made at  unknown: no frame", "   asked on ", "-> check", "   stack ", "tick"}, "created at  unknown: no frame"},
 		{"inferred", &verdict.Requested{Via: libuv, Quality: stack.Complete, Frames: at("check", 12), Culprit: &zero, Inferred: true}, nil,
 			[]string{"   likely asked for at  check", "   made at"}, "   asked for at  check"},
 		{"accepted", nil, &verdict.Accepted{Address: &address, Via: &libuv, Quality: stack.Complete, Frames: at("api", 12), Culprit: &zero},

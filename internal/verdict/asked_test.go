@@ -137,7 +137,7 @@ func TestAskedGrowth(t *testing.T) {
 	w.look()
 	w.watch(40*second, func(int) {
 		for by := range uint64(3) { // the first two close theirs
-			s := w.ask(w.connect(w.socket(7), server), 31+by, lifecycle.ByGo)
+			s := w.ask(w.create(event.Socket, app, 7, udp()), 31+by, lifecycle.ByGo)
 			if by < 2 {
 				w.close(s)
 			}

@@ -94,7 +94,7 @@ func TestFindings(t *testing.T) {
 		"half-open": func(w *world) {
 			s := w.connect(w.socket(7), server)
 			w.unanswered(s, 10)
-			s = w.accept(7, other)
+			s = w.connect(w.socket(7), other)
 			s.facts.KeepAlive, s.facts.Probes = true, 3
 			s.facts.Known |= event.KnownDelivery
 			w.watch(110 * second)

@@ -211,7 +211,7 @@ func (j *Judge) subject(now uint64, s *lifecycle.Socket, holders []lifecycle.Hol
 // it was exchanged for: complete stacks come late, and growth takes time to show.
 func (j *Judge) regroup() {
 	for _, key := range slices.Collect(maps.Keys(j.groups)) {
-		id, bare := j.origins.of(key.process, j.bestStack(key.process, key.stack))
+		id, bare := j.origins.of(key.process, j.askedOn(key.process, key.stack))
 		if key.stack == 0 || id == key.stack || bare {
 			continue
 		}

@@ -35,10 +35,8 @@ type group struct {
 
 // lesser counts the members that were made when only a lesser tier of stacks was
 // there, see Better.
-func (j *Judge) lesser(g *group) int {
-	return count(g, func(m *member) bool {
-		return m.Lack <= event.LackEarly && j.better[g.key.process][m.Stack] != severalBetter
-	})
+func (j *Judge) lesser(g *group, names Names) int {
+	return count(g, func(m *member) bool { return m.Lack <= event.LackEarly && j.inferred(m, g, names) })
 }
 
 // Findings returns what the last look found, the gravest first.
@@ -313,7 +311,7 @@ func (j *Judge) origin(g *group, names Names) Origin {
 		r.Reason = lack.String()
 	}
 	o := described(g.key.process, r, names)
-	o.Inferred = g.inferred || count(g, func(m *member) bool { return j.inferred(m, g) }) > 0
+	o.Inferred = g.inferred || count(g, func(m *member) bool { return j.inferred(m, g, names) }) > 0
 	return o
 }
 

@@ -171,12 +171,18 @@ func TestVanishedSuspects(t *testing.T) {
 func TestBetter(t *testing.T) {
 	runScenarios(t, map[string]scenario{
 		"one": {func(w *world) {
-			w.socket(7)
+			w.socket(507)
+			w.socket(507)
+			w.judge.Better(process(app), 0, 507, 8)
+			w.socket(8)
+			w.watch(8 * second)
+		}, []string{"3 never-used, high, inferred at_8"}},
+		"one, that was complete already": {func(w *world) {
 			w.socket(7)
 			w.judge.Better(process(app), 0, 7, 8)
 			w.socket(8)
 			w.watch(8 * second)
-		}, []string{"3 never-used, high, inferred at_8"}},
+		}, []string{"2 never-used, high, at_8"}},
 		"several": {func(w *world) {
 			w.socket(7)
 			w.socket(7)

@@ -2,7 +2,6 @@ package verdict
 
 import (
 	"cmp"
-	"maps"
 	"net/netip"
 	"slices"
 
@@ -28,9 +27,6 @@ type group struct {
 	series   *series // how many there were; nil if that wasn't counted
 	inferred bool    // some have no stack of their own
 	rivals   int     // other origins that could be meant
-	// site is the stack that accepts on the port that these were accepted on;
-	// zero if they have one of their own, or none is known.
-	site uint64
 }
 
 // lesser counts the members that were made when only a lesser tier of stacks was
@@ -49,7 +45,7 @@ func (j *Judge) Findings(t *lifecycle.Table, names Names) []Finding {
 		}
 	}
 	j.addEnded(groups)
-	j.join(groups, grown)
+	j.join(groups, grown, t)
 
 	findings := []Finding{}
 	for _, g := range groups {
@@ -107,93 +103,6 @@ func (j *Judge) settled(members []member) []member {
 		}
 	}
 	return all
-}
-
-// join gives sockets that have no stack the origin of those of the same
-// process, class and purpose that have one, if there is only one such origin.
-func (j *Judge) join(groups map[groupKey]*group, grown map[groupKey][]member) {
-	// What the last look saw, and of processes that ended what counts as leaked.
-	members := maps.Clone(j.members)
-	for key, g := range groups {
-		members[key] = g.members
-	}
-	for _, key := range slices.Collect(maps.Keys(groups)) {
-		if key.stack != 0 {
-			continue
-		}
-		candidates := j.candidates(key, members, func(m *member) bool {
-			return m.ended != 0 || m.looks >= looksNeeded && m.settled(j.looked) // not one that is passing through
-		})
-		if len(candidates) != 1 {
-			groups[key].rivals = len(candidates)
-			groups[key].site = j.acceptSite(key)
-			continue
-		}
-		to := groups[candidates[0]]
-		if to == nil {
-			// Not old enough alone, but with those before it the case is clear.
-			to = &group{key: candidates[0], members: j.settled(j.members[candidates[0]]), series: j.groups[candidates[0]]}
-			groups[candidates[0]] = to
-		}
-		to.members = append(to.members, groups[key].members...)
-		to.series = to.series.plus(groups[key].series)
-		to.inferred = true
-		delete(groups, key)
-	}
-	for key, members := range grown {
-		if key.stack != 0 {
-			continue
-		}
-		if candidates := j.candidates(key, grown, func(*member) bool { return true }); len(candidates) == 1 {
-			to := groups[candidates[0].in(members[0].cond.class)]
-			to.members = append(to.members, members...)
-			to.series = to.series.plus(j.groups[key])
-			to.inferred = true
-		}
-	}
-}
-
-// acceptSite is the stack that a process accepts on a port by, if it is one for all
-// those that were accepted while tracing, in whatever condition; else zero.
-func (j *Judge) acceptSite(key groupKey) uint64 {
-	sites := map[uint64]bool{}
-	note := func(k groupKey, l label) {
-		if k.process == key.process && k.stack != 0 && l == key.label {
-			sites[k.stack] = true
-		}
-	}
-	if !key.label.accepted {
-		return 0
-	}
-	for k, n := range j.others {
-		note(k, n.label)
-	}
-	for k, members := range j.members {
-		note(k, j.labelOf(&members[0].Socket, k.process))
-	}
-	for id := range sites {
-		if len(sites) == 1 {
-			return id
-		}
-	}
-	return 0
-}
-
-// candidates are the groups with a stack that sockets without one may be of, by
-// those of their members that count.
-func (j *Judge) candidates(key groupKey, among map[groupKey][]member, counts func(*member) bool) []groupKey {
-	var found []groupKey
-	for other, members := range among {
-		if other.stack == 0 || other.process != key.process || other.class != key.class {
-			continue
-		}
-		if slices.ContainsFunc(members, func(m member) bool {
-			return counts(&m) && key.label.fits(j.labelOf(&m.Socket, key.process))
-		}) {
-			found = append(found, other)
-		}
-	}
-	return found
 }
 
 // gravest orders findings by confidence, count, and then so that the order is
@@ -291,11 +200,6 @@ func ages(sockets []Socket) (oldest, youngest *float64) {
 }
 
 func (j *Judge) origin(g *group, names Names) Origin {
-	if g.site != 0 {
-		o := described(g.key.process, names.Origin(g.key.process, g.site), names)
-		o.Inferred = true
-		return o
-	}
 	if g.key.stack == 0 {
 		o := Origin{Quality: stack.None, Frames: []stack.Frame{}, Reason: "the stack could not be taken"}
 		switch m := &g.members[0]; {

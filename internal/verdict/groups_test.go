@@ -52,6 +52,15 @@ func TestInferredOrigin(t *testing.T) {
 			closed(w, 7, other)
 			w.watch(8 * second)
 		}, []string{"1000 peer-closed, high, no origin", "1 peer-closed, medium, at_7"}},
+		"one more that is on the way": {func(w *world) {
+			for range 3 {
+				w.beforeAt(event.StateClose, server).facts.WasEstablished = false
+			}
+			w.look()
+			w.dial(w.socket(7), server)
+			w.dial(w.socket(7), server)
+			w.watch(10 * second)
+		}, []string{"3 connect-failed, high, inferred at_7", "2 connect-pending, medium, at_7"}},
 		"one more of another class": {func(w *world) {
 			thousand(w, event.StateCloseWait, server)
 			w.reset(w.connect(w.socket(7), server))

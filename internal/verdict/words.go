@@ -241,18 +241,21 @@ func (j *Judge) before(l *lines, g *group, names Names) {
 			some(k, n), either(k, "it", "them"))
 	}
 	before := count(g, func(m *member) bool { return m.Arrival == lifecycle.Preexisting })
-	if g.site != 0 {
-		l.add("%s opened before tracing began; the origin is that of those accepted on the same port since", share(before, n, "was", "were"))
-		return
-	}
 	if g.inferred {
 		bare := count(g, func(m *member) bool { return m.Stack == 0 })
 		opened := either(bare, "was", "were") + " opened before tracing began and "
 		if before < bare {
 			opened = ""
 		}
-		l.add("%s %s%s no stack; the origin is that of later ones of the same class and peer",
-			some(bare, n), opened, either(bare, "has", "have"))
+		of := "of the same class and peer"
+		switch {
+		case bare < n:
+		case j.labelOf(&g.members[0].Socket, g.key.process).accepted:
+			of = "accepted on the same port"
+		default:
+			of = "to the same peer"
+		}
+		l.add("%s %s%s no stack; the origin is that of later ones %s", some(bare, n), opened, either(bare, "has", "have"), of)
 		return
 	}
 	if before == 0 {

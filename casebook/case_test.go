@@ -52,6 +52,9 @@ type Want struct {
 	// NoOrigin says why no function and line are wanted: what creates the
 	// socket isn't the program's own code. The culprit must then be empty.
 	NoOrigin string
+	// Asked is the function that asked for the sockets, on the line that is
+	// marked; empty: anything goes.
+	Asked string
 	// Library says why Function is of a library and on no line of the source:
 	// nothing of the program's own is on the stack. Empty: it is the program's.
 	Library string

@@ -42,7 +42,7 @@ func factOf(p *Program, r *verdict.Report) (fact, error) {
 		if w.OnlyNew != "" {
 			before = p.leakedAt(r.Started)
 		}
-		if w.NoOrigin != "" || w.Library != "" {
+		if w.Asked == "" && w.NoOrigin != "" || w.Library != "" {
 			f.lines = append(f.lines, "")
 			continue
 		}
@@ -138,6 +138,23 @@ func (j *judgement) compare(w *Want, f *verdict.Finding, known fact, line string
 	if problem := wrongOrigin(w, &f.Origin, line); problem != "" {
 		j.origins = append(j.origins, problem)
 	}
+	if problem := wrongAsked(w, f.RequestedAt, line); problem != "" {
+		j.origins = append(j.origins, problem)
+	}
+}
+
+// wrongAsked says what is wrong with where sockets were asked for; empty: nothing.
+func wrongAsked(w *Want, r *verdict.Requested, line string) string {
+	got := ""
+	if r != nil && r.Culprit != nil {
+		f := r.Frames[*r.Culprit]
+		got = fmt.Sprintf("%s (%s)", f.Function, place(f.File, f.Line))
+	}
+	want := fmt.Sprintf("%s (%s)", w.Asked, line)
+	if w.Asked != "" && got != want {
+		return fmt.Sprintf("asked for at %q, want %s", got, want)
+	}
+	return ""
 }
 
 // samePeer compares an address with one that may have no port.

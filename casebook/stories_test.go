@@ -84,7 +84,7 @@ func healthCases() []Case {
 	return []Case{{
 		Name: "health/leak", Story: 2, Language: "Node", Source: "health.js", Args: []string{"leak"}, Setup: server,
 		Does: does + "neither read nor destroyed",
-		Want: []Want{{Class: verdict.Abandoned, NoOrigin: "node connects from a later tick, where only its own frames are"}},
+		Want: []Want{{Class: verdict.Abandoned, NoOrigin: "node connects from a later tick, where only its own frames are", Asked: "check"}},
 	}, {
 		Name: "health/ok", Story: 2, Language: "Node", Source: "health.js", Args: []string{"ok"}, Setup: server,
 		Does: does + "destroyed; HEAD and small responses reuse connections",

@@ -30,8 +30,9 @@ type Config struct {
 	Command string
 	// Ready is called once tracing is on; nil for none.
 	Ready func() error
-	// Attached is called once nothing more is loaded or attached; nil for none.
-	Attached func() error
+	// Attached is called once nothing more is loaded or attached, but uprobes, if
+	// that is said, to processes as they appear; nil for none.
+	Attached func(uprobes bool) error
 	Record   io.Writer // nil: no recording
 	Version  string    // of sockleak
 	// Stacks chooses beyond Probe.Stacks, which takes those by frame pointers;

@@ -229,7 +229,7 @@ func (l *live) attached() error {
 		return nil
 	}
 	l.cfg.Attached = nil
-	return f()
+	return f(l.deep.asks.tracer != nil)
 }
 
 // watch tells progress and reports whether events were lost since it was called

@@ -21,8 +21,9 @@ func lasting() []cap.Value {
 
 // Drop gives up, for good and for all threads, every capability but the lasting
 // ones, as far as the process has them. Where CAP_SYS_ADMIN has to stand for one
-// that is missing, it stays.
-func Drop() error {
+// that is missing, it stays; and where uprobes are still to be attached, because
+// newer kernels want it for each (kernel/events/core.c: perf_uprobe_event_init).
+func Drop(uprobes bool) error {
 	have := cap.GetProc()
 	keep := cap.NewSet()
 	for _, value := range append(lasting(), cap.SYS_ADMIN) {
@@ -30,7 +31,7 @@ func Drop() error {
 		if err != nil {
 			return fmt.Errorf("read own capabilities: %w", err)
 		}
-		if !held || value == cap.SYS_ADMIN && !replaces(have) {
+		if !held || value == cap.SYS_ADMIN && !uprobes && !replaces(have) {
 			continue
 		}
 		for _, flag := range []cap.Flag{cap.Permitted, cap.Effective} {

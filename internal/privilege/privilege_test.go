@@ -14,7 +14,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const childEnv = "SOCKLEAK_PRIVILEGE_CHILD"
+const (
+	childEnv       = "SOCKLEAK_PRIVILEGE_CHILD"
+	withUprobes    = "uprobes"
+	withoutUprobes = "none"
+)
 
 // TestMain makes the test binary, started again, drop its capabilities and print
 // those of each of its threads.
@@ -27,7 +31,7 @@ func TestMain(m *testing.M) {
 			_ = unix.Nanosleep(&unix.Timespec{Nsec: int64(time.Millisecond)}, nil)
 		}
 	}()
-	if err := errors.Join(Drop(), printCapabilities()); err != nil {
+	if err := errors.Join(Drop(os.Getenv(childEnv) == withUprobes), printCapabilities()); err != nil {
 		fmt.Println(err)
 	}
 }
@@ -71,15 +75,17 @@ func TestDrop(t *testing.T) {
 	}
 	for _, test := range []struct {
 		name       string
+		child      string
 		have, keep []uintptr
 	}{
-		{"what is not needed goes", []uintptr{bpf, perfmon, admin, ptrace, search, files, raw}, []uintptr{bpf, perfmon, ptrace, search, files}},
-		{"CAP_SYS_ADMIN stands for CAP_BPF", []uintptr{admin, perfmon, files, raw}, []uintptr{admin, perfmon, files}},
-		{"nothing", nil, nil},
+		{"what is not needed goes", withoutUprobes, []uintptr{bpf, perfmon, admin, ptrace, search, files, raw}, []uintptr{bpf, perfmon, ptrace, search, files}},
+		{"uprobes are to come", withUprobes, []uintptr{bpf, perfmon, admin, raw}, []uintptr{bpf, perfmon, admin}},
+		{"CAP_SYS_ADMIN stands for CAP_BPF", withoutUprobes, []uintptr{admin, perfmon, files, raw}, []uintptr{admin, perfmon, files}},
+		{"nothing", withoutUprobes, nil, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			cmd := exec.Command("/proc/self/exe")
-			cmd.Env = append(os.Environ(), childEnv+"=1")
+			cmd.Env = append(os.Environ(), childEnv+"="+test.child)
 			cmd.SysProcAttr = &syscall.SysProcAttr{
 				Credential: &syscall.Credential{Uid: 65534, Gid: 65534}, AmbientCaps: test.have,
 			}

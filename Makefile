@@ -37,7 +37,7 @@ demo: build $(BUILD)/crawler
 test: lint
 	@scripts/test.sh
 
-# In software emulation, a virtual machine for each CPU: a quarter of an hour.
+# In software emulation, a virtual machine for each CPU: some 20 minutes on two.
 test-kernels:
 	@scripts/test-kernels.sh $(BUILD)/kernels $(KERNELS)
 

@@ -233,7 +233,7 @@ func (j *Judge) before(l *lines, g *group) {
 	j.lacking(l, g)
 	unasked := func(m *member) bool { return m.AskVia == lifecycle.NotAsked && j.known(g.key.process, m) }
 	if k := count(g, unasked); k > 0 {
-		l.add("of %s it was not seen where the program asked for %s; others made on the same stack were asked for there",
+		l.add("%s: where the program asked for %s was not seen; others made on the same stack were asked for there",
 			some(k, n), either(k, "it", "them"))
 	}
 	before := count(g, func(m *member) bool { return m.Arrival == lifecycle.Preexisting })

@@ -112,7 +112,8 @@ func (j *Judge) settled(members []member) []member {
 }
 
 // join gives sockets that have no stack the origin of those of the same
-// process, class and purpose that have one, if there is only one such origin.
+// process, class and purpose that have one, if there is only one such origin. Those
+// with an event loop's stack alone join the others of which it is known who asked.
 func (j *Judge) join(groups map[groupKey]*group, grown map[groupKey][]member) {
 	// What the last look saw, and of processes that ended what counts as leaked.
 	members := maps.Clone(j.members)
@@ -120,12 +121,16 @@ func (j *Judge) join(groups map[groupKey]*group, grown map[groupKey][]member) {
 		members[key] = g.members
 	}
 	for _, key := range slices.Collect(maps.Keys(groups)) {
-		if key.stack != 0 {
+		loop := key.stack != 0 && key.label != (label{}) && !j.asks(key.process, groups[key].members)
+		if key.stack != 0 && !loop {
 			continue
 		}
 		candidates := j.candidates(key, members, func(m *member) bool {
 			return m.ended != 0 || m.looks >= looksNeeded && m.settled(j.looked) // not one that is passing through
 		})
+		if loop && (len(candidates) != 1 || !j.asks(key.process, members[candidates[0]])) {
+			continue
+		}
 		if len(candidates) != 1 {
 			groups[key].rivals = len(candidates)
 			groups[key].site = j.acceptSite(key)
@@ -182,7 +187,8 @@ func (j *Judge) acceptSite(key groupKey) uint64 {
 }
 
 // candidates are the groups with a stack that sockets without one may be of, by
-// those of their members that count.
+// those of their members that count. Where it is known of some who asked, those of
+// which only the event loop's stack is known are none.
 func (j *Judge) candidates(key groupKey, among map[groupKey][]member, counts func(*member) bool) []groupKey {
 	var found []groupKey
 	for other, members := range among {
@@ -194,6 +200,9 @@ func (j *Judge) candidates(key groupKey, among map[groupKey][]member, counts fun
 		}) {
 			found = append(found, other)
 		}
+	}
+	if slices.ContainsFunc(found, func(k groupKey) bool { return j.asks(k.process, among[k]) }) {
+		found = slices.DeleteFunc(found, func(k groupKey) bool { return k.label != (label{}) })
 	}
 	return found
 }

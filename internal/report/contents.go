@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -27,7 +28,7 @@ func (t *text) contents(r *verdict.Report) {
 		f := &r.Findings[i]
 		lead := fmt.Sprintf("  %*d. %*s × %-*s  ", numbers, i+1, counts, thousands(f.Count), classes, f.Class)
 		room := t.room(columns(lead))
-		words := t.place(&f.Origin, room)
+		words := t.place(cmp.Or(askedOrigin(f.RequestedAt), &f.Origin), room)
 		if whose := t.clean(f.Process.Comm) + "  "; several && (room == 0 || columns(whose)+columns(words) <= room) {
 			words = whose + words
 		}

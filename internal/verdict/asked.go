@@ -45,6 +45,12 @@ func (j *Judge) known(p event.ProcessKey, m *member) bool {
 	return m.AskVia != lifecycle.NotAsked || m.Stack != 0 && j.askedOn(p, m.Stack) != j.bestStack(p, m.Stack)
 }
 
+// asks reports whether it is known of sockets of a group which code asked the event
+// loop for them.
+func (j *Judge) asks(p event.ProcessKey, members []member) bool {
+	return slices.ContainsFunc(members, func(m member) bool { return m.AskVia != lifecycle.ByGo && j.known(p, &m) })
+}
+
 // madeOn is the stack that most of a group were made on. Those whose own was left
 // out count only if there are no others.
 func (j *Judge) madeOn(g *group) uint64 {

@@ -94,6 +94,15 @@ func TestAsked(t *testing.T) {
 			dead(w, 7)
 			w.ask(dead(w, 7), 31, lifecycle.ByLibuv)
 		}, []string{"2 peer-closed, asked at_31 by libuv, inferred, made at_7"}},
+		"the event loop's stack alone, and one asks": {func(w *world) {
+			dead(w, 1001)
+			w.ask(dead(w, 7), 31, lifecycle.ByLibuv)
+		}, []string{"2 peer-closed, asked at_31 by libuv, inferred, made at_7"}},
+		"the event loop's stack alone, and two ask": {func(w *world) {
+			dead(w, 1001)
+			w.ask(dead(w, 7), 31, lifecycle.ByLibuv)
+			w.ask(dead(w, 7), 32, lifecycle.ByLibuv)
+		}, []string{"1 peer-closed", "1 peer-closed, asked at_31 by libuv, made at_7", "1 peer-closed, asked at_32 by libuv, made at_7"}},
 		"from before, and two ask": {func(w *world) {
 			dead(w, 7)
 			w.ask(dead(w, 7), 31, lifecycle.ByLibuv)

@@ -249,9 +249,6 @@ func (j *Judge) fullest(g *group, names Names) stack.Origin {
 	tried := map[uint64]bool{made: true}
 	for i := range g.members {
 		id := g.members[i].Stack
-		if made != g.key.stack && j.bestStack(g.key.process, id) != made {
-			continue // one asks, but each may be made elsewhere
-		}
 		if best.Quality == stack.Complete || len(tried) > maxTried {
 			break
 		}

@@ -21,13 +21,18 @@ func (j *Judge) join(groups map[groupKey]*group, grown map[groupKey][]member, t 
 	}
 	var origins map[purpose]bool
 	for _, key := range slices.SortedFunc(maps.Keys(groups), byClass) {
-		if key.stack != 0 {
+		// Of an event loop's stack alone, others tell who asked.
+		loop := key.stack != 0 && key.label != (label{}) && !j.asks(key.process, groups[key].members)
+		if key.stack != 0 && !loop {
 			continue
 		}
 		counts := func(m *member) bool {
 			return m.ended != 0 || m.looks >= looksNeeded && m.settled(j.looked) // not one that is passing through
 		}
 		candidates := j.candidates(key, members, counts)
+		if loop && (len(candidates) != 1 || !j.asks(key.process, members[candidates[0]])) {
+			continue
+		}
 		for _, class := range earlier(key.class) {
 			if len(candidates) > 0 {
 				break
@@ -90,7 +95,8 @@ func (j *Judge) joinGrown(groups map[groupKey]*group, grown map[groupKey][]membe
 }
 
 // candidates are the groups with a stack that sockets without one may be of, by
-// those of their members that count.
+// those of their members that count. Where it is known of some who asked, those of
+// which only the event loop's stack is known are none.
 func (j *Judge) candidates(key groupKey, among map[groupKey][]member, counts func(*member) bool) []groupKey {
 	var found []groupKey
 	for other, members := range among {
@@ -102,6 +108,9 @@ func (j *Judge) candidates(key groupKey, among map[groupKey][]member, counts fun
 		}) {
 			found = append(found, other)
 		}
+	}
+	if slices.ContainsFunc(found, func(k groupKey) bool { return j.asks(k.process, among[k]) }) {
+		found = slices.DeleteFunc(found, func(k groupKey) bool { return k.label != (label{}) })
 	}
 	return found
 }

@@ -235,14 +235,15 @@ func (j *Judge) before(l *lines, g *group, names Names) {
 			some(lesser, n), either(lesser, "was", "were"))
 	}
 	j.lacking(l, g, names)
-	unasked := func(m *member) bool { return m.AskVia == lifecycle.NotAsked && j.known(g.key.process, m) }
-	if k := count(g, unasked); k > 0 {
-		l.add("of %s it was not seen where the program asked for %s; others made on the same stack were asked for there",
-			some(k, n), either(k, "it", "them"))
+	if j.asks(g.key.process, g.members) {
+		unasked := count(g, func(m *member) bool { return m.AskVia == lifecycle.NotAsked && m.Stack != 0 })
+		if unasked > 0 {
+			l.add("%s: where the program asked for %s was not seen; the line is that of others made on the same stack, or of the same class and peer",
+				some(unasked, n), either(unasked, "it", "them"))
+		}
 	}
 	before := count(g, func(m *member) bool { return m.Arrival == lifecycle.Preexisting })
-	if g.inferred {
-		bare := count(g, func(m *member) bool { return m.Stack == 0 })
+	if bare := count(g, func(m *member) bool { return m.Stack == 0 }); g.inferred && bare > 0 {
 		opened := either(bare, "was", "were") + " opened before tracing began and "
 		if before < bare {
 			opened = ""

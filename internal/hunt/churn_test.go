@@ -53,12 +53,13 @@ func TestChurn(t *testing.T) {
 			k.drain()
 			own := difference(k.own(k.table()), k.own(k.kernel()))
 			repair := k.snapshot()
-			k.lossless()
-			t.Logf("%+v; %+v", repair, k.engine.table.Totals())
+			skipped := k.lossless()
+			t.Logf("%+v; %+v; %d programs skipped", repair, k.engine.table.Totals(), skipped)
 			if diff := difference(k.table(), k.kernel()); diff != nil {
 				t.Errorf("after a snapshot the table is not as /proc has it:\n%s", strings.Join(diff, "\n"))
 			}
 			switch {
+			case skipped > 0: // and counted: the snapshot is there for that
 			case test.threads > 1:
 				if len(own) > maxRaced {
 					t.Errorf("%d sockets were not as /proc had them:\n%s", len(own), strings.Join(own, "\n"))
@@ -70,7 +71,7 @@ func TestChurn(t *testing.T) {
 			case repair != (lifecycle.Repair{}):
 				t.Errorf("a snapshot had to repair %+v:\n%s", repair, strings.Join(own, "\n"))
 			}
-			if n := k.engine.table.Totals().Preexisting; n > 0 {
+			if n := k.engine.table.Totals().Preexisting; n > 0 && skipped == 0 {
 				t.Errorf("%d sockets from before anything was opened", n)
 			}
 		})

@@ -124,17 +124,35 @@ func (k *traced) snapshot() lifecycle.Repair {
 	return k.engine.table.EndSnapshot(end)
 }
 
-// lossless fails the test if anything went unseen: then it proved nothing.
-func (k *traced) lossless() {
+// lossless fails the test if anything went unseen: then it proved nothing. It
+// returns how many programs the kernel skipped, which newer ones do now and then,
+// for whatever process: it counts as a failure only where it shouldn't happen.
+func (k *traced) lossless() (skipped uint64) {
 	k.t.Helper()
 	loss, err := k.probe.Loss()
 	if err != nil {
 		k.t.Fatal(err)
 	}
 	loss.StateSkipped = 0 // touches no descriptor
+	if skips(k.t) {
+		skipped, loss.ProbeSkipped = loss.ProbeSkipped, 0
+	}
 	loss.DecodeError, loss.TableFull = k.engine.decode, k.engine.table.Totals().Full
 	if loss != (event.Loss{}) {
 		k.t.Fatalf("lost %+v", loss)
+	}
+	return skipped
+}
+
+// skips reports whether this kernel may leave out a program that already runs on
+// the same CPU: seen on 7.2, not on 6.18 and before (docs/kernels.md).
+func skips(t *testing.T) bool { return !needs.Older(t, 6, 19) }
+
+// together runs a test beside others, but not where one that runs meanwhile can
+// have the kernel skip a program.
+func together(t *testing.T) {
+	if !skips(t) {
+		t.Parallel()
 	}
 }
 

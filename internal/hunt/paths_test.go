@@ -320,7 +320,7 @@ func TestPaths(t *testing.T) {
 				none := uint(math.MaxInt32) // no descriptor has that number
 				needs.Kernel(t, "CLOSE_RANGE_CLOEXEC", unix.CloseRange(none, none, unix.CLOSE_RANGE_CLOEXEC), 5, 11)
 			}
-			t.Parallel()
+			together(t)
 			p := start(t, program)
 			p.Ready()
 			run(t, p, path.script)

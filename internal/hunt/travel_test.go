@@ -40,7 +40,7 @@ func TestTravel(t *testing.T) {
 			child 0 socketpair -> ok 3 4`, "child 0 pidfd_getfd $SELF 3 -> ok 6", lifecycle.Repair{Added: 1}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
+			together(t)
 			p := start(t, program)
 			p.Ready()
 			k := follow(t, p.PID, 1<<20, true)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"sockleak/internal/event"
+	"sockleak/internal/stack"
 	"sockleak/internal/words"
 )
 
@@ -61,7 +62,7 @@ func (r relations) best(p event.ProcessKey, id uint64) uint64 {
 func (j *Judge) Called(p event.ProcessKey, call, stack uint64) { j.calls.note(p, call, stack) }
 
 // lacking is what is said of sockets whose own stack is lacking.
-func (j *Judge) lacking(l *lines, g *group) {
+func (j *Judge) lacking(l *lines, g *group, names Names) {
 	n := len(g.members)
 	for _, lack := range []event.Lack{event.LackUnknown, event.LackLost, event.LackSpared} {
 		k := count(g, func(m *member) bool { return m.Lack == lack })
@@ -69,7 +70,7 @@ func (j *Judge) lacking(l *lines, g *group) {
 			continue
 		}
 		then := ""
-		switch named := count(g, func(m *member) bool { return m.Lack == lack && j.inferred(m, g) }); named {
+		switch named := count(g, func(m *member) bool { return m.Lack == lack && j.inferred(m, g, names) }); named {
 		case 0:
 		case k:
 			then = "; the origin is that of others made by the same call"
@@ -80,7 +81,9 @@ func (j *Judge) lacking(l *lines, g *group) {
 	}
 }
 
-// inferred reports whether the origin of a member is that of others.
-func (j *Judge) inferred(m *member, g *group) bool {
-	return m.Stack != 0 && j.bestStack(g.key.process, m.Stack) != m.Stack
+// inferred reports whether the origin of a member is that of others. One that has
+// a complete stack was made there, even if it was exchanged for others.
+func (j *Judge) inferred(m *member, g *group, names Names) bool {
+	p := g.key.process
+	return m.Stack != 0 && j.bestStack(p, m.Stack) != m.Stack && names.Origin(p, m.Stack).Quality != stack.Complete
 }

@@ -2,7 +2,6 @@ package verdict
 
 import (
 	"cmp"
-	"maps"
 	"net/netip"
 	"slices"
 
@@ -28,17 +27,12 @@ type group struct {
 	series   *series // how many there were; nil if that wasn't counted
 	inferred bool    // some have no stack of their own
 	rivals   int     // other origins that could be meant
-	// site is the stack that accepts on the port that these were accepted on;
-	// zero if they have one of their own, or none is known.
-	site uint64
 }
 
 // lesser counts the members that were made when only a lesser tier of stacks was
 // there, see Better.
-func (j *Judge) lesser(g *group) int {
-	return count(g, func(m *member) bool {
-		return m.Lack <= event.LackEarly && j.better[g.key.process][m.Stack] != severalBetter
-	})
+func (j *Judge) lesser(g *group, names Names) int {
+	return count(g, func(m *member) bool { return m.Lack <= event.LackEarly && j.inferred(m, g, names) })
 }
 
 // Findings returns what the last look found, the gravest first.
@@ -51,7 +45,8 @@ func (j *Judge) Findings(t *lifecycle.Table, names Names) []Finding {
 		}
 	}
 	j.addEnded(groups)
-	j.join(groups, grown)
+	j.joinUnasked(groups)
+	j.join(groups, grown, t)
 
 	findings := []Finding{}
 	for _, g := range groups {
@@ -109,102 +104,6 @@ func (j *Judge) settled(members []member) []member {
 		}
 	}
 	return all
-}
-
-// join gives sockets that have no stack the origin of those of the same
-// process, class and purpose that have one, if there is only one such origin. Those
-// with an event loop's stack alone join the others of which it is known who asked.
-func (j *Judge) join(groups map[groupKey]*group, grown map[groupKey][]member) {
-	// What the last look saw, and of processes that ended what counts as leaked.
-	members := maps.Clone(j.members)
-	for key, g := range groups {
-		members[key] = g.members
-	}
-	for _, key := range slices.Collect(maps.Keys(groups)) {
-		loop := key.stack != 0 && key.label != (label{}) && !j.asks(key.process, groups[key].members)
-		if key.stack != 0 && !loop {
-			continue
-		}
-		candidates := j.candidates(key, members, func(m *member) bool {
-			return m.ended != 0 || m.looks >= looksNeeded && m.settled(j.looked) // not one that is passing through
-		})
-		if loop && (len(candidates) != 1 || !j.asks(key.process, members[candidates[0]])) {
-			continue
-		}
-		if len(candidates) != 1 {
-			groups[key].rivals = len(candidates)
-			groups[key].site = j.acceptSite(key)
-			continue
-		}
-		to := groups[candidates[0]]
-		if to == nil {
-			// Not old enough alone, but with those before it the case is clear.
-			to = &group{key: candidates[0], members: j.settled(j.members[candidates[0]]), series: j.groups[candidates[0]]}
-			groups[candidates[0]] = to
-		}
-		to.members = append(to.members, groups[key].members...)
-		to.series = to.series.plus(groups[key].series)
-		to.inferred = true
-		delete(groups, key)
-	}
-	for key, members := range grown {
-		if key.stack != 0 {
-			continue
-		}
-		if candidates := j.candidates(key, grown, func(*member) bool { return true }); len(candidates) == 1 {
-			to := groups[candidates[0].in(members[0].cond.class)]
-			to.members = append(to.members, members...)
-			to.series = to.series.plus(j.groups[key])
-			to.inferred = true
-		}
-	}
-}
-
-// acceptSite is the stack that a process accepts on a port by, if it is one for all
-// those that were accepted while tracing, in whatever condition; else zero.
-func (j *Judge) acceptSite(key groupKey) uint64 {
-	sites := map[uint64]bool{}
-	note := func(k groupKey, l label) {
-		if k.process == key.process && k.stack != 0 && l == key.label {
-			sites[k.stack] = true
-		}
-	}
-	if !key.label.accepted {
-		return 0
-	}
-	for k, n := range j.others {
-		note(k, n.label)
-	}
-	for k, members := range j.members {
-		note(k, j.labelOf(&members[0].Socket, k.process))
-	}
-	for id := range sites {
-		if len(sites) == 1 {
-			return id
-		}
-	}
-	return 0
-}
-
-// candidates are the groups with a stack that sockets without one may be of, by
-// those of their members that count. Where it is known of some who asked, those of
-// which only the event loop's stack is known are none.
-func (j *Judge) candidates(key groupKey, among map[groupKey][]member, counts func(*member) bool) []groupKey {
-	var found []groupKey
-	for other, members := range among {
-		if other.stack == 0 || other.process != key.process || other.class != key.class {
-			continue
-		}
-		if slices.ContainsFunc(members, func(m member) bool {
-			return counts(&m) && key.label.fits(j.labelOf(&m.Socket, key.process))
-		}) {
-			found = append(found, other)
-		}
-	}
-	if slices.ContainsFunc(found, func(k groupKey) bool { return j.asks(k.process, among[k]) }) {
-		found = slices.DeleteFunc(found, func(k groupKey) bool { return k.label != (label{}) })
-	}
-	return found
 }
 
 // gravest orders findings by confidence, count, and then so that the order is
@@ -302,11 +201,6 @@ func ages(sockets []Socket) (oldest, youngest *float64) {
 }
 
 func (j *Judge) origin(g *group, names Names) Origin {
-	if g.site != 0 {
-		o := described(g.key.process, names.Origin(g.key.process, g.site), names)
-		o.Inferred = true
-		return o
-	}
 	if g.key.stack == 0 {
 		o := Origin{Quality: stack.None, Frames: []stack.Frame{}, Reason: "the stack could not be taken"}
 		switch m := &g.members[0]; {
@@ -322,7 +216,7 @@ func (j *Judge) origin(g *group, names Names) Origin {
 		r.Reason = lack.String()
 	}
 	o := described(g.key.process, r, names)
-	o.Inferred = g.inferred || count(g, func(m *member) bool { return j.inferred(m, g) }) > 0
+	o.Inferred = g.inferred || count(g, func(m *member) bool { return j.inferred(m, g, names) }) > 0
 	return o
 }
 

@@ -52,6 +52,15 @@ func TestInferredOrigin(t *testing.T) {
 			closed(w, 7, other)
 			w.watch(8 * second)
 		}, []string{"1000 peer-closed, high, no origin", "1 peer-closed, medium, at_7"}},
+		"one more that is on the way": {func(w *world) {
+			for range 3 {
+				w.beforeAt(event.StateClose, server).facts.WasEstablished = false
+			}
+			w.look()
+			w.dial(w.socket(7), server)
+			w.dial(w.socket(7), server)
+			w.watch(10 * second)
+		}, []string{"3 connect-failed, high, inferred at_7", "2 connect-pending, medium, at_7"}},
 		"one more of another class": {func(w *world) {
 			thousand(w, event.StateCloseWait, server)
 			w.reset(w.connect(w.socket(7), server))
@@ -171,12 +180,18 @@ func TestVanishedSuspects(t *testing.T) {
 func TestBetter(t *testing.T) {
 	runScenarios(t, map[string]scenario{
 		"one": {func(w *world) {
-			w.socket(7)
+			w.socket(507)
+			w.socket(507)
+			w.judge.Better(process(app), 0, 507, 8)
+			w.socket(8)
+			w.watch(8 * second)
+		}, []string{"3 never-used, high, inferred at_8"}},
+		"one, that was complete already": {func(w *world) {
 			w.socket(7)
 			w.judge.Better(process(app), 0, 7, 8)
 			w.socket(8)
 			w.watch(8 * second)
-		}, []string{"3 never-used, high, inferred at_8"}},
+		}, []string{"2 never-used, high, at_8"}},
 		"several": {func(w *world) {
 			w.socket(7)
 			w.socket(7)

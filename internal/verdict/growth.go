@@ -123,8 +123,7 @@ func (j *Judge) grown(t *lifecycle.Table) map[groupKey][]member {
 	}
 	for s, holders := range t.Sockets() {
 		key := j.groupOf(s, holders, "")
-		_, member := found[key]
-		class := classes[key]
+		class, member := classes[key]
 		if !member {
 			class = processes[key.process]
 		}

@@ -108,6 +108,10 @@ func (j *Judge) evidence(g *group, names Names) []string {
 		} else {
 			l.add("neither connect, bind nor listen was called on %s", these(n))
 		}
+		if k := count(g, func(m *member) bool { return m.Arrival == lifecycle.Preexisting }); k > 0 {
+			l.add("of %s, from before tracing, that is what the kernel shows; a connect that failed at once, as without a route, leaves nothing to see",
+				some(k, n))
+		}
 	case ConnectPending:
 		l.add("SYN sent and not answered for %s", j.lasted(g, anyone))
 	case ConnectFailed:
@@ -148,7 +152,7 @@ func (j *Judge) evidence(g *group, names Names) []string {
 	case Growing:
 		j.rose(&l, g)
 	}
-	j.circumstances(&l, g)
+	j.circumstances(&l, g, names)
 	return l
 }
 
@@ -199,7 +203,7 @@ func (j *Judge) rose(l *lines, g *group) {
 }
 
 // circumstances is the evidence that any class can have.
-func (j *Judge) circumstances(l *lines, g *group) {
+func (j *Judge) circumstances(l *lines, g *group, names Names) {
 	n := len(g.members)
 	if c := g.members[0].cond.class; c != ConnectPending && c != Growing && c != NeverUsed && c != Abandoned {
 		l.add("in that condition for %s", j.lasted(g, anyone))
@@ -211,7 +215,7 @@ func (j *Judge) circumstances(l *lines, g *group) {
 		}
 		l.add("nothing waits on %s: no blocked thread, no poll or epoll", on)
 	}
-	j.before(l, g)
+	j.before(l, g, names)
 	if received := count(g, func(m *member) bool { return m.Arrival == lifecycle.Received }); received > 0 {
 		l.add("%s without a system call that was seen", share(received, n, "came", "came"))
 	}
@@ -224,13 +228,13 @@ func (j *Judge) circumstances(l *lines, g *group) {
 }
 
 // before says what is known of the sockets without a stack.
-func (j *Judge) before(l *lines, g *group) {
+func (j *Judge) before(l *lines, g *group, names Names) {
 	n := len(g.members)
-	if lesser := j.lesser(g); lesser > 0 {
+	if lesser := j.lesser(g, names); lesser > 0 {
 		l.add("%s %s made before complete stacks were there; the origin is that of later ones with the same partial stack",
 			some(lesser, n), either(lesser, "was", "were"))
 	}
-	j.lacking(l, g)
+	j.lacking(l, g, names)
 	if j.asks(g.key.process, g.members) {
 		unasked := count(g, func(m *member) bool { return m.AskVia == lifecycle.NotAsked && m.Stack != 0 })
 		if unasked > 0 {
@@ -239,17 +243,20 @@ func (j *Judge) before(l *lines, g *group) {
 		}
 	}
 	before := count(g, func(m *member) bool { return m.Arrival == lifecycle.Preexisting })
-	if g.site != 0 {
-		l.add("%s opened before tracing began; the origin is that of those accepted on the same port since", share(before, n, "was", "were"))
-		return
-	}
 	if bare := count(g, func(m *member) bool { return m.Stack == 0 }); g.inferred && bare > 0 {
 		opened := either(bare, "was", "were") + " opened before tracing began and "
 		if before < bare {
 			opened = ""
 		}
-		l.add("%s %s%s no stack; the origin is that of later ones of the same class and peer",
-			some(bare, n), opened, either(bare, "has", "have"))
+		of := "of the same class and peer"
+		switch {
+		case bare < n:
+		case j.labelOf(&g.members[0].Socket, g.key.process).accepted:
+			of = "accepted on the same port"
+		default:
+			of = "to the same peer"
+		}
+		l.add("%s %s%s no stack; the origin is that of later ones %s", some(bare, n), opened, either(bare, "has", "have"), of)
 		return
 	}
 	if before == 0 {

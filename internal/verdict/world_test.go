@@ -356,7 +356,7 @@ func (w *world) brief() []string {
 }
 
 // fakeNames names stack 7 at_7, and 107 and 207 too: code that was compiled again.
-// Stacks from 1,000 on have no frame.
+// Stacks from 500 to 599 are partial, those from 1,000 on have no frame.
 type fakeNames struct{}
 
 func (fakeNames) Process(p event.ProcessKey) Process {
@@ -380,7 +380,11 @@ func (fakeNames) Origin(_ event.ProcessKey, id uint64) stack.Origin {
 	if id >= 1000 {
 		return stack.Origin{Quality: stack.None, Reason: "lost"}
 	}
-	return stack.Origin{Quality: stack.Complete, Frames: []stack.Frame{
+	quality := stack.Complete
+	if id >= 500 && id < 600 {
+		quality = stack.Partial
+	}
+	return stack.Origin{Quality: quality, Frames: []stack.Frame{
 		{Function: fmt.Sprintf("at_%d", id%100), Module: "/app/app", Address: id, Kind: stack.Native},
 	}}
 }

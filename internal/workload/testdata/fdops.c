@@ -69,9 +69,7 @@ static long old_dup2(int fd, int to)
 #ifdef SYS_dup2
 	return syscall(SYS_dup2, fd, to);
 #else
-	(void)fd, (void)to; /* arm64 has dup3 only */
-	errno = ENOSYS;
-	return -1;
+	return dup2(fd, to); /* arm64 has dup3 alone, which libc makes it of */
 #endif
 }
 

@@ -1,0 +1,168 @@
+package verdict
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"sockleak/internal/lifecycle"
+)
+
+// join gives sockets that have no stack the origin of those of the same process,
+// class and purpose that have one, if there is only one such origin. Where no such
+// socket is leaked while tracing, those count that are on the way into the class;
+// and for accepted ones all that were accepted on the same port, because that is
+// seldom done in two places.
+func (j *Judge) join(groups map[groupKey]*group, grown map[groupKey][]member, t *lifecycle.Table) {
+	members := j.among(groups)
+	var origins map[purpose]bool
+	for _, key := range slices.SortedFunc(maps.Keys(groups), byClass) {
+		if key.stack != 0 {
+			continue
+		}
+		candidates := j.candidates(key, members, j.stays)
+		for _, class := range earlier(key.class) {
+			if len(candidates) > 0 {
+				break
+			}
+			for _, c := range j.candidates(key.in(class), members, j.stays) {
+				candidates = append(candidates, c.in(key.class))
+			}
+		}
+		if len(candidates) == 0 && key.label.accepted {
+			if origins == nil {
+				origins = j.purposes(t)
+			}
+			candidates = elsewhere(key, origins)
+		}
+		if len(candidates) != 1 {
+			groups[key].rivals = len(candidates)
+			continue
+		}
+		j.merge(groups, key, candidates[0])
+	}
+	j.joinGrown(groups, grown)
+}
+
+// joinUnasked gives sockets with an event loop's stack alone the origin of those of
+// the same process, class and purpose of which it is known who asked for them, if
+// there is only one such origin.
+func (j *Judge) joinUnasked(groups map[groupKey]*group) {
+	members := j.among(groups)
+	for _, key := range slices.SortedFunc(maps.Keys(groups), byClass) {
+		if key.stack == 0 || key.label == (label{}) || j.asks(key.process, groups[key].members) {
+			continue
+		}
+		candidates := j.candidates(key, members, j.stays)
+		if len(candidates) == 1 && j.asks(key.process, members[candidates[0]]) {
+			j.merge(groups, key, candidates[0])
+		}
+	}
+}
+
+// among is what the last look saw, and of processes that ended what counts as leaked.
+func (j *Judge) among(groups map[groupKey]*group) map[groupKey][]member {
+	members := maps.Clone(j.members)
+	for key, g := range groups {
+		members[key] = g.members
+	}
+	return members
+}
+
+// stays reports whether a member is not one that is passing through.
+func (j *Judge) stays(m *member) bool {
+	return m.ended != 0 || m.looks >= looksNeeded && m.settled(j.looked)
+}
+
+// merge makes the sockets of a group those of the origin of another.
+func (j *Judge) merge(groups map[groupKey]*group, from, into groupKey) {
+	to := groups[into]
+	if to == nil {
+		// Not old enough alone, but with those before it the case is clear.
+		to = &group{key: into, members: j.settled(j.members[into]), series: j.groups[into]}
+		groups[into] = to
+	}
+	to.members = append(to.members, groups[from].members...)
+	to.series = to.series.plus(groups[from].series)
+	to.inferred = true
+	delete(groups, from)
+}
+
+// earlier is what a leaked socket of a class may have been until then.
+func earlier(c Class) []Class {
+	switch c {
+	case ConnectFailed:
+		return []Class{ConnectPending}
+	case Dead:
+		return []Class{PeerClosed, HalfOpen, HalfClosed, Abandoned}
+	}
+	return nil
+}
+
+// byClass makes the order in which groups are joined the same every time.
+func byClass(a, b groupKey) int { return cmp.Compare(a.class, b.class) }
+
+// joinGrown does the same for those that nothing speaks against but their number.
+func (j *Judge) joinGrown(groups map[groupKey]*group, grown map[groupKey][]member) {
+	for key, members := range grown {
+		if key.stack != 0 {
+			continue
+		}
+		if candidates := j.candidates(key, grown, func(*member) bool { return true }); len(candidates) == 1 {
+			to := groups[candidates[0].in(members[0].cond.class)]
+			to.members = append(to.members, members...)
+			to.series = to.series.plus(j.groups[key])
+			to.inferred = true
+		}
+	}
+}
+
+// candidates are the groups with a stack that sockets without one may be of, by
+// those of their members that count. Where it is known of some who asked, those of
+// which only the event loop's stack is known are none.
+func (j *Judge) candidates(key groupKey, among map[groupKey][]member, counts func(*member) bool) []groupKey {
+	var found []groupKey
+	for other, members := range among {
+		if other.stack == 0 || other.process != key.process || other.class != key.class {
+			continue
+		}
+		if slices.ContainsFunc(members, func(m member) bool {
+			return counts(&m) && key.label.fits(j.labelOf(&m.Socket, key.process))
+		}) {
+			found = append(found, other)
+		}
+	}
+	if slices.ContainsFunc(found, func(k groupKey) bool { return j.asks(k.process, among[k]) }) {
+		found = slices.DeleteFunc(found, func(k groupKey) bool { return k.label != (label{}) })
+	}
+	return found
+}
+
+// purpose is what an origin made a socket for.
+type purpose struct {
+	origin originKey
+	label  label
+}
+
+// purposes are those of all sockets that have a stack.
+func (j *Judge) purposes(t *lifecycle.Table) map[purpose]bool {
+	all := map[purpose]bool{}
+	for s, holders := range t.Sockets() {
+		if key := j.groupOf(s, holders, ""); key.stack != 0 {
+			all[purpose{key.originKey, j.labelOf(s, key.process)}] = true
+		}
+	}
+	return all
+}
+
+// elsewhere are the groups that sockets without a stack would be in if they were
+// of an origin that makes others for the same.
+func elsewhere(key groupKey, all map[purpose]bool) []groupKey {
+	found := map[groupKey]bool{}
+	for p := range all {
+		if p.origin.process == key.process && key.label.fits(p.label) {
+			found[groupKey{originKey: p.origin, class: key.class}] = true
+		}
+	}
+	return slices.Collect(maps.Keys(found))
+}

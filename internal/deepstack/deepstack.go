@@ -88,7 +88,9 @@ type Tier struct {
 	unknown  uint64
 	dead     atomic.Bool
 	cancel   context.CancelFunc
-	work     sync.WaitGroup
+	// stopLearning is nil if it hasn't begun.
+	stopLearning context.CancelFunc
+	work         sync.WaitGroup
 }
 
 // Start loads the profiler and attaches it, which takes some seconds. Whoever
@@ -137,7 +139,11 @@ func (t *Tier) start(ctx, run context.Context) error {
 	if t.births, err = ringbuf.NewReader(t.unwinder.own.Births); err != nil {
 		return fmt.Errorf("open the ring buffer: %w", err)
 	}
-	t.tracer.StartPIDEventProcessor(run)
+	// Until after the rest has ended, because the one that tells it of processes
+	// waits for it, and doesn't look meanwhile whether it is to end.
+	learning, stop := context.WithCancel(context.WithoutCancel(run))
+	t.stopLearning = stop
+	t.tracer.StartPIDEventProcessor(learning)
 	traces := make(chan *libpf.EbpfTrace, 64)
 	if err := t.tracer.StartMapMonitors(run, traces); err != nil {
 		return fmt.Errorf("start the profiler: %w", err)
@@ -234,6 +240,10 @@ func (t *Tier) Close() error {
 	t.links = nil
 	t.cancel()
 	t.work.Wait()
+	if t.stopLearning != nil {
+		t.stopLearning()
+		t.stopLearning = nil
+	}
 	if t.tracer != nil {
 		t.tracer.Close()
 		t.tracer = nil

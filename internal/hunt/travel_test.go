@@ -69,7 +69,6 @@ func TestTravel(t *testing.T) {
 type origin struct {
 	Birth, Stack uint64
 	Creator      event.ProcessKey
-	TID          uint32
 	Kind         lifecycle.Creation
 	Arrival      lifecycle.Arrival
 }
@@ -80,7 +79,7 @@ func (k *traced) origin(pid, fd int) (uint64, origin) {
 	for s, holders := range k.engine.table.Sockets() {
 		for _, h := range holders {
 			if int(h.Process.PID) == pid && int(h.FD) == fd {
-				return s.Inode, origin{s.Birth, s.Stack, s.Creator, s.TID, s.Kind, s.Arrival}
+				return s.Inode, origin{s.Birth, s.Stack, s.Creator, s.Kind, s.Arrival}
 			}
 		}
 	}

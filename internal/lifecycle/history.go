@@ -71,7 +71,7 @@ func (s *Socket) born(e *event.Event, how Creation) {
 		s.Lack = event.LackSpared
 	}
 	s.Creator = event.ProcessKey{PID: e.PID, Start: e.Start}
-	s.TID, s.Comm, s.Kind = e.TID, e.Comm, how
+	s.Kind = how
 	if s.Seen < e.Time {
 		s.Sock = e.Sock
 		s.setState(e.Sock.State, e.Time)

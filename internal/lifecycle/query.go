@@ -189,8 +189,7 @@ func (t *Table) Processes() iter.Seq[Process] {
 	}
 }
 
-// Process returns what is known of one process, and whether anything is. For
-// one that is gone, Socket.Comm says what the creator of a socket was called.
+// Process returns what is known of one process, and whether anything is.
 func (t *Table) Process(key event.ProcessKey) (Process, bool) {
 	p := t.processes[key]
 	if p == nil {

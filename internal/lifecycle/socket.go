@@ -72,8 +72,6 @@ type Socket struct {
 	// Other is the listening socket of an accepted one, or the other half of
 	// a pair, as inode number.
 	Other  uint64
-	TID    uint32
-	Comm   [16]byte // of the creating thread, at that moment
 	Kind   Creation
 	AskVia Asking
 

@@ -213,7 +213,7 @@ func TestSocketHistory(t *testing.T) {
 		e.Errno = errno
 		return e
 	}
-	born := Socket{Inode: 100, Birth: 1, Creator: event.ProcessKey{PID: 1, Start: 1}, TID: 1, Stack: 7, Kind: BySocket,
+	born := Socket{Inode: 100, Birth: 1, Creator: event.ProcessKey{PID: 1, Start: 1}, Stack: 7, Kind: BySocket,
 		Sock: tcp(event.StateClose), StateSince: 1, refs: 1, place: placeLive}
 	const refused = 111
 	tests := map[string]struct {

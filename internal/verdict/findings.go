@@ -45,6 +45,7 @@ func (j *Judge) Findings(t *lifecycle.Table, names Names) []Finding {
 		}
 	}
 	j.addEnded(groups)
+	j.joinUnasked(groups)
 	j.join(groups, grown, t)
 
 	findings := []Finding{}

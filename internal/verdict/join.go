@@ -14,30 +14,18 @@ import (
 // and for accepted ones all that were accepted on the same port, because that is
 // seldom done in two places.
 func (j *Judge) join(groups map[groupKey]*group, grown map[groupKey][]member, t *lifecycle.Table) {
-	// What the last look saw, and of processes that ended what counts as leaked.
-	members := maps.Clone(j.members)
-	for key, g := range groups {
-		members[key] = g.members
-	}
+	members := j.among(groups)
 	var origins map[purpose]bool
 	for _, key := range slices.SortedFunc(maps.Keys(groups), byClass) {
-		// Of an event loop's stack alone, others tell who asked.
-		loop := key.stack != 0 && key.label != (label{}) && !j.asks(key.process, groups[key].members)
-		if key.stack != 0 && !loop {
+		if key.stack != 0 {
 			continue
 		}
-		counts := func(m *member) bool {
-			return m.ended != 0 || m.looks >= looksNeeded && m.settled(j.looked) // not one that is passing through
-		}
-		candidates := j.candidates(key, members, counts)
-		if loop && (len(candidates) != 1 || !j.asks(key.process, members[candidates[0]])) {
-			continue
-		}
+		candidates := j.candidates(key, members, j.stays)
 		for _, class := range earlier(key.class) {
 			if len(candidates) > 0 {
 				break
 			}
-			for _, c := range j.candidates(key.in(class), members, counts) {
+			for _, c := range j.candidates(key.in(class), members, j.stays) {
 				candidates = append(candidates, c.in(key.class))
 			}
 		}
@@ -51,18 +39,53 @@ func (j *Judge) join(groups map[groupKey]*group, grown map[groupKey][]member, t 
 			groups[key].rivals = len(candidates)
 			continue
 		}
-		to := groups[candidates[0]]
-		if to == nil {
-			// Not old enough alone, but with those before it the case is clear.
-			to = &group{key: candidates[0], members: j.settled(j.members[candidates[0]]), series: j.groups[candidates[0]]}
-			groups[candidates[0]] = to
-		}
-		to.members = append(to.members, groups[key].members...)
-		to.series = to.series.plus(groups[key].series)
-		to.inferred = true
-		delete(groups, key)
+		j.merge(groups, key, candidates[0])
 	}
 	j.joinGrown(groups, grown)
+}
+
+// joinUnasked gives sockets with an event loop's stack alone the origin of those of
+// the same process, class and purpose of which it is known who asked for them, if
+// there is only one such origin.
+func (j *Judge) joinUnasked(groups map[groupKey]*group) {
+	members := j.among(groups)
+	for _, key := range slices.SortedFunc(maps.Keys(groups), byClass) {
+		if key.stack == 0 || key.label == (label{}) || j.asks(key.process, groups[key].members) {
+			continue
+		}
+		candidates := j.candidates(key, members, j.stays)
+		if len(candidates) == 1 && j.asks(key.process, members[candidates[0]]) {
+			j.merge(groups, key, candidates[0])
+		}
+	}
+}
+
+// among is what the last look saw, and of processes that ended what counts as leaked.
+func (j *Judge) among(groups map[groupKey]*group) map[groupKey][]member {
+	members := maps.Clone(j.members)
+	for key, g := range groups {
+		members[key] = g.members
+	}
+	return members
+}
+
+// stays reports whether a member is not one that is passing through.
+func (j *Judge) stays(m *member) bool {
+	return m.ended != 0 || m.looks >= looksNeeded && m.settled(j.looked)
+}
+
+// merge makes the sockets of a group those of the origin of another.
+func (j *Judge) merge(groups map[groupKey]*group, from, into groupKey) {
+	to := groups[into]
+	if to == nil {
+		// Not old enough alone, but with those before it the case is clear.
+		to = &group{key: into, members: j.settled(j.members[into]), series: j.groups[into]}
+		groups[into] = to
+	}
+	to.members = append(to.members, groups[from].members...)
+	to.series = to.series.plus(groups[from].series)
+	to.inferred = true
+	delete(groups, from)
 }
 
 // earlier is what a leaked socket of a class may have been until then.

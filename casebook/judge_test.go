@@ -25,6 +25,9 @@ type fact struct {
 // missing in a report: two looks confirm it, and they are two seconds apart.
 const slack = 5 * time.Second
 
+// filling is how long an answer that nobody reads may go on to come.
+const filling = 2 * time.Second
+
 // factOf is what is known of a program for a report.
 func factOf(p *Program, r *verdict.Report) (fact, error) {
 	at, before := looked(r), 0
@@ -36,8 +39,9 @@ func factOf(p *Program, r *verdict.Report) (fact, error) {
 			lag, ahead = w.Lag, slack
 		}
 		if w.Class == verdict.Abandoned || w.Class == verdict.Growing {
-			// The young count with the old once they are silent for the grace time.
-			late = slack + time.Duration(r.MinAge*float64(time.Second))
+			// The young count with the old once they are silent for the grace time,
+			// which begins when the window is full.
+			late = slack + filling + time.Duration(r.MinAge*float64(time.Second))
 		}
 		if w.OnlyNew != "" {
 			before = p.leakedAt(r.Started)

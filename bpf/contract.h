@@ -83,8 +83,9 @@ struct event {
 	__u8 pad;
 	struct sock_desc sock;
 	char comm[16];
+	char thread[16]; /* name of the acting thread, of a birth */
 };
-_Static_assert(sizeof(struct event) == 184, "event is part of the ABI");
+_Static_assert(sizeof(struct event) == 200, "event is part of the ABI");
 
 #define EXEC_FDS_WORDS 64
 

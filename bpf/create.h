@@ -57,6 +57,7 @@ static __always_inline __u64 born(enum record_kind kind, __s32 fd, __s32 fd2, st
 		return inode;
 	begin_event(e, kind);
 	name_event(e);
+	bpf_get_current_comm(e->thread, sizeof(e->thread));
 	sk = sock_of(file);
 	describe(&e->sock, sk, false);
 	if (is_tcp(&e->sock) && !follow_tcp(sk, inode))

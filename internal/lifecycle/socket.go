@@ -82,6 +82,9 @@ type Socket struct {
 	Established bool
 	// Destroyed: the kernel let go of the TCP socket behind it.
 	Destroyed bool
+	// Thread is the thread that created it, for Table.ThreadName; zero if its
+	// name is not known. A number, because most threads make many sockets.
+	Thread uint16
 
 	// Sock is what it is now. Addresses are the last known: a TCP socket in
 	// CLOSE has lost its own.

@@ -65,12 +65,13 @@ func (m *markdown) fact(label, text string) {
 	}
 }
 
-// table is the answer at a glance.
+// table is the answer at a glance. Its last column is the line to look at: where
+// the sockets were asked for, or where they were made.
 func (m *markdown) table(findings []verdict.Finding) {
 	if len(findings) == 0 {
 		return
 	}
-	m.line("| # | Class | Sockets | Growth | Process | Created at |")
+	m.line("| # | Class | Sockets | Growth | Process | Line |")
 	m.line("| ---: | --- | ---: | ---: | --- | --- |")
 	for i := range findings {
 		f := &findings[i]
@@ -103,6 +104,7 @@ func (m *markdown) finding(n int, f *verdict.Finding) {
 	m.line(counted(f.Count, "socket", "sockets") + " in " + escape(processName(f.Process)))
 	m.blank()
 	m.where(f)
+	m.fact(either(len(f.Threads), "Thread", "Threads"), escape(threadsWords(f.Threads)))
 	for i := range f.LastUse {
 		m.fact("Last use", escape(lastUseWords(&f.LastUse[i])))
 	}

@@ -52,6 +52,7 @@ func (j *Judge) Findings(t *lifecycle.Table, names Names) []Finding {
 	for _, g := range groups {
 		f := j.finding(g, names)
 		f.AcceptedFrom = j.acceptedFrom(t, g, names)
+		f.Threads = threads(t, g, f.Process.Comm)
 		findings = append(findings, f)
 	}
 	slices.SortFunc(findings, gravest)

@@ -68,7 +68,7 @@ struct event {
 	__u64 inode;
 	__u64 inode2;
 	__u64 stack;
-	__u64 call; /* see call_id of budget.h */
+	__u64 call; /* see callid.h */
 	__u64 walk; /* enum walk, or what the copy or the steps say; see copy.h */
 	__u64 begin;
 	__u64 child_start;

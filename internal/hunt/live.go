@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sockleak/internal/asked"
 	"sockleak/internal/deepstack"
 	"sockleak/internal/event"
 	"sockleak/internal/framepointer"
@@ -105,7 +106,8 @@ func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, erro
 	l.engine = newEngine(l.opts, hz, clock, tiers{fp, &l.deep, &l.unwound}, base)
 	l.engine.created, l.engine.lived = l.created, l.deep.asks.lived
 	if cfg.Stacks.deep(len(l.opts.Scope.PIDs) > 0) {
-		l.deep.asks = asks{wanted: cfg.RequestedAt, there: l.processes}
+		l.deep.asks = asks{wanted: cfg.RequestedAt, there: l.processes, budget: asked.Budget{Rate: cfg.Probe.StackRate}}
+		l.deep.asks.budget.Processes, l.deep.asks.budget.Calls = l.probe.Budget()
 		if l.maps != nil {
 			l.maps.Watch(l.mapped)
 		}
@@ -301,7 +303,6 @@ func (l *live) drain(deadline time.Time) error {
 // created finds the better stacks of a socket that was made.
 func (l *live) created(ev *event.Event) {
 	l.deep.asks.created(ev)
-	l.deep.asks.created(ev)
 	id, lack := l.unwound.created(ev)
 	switch {
 	case l.deep.joiner != nil:
@@ -314,7 +315,6 @@ func (l *live) created(ev *event.Event) {
 // better gives a socket a better stack than it had.
 func (l *live) better(x exchanged) {
 	l.rec.fixed(recording.KindExchange, x)
-	l.deep.asks.exchanged(x)
 	l.deep.asks.exchanged(x)
 	l.engine.exchange(x)
 }

@@ -2,7 +2,6 @@ package report
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -80,9 +79,17 @@ func (m *markdown) table(findings []verdict.Finding) {
 			growth = rate(*f.GrowthPerMin)
 		}
 		m.line(fmt.Sprintf("| %d | %s | %s | %s | %s | %s |", i+1, escape(string(f.Class)), thousands(f.Count),
-			growth, escape(processName(f.Process)), cell(cmp.Or(askedOrigin(f.RequestedAt), &f.Origin))))
+			growth, escape(processName(f.Process)), cell(lineOf(f))))
 	}
 	m.blank()
+}
+
+// lineOf is the origin that names the line to look at.
+func lineOf(f *verdict.Finding) *verdict.Origin {
+	if o := askedOrigin(f.RequestedAt); o != nil && nowhere(o) == "" {
+		return o
+	}
+	return &f.Origin
 }
 
 // cell names the culprit in a table, where a bar ends a cell in code too.

@@ -151,7 +151,8 @@ type Finding struct {
 	Series []Sample `json:"series"`
 	Origin Origin   `json:"origin"`
 	// RequestedAt is where the program asked for the sockets, nil if that is
-	// not known to be another place than where they were made.
+	// not known to be another place than where they were made. If it is another,
+	// and the stack was left out of all of them, its quality is stack.None.
 	RequestedAt *Requested `json:"requested_at,omitempty"`
 	// AcceptedFrom is the listener of sockets that were accepted, nil for others
 	// and if it is gone.

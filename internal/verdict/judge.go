@@ -53,8 +53,10 @@ type Judge struct {
 	// at for it.
 	superseded map[name]uint64
 	met        map[name]acquaintance
-	uses       map[uint64]use // by inode
-	ended      []member
+	// maybeSuperseded may be, or may be a pool's.
+	maybeSuperseded replaced
+	uses            map[uint64]use // by inode
+	ended           []member
 	// endedOmitted is how many more there were.
 	endedOmitted int
 	// endedGrown has the counts of origins that grew when their process ended.

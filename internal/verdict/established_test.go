@@ -116,7 +116,7 @@ func TestUnread(t *testing.T) {
 			w.watch(20*second, func(int) { w.send(s) })
 			w.watch(240 * second)
 		}},
-		"everything is read":    {do: func(w *world) { full(w).facts.RecvQ = 0; w.watch(360 * second) }},
+		"everything is read": {do: func(w *world) { full(w).facts.RecvQ = 0; w.watch(360 * second) }},
 		"from before": {func(w *world) {
 			for range 2 {
 				s := w.beforeAt(event.StateEstablished, server)

@@ -39,14 +39,13 @@ func (j *Judge) lesser(g *group, names Names) int {
 func (j *Judge) Findings(t *lifecycle.Table, names Names) []Finding {
 	groups := j.accused()
 	grown := j.grown(t)
-	for key, members := range grown {
-		if key.stack != 0 && len(members) > 0 {
-			j.addGrown(groups, key, members)
-		}
+	for key, members := range grown.members {
+		j.addGrown(groups, key, members)
 	}
+	j.joinGrown(groups, grown)
 	j.addEnded(groups)
 	j.joinUnasked(groups)
-	j.join(groups, grown, t)
+	j.join(groups, t)
 
 	findings := []Finding{}
 	for _, g := range groups {

@@ -157,6 +157,13 @@ func TestGrowing(t *testing.T) {
 			}
 			w.watch(40*second, func(int) { open(w, 1) })
 		}, []string{"23 abandoned, medium, inferred at_7"}},
+		"two classes, and those from before to the peer of one": {func(w *world) {
+			for range 3 {
+				w.beforeAt(event.StateEstablished, server)
+			}
+			w.look()
+			w.watch(120*second, func(int) { open(w, 1); w.create(event.Socket, app, 8, udp()) })
+		}, []string{"63 abandoned, medium, inferred at_7", "60 growing, medium, at_8"}},
 		"with those from before, which are in use": {func(w *world) {
 			pool := w.beforeAt(event.StateEstablished, server)
 			w.watch(120*second, func(int) { open(w, 1); w.send(pool) })

@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"iter"
 	"maps"
 	"slices"
 	"time"
@@ -168,6 +169,32 @@ func (j *Judge) Forget(p event.ProcessKey) {
 	}
 }
 
+// forgetDead forgets the processes that are gone: the end of some was lost, and of
+// others some news came after it.
+func (j *Judge) forgetDead(t *lifecycle.Table) {
+	for p := range j.processes() {
+		if _, live := t.Process(p); !live {
+			j.Forget(p)
+		}
+	}
+}
+
+// processes are those of which anything is known that Forget lets go of, some more
+// than once.
+func (j *Judge) processes() iter.Seq[event.ProcessKey] {
+	return func(yield func(event.ProcessKey) bool) {
+		for _, known := range []iter.Seq[event.ProcessKey]{
+			maps.Keys(j.opened), maps.Keys(j.better), maps.Keys(j.calls), maps.Keys(j.asked), maps.Keys(j.divided), maps.Keys(j.origins.standIn),
+		} {
+			for p := range known {
+				if !yield(p) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // Look judges every live socket after a snapshot that ended at now. What it
 // returns is the number of suspects, those too that are not reported yet. names
 // is asked for the origins of those only that were suspects before, or whose
@@ -192,11 +219,7 @@ func (j *Judge) Look(now uint64, t *lifecycle.Table, names Names) (suspects int)
 	for s, holders := range t.Sockets() {
 		j.group(j.subject(now, s, holders))
 	}
-	for p := range j.opened {
-		if _, live := t.Process(p); !live {
-			j.Forget(p) // its end may have been lost
-		}
-	}
+	j.forgetDead(t)
 	j.dropUses(t)
 	j.scatter()
 	j.sample(now)

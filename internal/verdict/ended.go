@@ -41,6 +41,7 @@ func (j *Judge) End(now uint64, p event.ProcessKey, t *lifecycle.Table) {
 		m := newMember(s, holders, c)
 		m.ended, m.ripe = now, now >= c.since+j.minAge
 		j.ended = append(j.ended, m)
+		j.left[m.Creator] = true
 	}
 }
 

@@ -56,6 +56,8 @@ type Judge struct {
 	met        map[name]acquaintance
 	uses       map[uint64]use // by inode
 	ended      []member
+	// left has the processes that created those.
+	left map[event.ProcessKey]bool
 	// endedOmitted is how many more there were.
 	endedOmitted int
 	// endedGrown has the counts of origins that grew when their process ended.
@@ -131,6 +133,7 @@ func NewJudge(p Patience, began uint64) *Judge {
 		others:     map[groupKey]tally{},
 		scattered:  map[event.ProcessKey]bool{},
 		superseded: map[name]uint64{},
+		left:       map[event.ProcessKey]bool{},
 		endedGrown: map[groupKey]*series{},
 		met:        map[name]acquaintance{},
 	}
@@ -159,7 +162,7 @@ func (j *Judge) Created(e *event.Event) {
 // Forget lets go of what is only needed while the process lives, or while it is
 // to be judged by what it left.
 func (j *Judge) Forget(p event.ProcessKey) {
-	if !slices.ContainsFunc(j.ended, func(m member) bool { return m.Creator == p }) {
+	if !j.left[p] {
 		delete(j.opened, p)
 		delete(j.better, p)
 		delete(j.calls, p)

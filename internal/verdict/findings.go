@@ -25,6 +25,8 @@ type group struct {
 	key      groupKey
 	members  []member
 	series   *series // how many there were; nil if that wasn't counted
+	rose     *series // of them those that accuse by their growth; nil if none do
+	open     int     // how many sockets of its origin are, of all classes and of none
 	inferred bool    // some have no stack of their own
 	rivals   int     // other origins that could be meant
 }
@@ -43,12 +45,15 @@ func (j *Judge) Findings(t *lifecycle.Table, names Names) []Finding {
 		j.addGrown(groups, key, members)
 	}
 	j.joinGrown(groups, grown)
-	j.addEnded(groups)
+	ended := j.leftByEnded()
+	j.addEnded(groups, ended)
 	j.joinUnasked(groups)
 	j.join(groups, t)
 
 	findings := []Finding{}
+	open := j.openBy(ended)
 	for _, g := range groups {
+		g.open = open[g.key.originKey]
 		f := j.finding(g, names)
 		f.AcceptedFrom = j.acceptedFrom(t, g, names)
 		findings = append(findings, f)
@@ -57,17 +62,33 @@ func (j *Judge) Findings(t *lifecycle.Table, names Names) []Finding {
 	return findings
 }
 
+// openBy counts the sockets that are open, and of ended processes those left behind,
+// by who made them.
+func (j *Judge) openBy(ended map[groupKey][]member) map[originKey]int {
+	open := map[originKey]int{}
+	for key, n := range j.others {
+		open[key.originKey] += n.live
+	}
+	for _, all := range []map[groupKey][]member{j.members, ended} {
+		for key, members := range all {
+			open[key.originKey] += len(members)
+		}
+	}
+	return open
+}
+
 // addGrown adds the sockets of an origin that grows. Those that another rule put
 // into the same class are of one finding with them.
 func (j *Judge) addGrown(groups map[groupKey]*group, key groupKey, members []member) {
 	to := key.in(members[0].cond.class)
 	g := groups[to]
 	if g == nil {
-		groups[to] = &group{key: to, members: members, series: j.groups[key]}
+		groups[to] = &group{key: to, members: members, series: j.groups[key], rose: j.groups[key]}
 		return
 	}
 	g.members = append(g.members, members...)
 	g.series = j.groups[key].plus(g.series)
+	g.rose = j.groups[key]
 }
 
 // in is the group of the same sockets in another class.

@@ -83,6 +83,7 @@ func (j *Judge) merge(groups map[groupKey]*group, from, into groupKey) {
 	}
 	to.members = append(to.members, groups[from].members...)
 	to.series = to.series.plus(groups[from].series)
+	to.rose = cmp.Or(to.rose, groups[from].rose)
 	to.inferred = true
 	delete(groups, from)
 }

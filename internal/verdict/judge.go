@@ -60,7 +60,8 @@ type Judge struct {
 	left map[event.ProcessKey]bool
 	// endedOmitted is how many more there were.
 	endedOmitted int
-	// endedGrown has the counts of origins that grew when their process ended.
+	// endedGrown has the counts of origins that grew until their process ended,
+	// as they were grouped then.
 	endedGrown map[groupKey]*series
 	looked     uint64 // its time, ns
 }
@@ -93,9 +94,10 @@ type member struct {
 	lifecycle.Socket
 	holders []lifecycle.Holder
 	cond    condition
-	ripe    bool   // old enough, and looked at often enough
-	looks   int    // that saw it in its condition
-	ended   uint64 // when its process ended, ns; zero while it lives
+	ripe    bool    // old enough, and looked at often enough
+	looks   int     // that saw it in its condition
+	ended   uint64  // when its process ended, ns; zero while it lives
+	grew    *series // how its origin grew until then, where that accuses it
 }
 
 // settled reports whether the condition has lasted so long at the time given

@@ -66,7 +66,7 @@ func (f *traceFlags) config() (hunt.Config, error) {
 	case f.maxSockets < 1 || f.maxSockets > 16<<20:
 		return hunt.Config{}, usage("--max-sockets %d: want between 1 and %d", f.maxSockets, 16<<20)
 	}
-	if f.record != "" && f.record == f.out.file {
+	if sameFile(f.record, f.out.file) {
 		return hunt.Config{}, usage("--record and --report both name %s: want two files", f.record)
 	}
 	err := errors.Join(f.out.check(), checkNames(f.set, "comm", f.comms), checkNames(f.set, "exclude", f.exclude))
@@ -100,13 +100,12 @@ func checkNames(set *pflag.FlagSet, flag string, names []string) error {
 	return nil
 }
 
-// openRecord creates the recording's file; nil without --record.
-func (f *traceFlags) openRecord() (*os.File, error) {
+// openRecord opens the recording's file; nil without --record.
+func (f *traceFlags) openRecord() (*output, error) {
 	if f.record == "" {
 		return nil, nil
 	}
-	// It holds other users' addresses and paths.
-	file, err := os.OpenFile(f.record, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	file, err := openOutput(f.record)
 	if err != nil {
 		return nil, cannot(fmt.Errorf("create the recording: %w", err), "give --record a path that can be written")
 	}

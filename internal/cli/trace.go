@@ -37,6 +37,9 @@ changed. Ctrl-C ends early and still prints the report.`,
 			if err != nil {
 				return err
 			}
+			if err := checkComms(pids, f); err != nil {
+				return err
+			}
 			cfg.Probe.Scope.PIDs = pids
 			return trace(cmd.Context(), f, cfg, s)
 		},

@@ -76,6 +76,7 @@ type engine struct {
 	last       tick
 	suspects   int
 	named      bool // a process in scope has, or had, a name of Scope.Comms
+	tcp        bool // a socket was TCP's
 }
 
 func newEngine(o options, hz, clock uint64, origins stack.Resolver, base verdict.Report) *engine {
@@ -119,6 +120,7 @@ func (e *engine) apply(ev *event.Event) {
 	case event.Socket, event.Pair, event.Accept:
 		e.created(ev)
 		e.births++
+		e.tcp = e.tcp || ev.Sock.IsTCP()
 		if ev.Spared {
 			e.spared++
 		} else {
@@ -173,6 +175,7 @@ func (e *engine) rowRecord(record []byte) bool {
 		return false
 	}
 	e.named = e.named || scoped
+	e.tcp = e.tcp || e.row.Sock.IsTCP()
 	e.table.Row(&e.row)
 	return true
 }
@@ -233,7 +236,7 @@ func (e *engine) report() *verdict.Report {
 	r.Idle = e.opts.Judgement.Patience.Idle.Seconds()
 	r.Totals = verdict.Totals{
 		Opened: t.Opened, Closed: t.Closed, Live: uint64(t.Live), Preexisting: uint64(t.Preexisting),
-		Winding: uint64(t.Winding), TimeWait: e.last.TimeWait,
+		Winding: uint64(t.Winding), TimeWait: e.last.TimeWait, TCP: e.tcp,
 	}
 	r.Loss = verdict.Loss{Loss: e.last.Loss, Reconciles: e.reconciles, Repaired: t.Repaired}
 	r.Loss.DecodeError += e.decode

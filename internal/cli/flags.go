@@ -30,18 +30,20 @@ type traceFlags struct {
 	set                  *pflag.FlagSet
 }
 
-func (f *traceFlags) add(cmd *cobra.Command, duration time.Duration) {
+// add adds the flags to a command that traces for the duration given unless another
+// is asked for, as long says.
+func (f *traceFlags) add(cmd *cobra.Command, duration time.Duration, long string) {
 	fs := cmd.Flags()
 	f.set = fs
-	fs.DurationVar(&f.duration, "for", duration, "how long to trace; 0 until Ctrl-C")
+	fs.DurationVar(&f.duration, "for", duration, long)
 	fs.DurationVar(&f.interval, "interval", 2*time.Second, "how often to compare with the kernel's tables")
-	fs.DurationVar(&f.patience.MinAge, "min-age", verdict.DefaultMinAge, "how long a socket must be in its condition to be reported")
+	fs.DurationVar(&f.patience.MinAge, "min-age", verdict.DefaultMinAge, "how long one socket of a finding must have been in its condition")
 	fs.DurationVar(&f.patience.Idle, "idle", verdict.DefaultIdle, "how long an established connection must be silent to be suspected")
 	f.stacks = hunt.StacksAuto
 	fs.Var(&f.stacks, "stacks", "how stacks are taken: auto (complete; of processes that are named in every language), deep (in every language, or an error), snapshot (complete in native code, starts at once), fp (by frame pointers), off")
 	fs.BoolVar(&f.requestedAt, "requested-at", true, "with stacks in every language, also take those where a socket was asked for, by uprobes in processes with libuv")
 	fs.BoolVar(&f.lastUse, "last-use", false, "also show the last call on each leaked socket that told something: end of file, an error, shutdown, removal from epoll; costs every read and write of the machine some 0.1 µs")
-	fs.Uint32Var(&f.stackRate, "stack-rate", hunt.DefaultStackRate, "the most stacks of one process in a `second`; of the sockets beyond one in so many has one; 0 for all")
+	fs.Uint32Var(&f.stackRate, "stack-rate", hunt.DefaultStackRate, "the most stacks of one process in a second, a `number`; past it one socket in so many has one; 0 for no limit")
 	fs.StringVar(&f.record, "record", "", "also write all that is seen to this `file`, for replay")
 	fs.StringSliceVar(&f.comms, "comm", nil, "only processes of this `name` (up to 15 characters, as in ps -o comm); repeatable")
 	fs.StringSliceVar(&f.exclude, "exclude", nil, "no processes of this `name`; repeatable")
@@ -54,7 +56,7 @@ func (f *traceFlags) add(cmd *cobra.Command, duration time.Duration) {
 func (f *traceFlags) config() (hunt.Config, error) {
 	switch {
 	case f.duration < 0:
-		return hunt.Config{}, usage("--for %v: want a positive duration, or 0 for until Ctrl-C", f.duration)
+		return hunt.Config{}, usage("--for %v: want a positive duration, or 0 for no limit", f.duration)
 	case f.interval < 100*time.Millisecond:
 		return hunt.Config{}, usage("--interval %v: want at least 100ms", f.interval)
 	case f.patience.MinAge < 0:

@@ -412,6 +412,7 @@ func (l *live) reconcile(final bool) error {
 		return err
 	}
 	t := tick{Time: probe.Now(), Final: final, Ended: l.engine.ended(), Loss: loss, Processes: l.count()}
+	t.Named = len(l.engine.unseen()) > 0 && l.opts.named(l.fs, l.engine.alive)
 	if final {
 		t.TimeWait = l.timeWait()
 		if t.Notes, err = l.endNotes(); err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
+	"sockleak/internal/rootfile"
 	"sockleak/internal/symbol"
 )
 
@@ -28,7 +29,7 @@ type follower struct {
 	own      *objects
 	requests chan request
 	done     sync.WaitGroup
-	files    map[identity]contents
+	files    map[rootfile.Identity]contents
 	attached map[uint32]*process
 
 	mu     sync.Mutex
@@ -49,9 +50,6 @@ type request struct {
 	gone    bool
 }
 
-// identity tells one file from another.
-type identity struct{ dev, inode uint64 }
-
 // contents is what a file has that is of interest.
 type contents struct {
 	libuv  *library       // nil: not
@@ -62,12 +60,12 @@ type contents struct {
 type library struct{ places []place }
 
 type process struct {
-	files map[identity]bool
+	files map[rootfile.Identity]bool
 	links []link.Link
 }
 
 func follow(own *objects) *follower {
-	f := &follower{own: own, requests: make(chan request, maxRequests), files: map[identity]contents{}, attached: map[uint32]*process{}}
+	f := &follower{own: own, requests: make(chan request, maxRequests), files: map[rootfile.Identity]contents{}, attached: map[uint32]*process{}}
 	f.done.Go(f.run)
 	return f
 }
@@ -150,32 +148,17 @@ func (f *follower) serve(r request) error {
 
 // look attaches to a process if the mapping is of a file with libuv.
 func (f *follower) look(pid uint32, m *symbol.Mapping) error {
-	// The number of a device in /proc/PID/maps can differ from that in stat(2)
-	// (btrfs, overlayfs), but is the same for the same file.
-	id := identity{m.Dev, m.Inode}
-	if p := f.attached[pid]; p != nil && p.files[id] {
-		return nil
-	}
-	has, known := f.files[id]
-	if known && has == (contents{}) {
-		return nil
-	}
-	file, err := symbol.OpenMapped(symbol.Mapped{PID: pid, Start: m.Start, End: m.End, Inode: m.Inode, Path: m.Path})
+	file, id, err := symbol.OpenMapped(symbol.Mapped{PID: pid, Start: m.Start, End: m.End, Inode: m.Inode, Path: m.Path})
 	if err != nil {
-		if known {
-			return err
-		}
 		return nil // a file that can't be opened is hardly a program
 	}
 	defer file.Close() // only read from
-	if !known {
-		if has, err = f.read(file); err != nil {
-			return fmt.Errorf("%s: %w", m.Path, err)
-		}
-		if len(f.files) >= maxFiles {
-			clear(f.files)
-		}
-		f.files[id] = has
+	if p := f.attached[pid]; p != nil && p.files[id] {
+		return nil
+	}
+	has, err := f.contents(file, id)
+	if err != nil {
+		return fmt.Errorf("%s: %w", m.Path, err)
 	}
 	if has == (contents{}) {
 		return nil
@@ -197,6 +180,24 @@ func (f *follower) look(pid uint32, m *symbol.Mapping) error {
 	f.status.Files++
 	f.mu.Unlock()
 	return err
+}
+
+// contents returns what there is in a file, remembered by its identity: a uprobe
+// at an offset of what the file was before could be inside of an instruction, and
+// end the program.
+func (f *follower) contents(file *os.File, id rootfile.Identity) (contents, error) {
+	if has, known := f.files[id]; known {
+		return has, nil
+	}
+	has, err := f.read(file)
+	if err != nil {
+		return contents{}, err
+	}
+	if len(f.files) >= maxFiles {
+		clear(f.files)
+	}
+	f.files[id] = has
+	return has, nil
 }
 
 // read finds out what there is in a file.
@@ -226,7 +227,7 @@ func (f *follower) process(pid uint32) (*process, error) {
 	if err := f.own.Attached.Put(pid, uint8(1)); err != nil {
 		return nil, fmt.Errorf("note the process: %w", err)
 	}
-	p := &process{files: map[identity]bool{}}
+	p := &process{files: map[rootfile.Identity]bool{}}
 	f.attached[pid] = p
 	return p, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -12,6 +13,7 @@ import (
 
 	"sockleak/internal/rootfile"
 	"sockleak/internal/symbol"
+	"sockleak/internal/tracepoint"
 )
 
 const (
@@ -28,6 +30,7 @@ const (
 type follower struct {
 	own      *objects
 	requests chan request
+	closing  atomic.Bool
 	done     sync.WaitGroup
 	files    map[rootfile.Identity]contents
 	attached map[uint32]*process
@@ -101,20 +104,25 @@ func (f *follower) ask(r request) {
 	}
 }
 
-// close detaches from all processes.
+// close detaches from all processes. What waits to be looked at is not looked at
+// any more.
 func (f *follower) close() error {
+	f.closing.Store(true)
 	close(f.requests)
 	f.done.Wait()
-	var errs []error
+	var links []link.Link
 	for _, p := range f.attached {
-		errs = append(errs, p.close())
+		links = append(links, p.links...)
 	}
 	clear(f.attached)
-	return errors.Join(errs...)
+	return tracepoint.CloseAll(links)
 }
 
 func (f *follower) run() {
 	for r := range f.requests {
+		if f.closing.Load() {
+			continue
+		}
 		err := f.serve(r)
 		if err == nil || errors.Is(err, symbol.ErrGone) || errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
 			continue // one that ends meanwhile asks for nothing any more
@@ -248,15 +256,6 @@ func (p *process) attach(pid uint32, file *os.File, path string, places []place)
 	return nil
 }
 
-func (p *process) close() error {
-	var errs []error
-	for _, l := range p.links {
-		errs = append(errs, l.Close())
-	}
-	p.links = nil
-	return errors.Join(errs...)
-}
-
 // forget lets go of a process that ended, and of the handles it left.
 func (f *follower) forget(pid uint32) error {
 	p := f.attached[pid]
@@ -264,7 +263,7 @@ func (f *follower) forget(pid uint32) error {
 		return nil
 	}
 	delete(f.attached, pid)
-	errs := []error{p.close()}
+	errs := []error{tracepoint.CloseAll(p.links)}
 	if err := f.own.Attached.Delete(pid); err != nil {
 		errs = append(errs, fmt.Errorf("forget the process: %w", err))
 	}

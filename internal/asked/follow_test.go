@@ -74,3 +74,16 @@ func TestWrittenFile(t *testing.T) {
 		t.Errorf("after it was written to: %+v", has)
 	}
 }
+
+// What waits when tracing ends is dropped: attaching takes longer than anybody
+// wants to wait after Ctrl-C.
+func TestCloseDrops(t *testing.T) {
+	f := &follower{own: &objects{}, files: map[rootfile.Identity]contents{}, requests: make(chan request, 1)}
+	f.requests <- request{pid: uint32(os.Getpid())}
+	f.closing.Store(true)
+	close(f.requests)
+	f.run()
+	if len(f.files) > 0 {
+		t.Errorf("%d files were looked at", len(f.files))
+	}
+}

@@ -311,6 +311,17 @@ func (k *traced) loss(t *testing.T) Loss {
 	return loss
 }
 
+// handlesProgram builds handles.c.
+func handlesProgram(t *testing.T) string {
+	t.Helper()
+	if _, err := os.Stat("/usr/include/uv.h"); err != nil && os.Getenv("CI") == "" {
+		t.Skip("needs uv.h, which is not installed: run scripts/setup.sh")
+	}
+	exe := filepath.Join(t.TempDir(), "handles")
+	run(t, "gcc", "-O2", "-g", "-Wall", "-Wextra", "-Werror", source(t, "handles.c"), "-o", exe, "-luv")
+	return exe
+}
+
 // TestReuse: handles whose addresses are used again at once, and sockets that are
 // made in between without one, by a program in C. None is taken for another's.
 func TestReuse(t *testing.T) {
@@ -322,11 +333,7 @@ func TestReuse(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	exe := filepath.Join(t.TempDir(), "handles")
-	if _, err := os.Stat("/usr/include/uv.h"); err != nil && os.Getenv("CI") == "" {
-		t.Skip("needs uv.h, which is not installed: run scripts/setup.sh")
-	}
-	run(t, "gcc", "-O2", "-g", "-Wall", "-Wextra", "-Werror", source(t, "handles.c"), "-o", exe, "-luv")
+	exe := handlesProgram(t)
 	p := start(t, "handles.c", exe, strconv.Itoa(handles))
 	k := trace(t, p)
 	began := time.Now()

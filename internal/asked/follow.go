@@ -3,9 +3,12 @@ package asked
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -23,6 +26,9 @@ const (
 	maxFiles = 4096
 	// maxRequests bounds what waits to be looked at.
 	maxRequests = 8192
+	// sweepEvery is how often those that ended without anybody saying so are
+	// let go of.
+	sweepEvery = 2 * time.Second
 )
 
 // follower attaches uprobes to processes and takes them away. Attaching takes
@@ -42,7 +48,7 @@ type follower struct {
 // Status is what became of the processes that have libuv, or are of Go.
 type Status struct {
 	Files   int   // mapped by processes, so far, that were taken care of
-	Refused int   // processes beyond the bound, and mappings that were not looked at
+	Refused int   // processes beyond the bound, and what was not looked at because too much waited
 	Err     error // the last that kept a process from being followed
 }
 
@@ -62,7 +68,9 @@ type contents struct {
 // library is where libuv is in a file.
 type library struct{ places []place }
 
+// process is one that is followed, whoever else gets its number later.
 type process struct {
+	pidfd int // tells of its end
 	files map[rootfile.Identity]bool
 	links []link.Link
 }
@@ -98,6 +106,9 @@ func (f *follower) ask(r request) {
 	select {
 	case f.requests <- r:
 	default:
+		if r.gone {
+			return // see sweep
+		}
 		f.mu.Lock()
 		f.status.Refused++
 		f.mu.Unlock()
@@ -110,58 +121,82 @@ func (f *follower) close() error {
 	f.closing.Store(true)
 	close(f.requests)
 	f.done.Wait()
-	var links []link.Link
-	for _, p := range f.attached {
-		links = append(links, p.links...)
-	}
-	clear(f.attached)
-	return tracepoint.CloseAll(links)
+	return f.forget(slices.Collect(maps.Keys(f.attached)))
 }
 
 func (f *follower) run() {
-	for r := range f.requests {
-		if f.closing.Load() {
-			continue
+	sweep := time.NewTicker(sweepEvery)
+	defer sweep.Stop()
+	for {
+		select {
+		case r, more := <-f.requests:
+			if !more {
+				return
+			}
+			if !f.closing.Load() {
+				f.note(r.pid, f.serve(r))
+			}
+		case <-sweep.C:
+			f.note(0, f.sweep())
 		}
-		err := f.serve(r)
-		if err == nil || errors.Is(err, symbol.ErrGone) || errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
-			continue // one that ends meanwhile asks for nothing any more
-		}
-		f.mu.Lock()
-		f.status.Err = fmt.Errorf("process %d: %w", r.pid, err)
-		f.mu.Unlock()
 	}
+}
+
+// note keeps the error for Status. One that ends meanwhile asks for nothing any
+// more.
+func (f *follower) note(pid uint32, err error) {
+	if err == nil || errors.Is(err, symbol.ErrGone) || errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+		return
+	}
+	if pid != 0 {
+		err = fmt.Errorf("process %d: %w", pid, err)
+	}
+	f.mu.Lock()
+	f.status.Err = err
+	f.mu.Unlock()
 }
 
 func (f *follower) serve(r request) error {
 	switch {
 	case r.gone:
-		return f.forget(r.pid)
+		return f.forget([]uint32{r.pid})
 	case r.mapping != nil:
 		return f.look(r.pid, r.mapping)
 	}
-	maps, err := symbol.Mappings(r.pid)
+	mappings, err := symbol.Mappings(r.pid)
 	if err != nil {
 		return err
 	}
-	for i := range maps {
-		if maps[i].Inode != 0 {
-			if err := f.look(r.pid, &maps[i]); err != nil {
-				return err
-			}
+	for i := range mappings {
+		if mappings[i].Inode != 0 {
+			err = errors.Join(err, f.look(r.pid, &mappings[i]))
 		}
 	}
-	return nil
+	return err
+}
+
+// sweep lets go of the processes that have ended: that one did is not always
+// told, because the event was lost, or too much waited.
+func (f *follower) sweep() error {
+	pids := slices.Collect(maps.Keys(f.attached))
+	return f.forget(slices.DeleteFunc(pids, func(pid uint32) bool { return !f.attached[pid].ended() }))
 }
 
 // look attaches to a process if the mapping is of a file with libuv.
 func (f *follower) look(pid uint32, m *symbol.Mapping) error {
 	file, id, err := symbol.OpenMapped(symbol.Mapped{PID: pid, Start: m.Start, End: m.End, Inode: m.Inode, Path: m.Path})
+	if errors.Is(err, rootfile.ErrNotRegular) {
+		return nil // a device has no functions
+	}
 	if err != nil {
-		return nil // a file that can't be opened is hardly a program
+		return err
 	}
 	defer file.Close() // only read from
-	if p := f.attached[pid]; p != nil && p.files[id] {
+	if p := f.attached[pid]; p != nil && p.ended() {
+		if err := f.forget([]uint32{pid}); err != nil {
+			return err
+		}
+	} else if p != nil && p.files[id] {
 		return nil
 	}
 	has, err := f.contents(file, id)
@@ -232,10 +267,14 @@ func (f *follower) process(pid uint32) (*process, error) {
 		f.status.Refused++
 		return nil, nil
 	}
-	if err := f.own.Attached.Put(pid, uint8(1)); err != nil {
-		return nil, fmt.Errorf("note the process: %w", err)
+	pidfd, err := unix.PidfdOpen(int(pid), 0)
+	if err != nil {
+		return nil, fmt.Errorf("open the process: %w", err)
 	}
-	p := &process{files: map[rootfile.Identity]bool{}}
+	if err := f.own.Attached.Put(pid, uint8(1)); err != nil {
+		return nil, errors.Join(fmt.Errorf("note the process: %w", err), unix.Close(pidfd))
+	}
+	p := &process{pidfd: pidfd, files: map[rootfile.Identity]bool{}}
 	f.attached[pid] = p
 	return p, nil
 }
@@ -256,32 +295,52 @@ func (p *process) attach(pid uint32, file *os.File, path string, places []place)
 	return nil
 }
 
-// forget lets go of a process that ended, and of the handles it left.
-func (f *follower) forget(pid uint32) error {
-	p := f.attached[pid]
-	if p == nil {
-		return nil
-	}
-	delete(f.attached, pid)
-	errs := []error{tracepoint.CloseAll(p.links)}
-	if err := f.own.Attached.Delete(pid); err != nil {
-		errs = append(errs, fmt.Errorf("forget the process: %w", err))
-	}
-	if err := f.own.Programs.Delete(pid); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-		errs = append(errs, fmt.Errorf("forget a program of Go: %w", err))
-	}
-	return errors.Join(append(errs, f.forgetHandles(pid))...)
+// ended reports whether all threads of the process have ended.
+func (p *process) ended() bool {
+	poll := []unix.PollFd{{Fd: int32(p.pidfd), Events: unix.POLLIN}}
+	n, err := unix.Poll(poll, 0)
+	return err == nil && n > 0
 }
 
-// forgetHandles lets go of the handles that a process left.
-func (f *follower) forgetHandles(pid uint32) error {
+// forget lets go of processes, and of the handles they left.
+func (f *follower) forget(pids []uint32) error {
+	var links []link.Link
+	var errs []error
+	left := map[uint32]bool{}
+	for _, pid := range pids {
+		p := f.attached[pid]
+		if p == nil {
+			continue
+		}
+		delete(f.attached, pid)
+		left[pid] = true
+		links = append(links, p.links...)
+		if err := unix.Close(p.pidfd); err != nil {
+			errs = append(errs, fmt.Errorf("close the process: %w", err))
+		}
+		if err := f.own.Attached.Delete(pid); err != nil {
+			errs = append(errs, fmt.Errorf("forget the process: %w", err))
+		}
+		if err := f.own.Programs.Delete(pid); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			errs = append(errs, fmt.Errorf("forget a program of Go: %w", err))
+		}
+	}
+	if len(left) == 0 {
+		return nil
+	}
+	errs = append(errs, tracepoint.CloseAll(links), f.forgetHandles(left))
+	return errors.Join(errs...)
+}
+
+// forgetHandles lets go of the handles that processes left.
+func (f *follower) forgetHandles(of map[uint32]bool) error {
 	var errs []error
 	var key askedHandleKey
 	var left []askedHandleKey
 	var value askedHandle
 	entries := f.own.Handles.Iterate()
 	for entries.Next(&key, &value) {
-		if key.Tgid == pid {
+		if of[key.Tgid] {
 			left = append(left, key)
 		}
 	}

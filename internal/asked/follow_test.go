@@ -1,12 +1,16 @@
 package asked
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
+	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
+	"sockleak/internal/needs"
 	"sockleak/internal/rootfile"
 	"sockleak/internal/symbol"
 )
@@ -85,5 +89,61 @@ func TestCloseDrops(t *testing.T) {
 	f.run()
 	if len(f.files) > 0 {
 		t.Errorf("%d files were looked at", len(f.files))
+	}
+}
+
+// A file that can't be opened is told of: it may be the one with libuv.
+func TestUnopened(t *testing.T) {
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, told := range map[string]bool{exe: true, "/dev/null": false} {
+		f := &follower{own: &objects{}, files: map[rootfile.Identity]contents{}}
+		pid := uint32(os.Getpid())
+		// No mapping is there, and so the path is left, of another file.
+		f.note(pid, f.look(pid, &symbol.Mapping{Start: 0x1000, End: 0x2000, Inode: 1, Path: path}))
+		if got := f.status.Err != nil; got != told {
+			t.Errorf("%s: %v", path, f.status.Err)
+		}
+	}
+}
+
+// A process whose end nobody told of is let go of.
+func TestEndUntold(t *testing.T) {
+	needs.Root(t)
+	p := start(t, "handles.c", handlesProgram(t), "1")
+	k := trace(t, p)
+	k.log(t, p)
+	if !k.has(t, p) {
+		t.Fatal("it is not attached to")
+	}
+	if err := p.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	k.waitGone(t, p)
+	if err := k.Status().Err; err != nil {
+		t.Error(err)
+	}
+}
+
+// has reports whether a program is attached to.
+func (k *traced) has(t *testing.T, p *program) bool {
+	t.Helper()
+	var one uint8
+	err := k.own.Attached.Lookup(p.pid, &one)
+	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		t.Fatal(err)
+	}
+	return err == nil
+}
+
+// waitGone waits until a program that was killed is let go of.
+func (k *traced) waitGone(t *testing.T, p *program) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * sweepEvery); k.has(t, p); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it is still attached to")
+		}
 	}
 }

@@ -31,7 +31,7 @@ func TestStackTiers(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			sys := working()
 			test.change(sys)
-			checks := run(sys, test.arch)
+			checks := run(sys, test.arch, everyCheck)
 			if err := Fatal(checks); err != nil {
 				t.Error(err)
 			}

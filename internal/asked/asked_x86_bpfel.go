@@ -59,7 +59,7 @@ type askedBudget struct {
 	Calls uint32
 	Share uint32
 	Owed  uint32
-	Pad   uint32
+	Fresh uint32
 }
 
 type askedCallWalks struct {

@@ -28,7 +28,7 @@ type asks struct {
 	// forked are processes without an exec yet, and when they began: most are
 	// gone, or run another program, in a moment.
 	forked map[uint32]time.Time
-	lost   int // requests whose stacks never came, or found no place
+	lost   int // requests whose stacks or sockets never came, or found no place
 	// born has the sockets that were made a short while ago, by inode number.
 	born map[uint64]birth
 	// places has the stacks where sockets were asked for, by the number that
@@ -128,14 +128,19 @@ func (a *asks) take(l *live, f func(askedFor)) {
 		return
 	}
 	a.poll()
-	now := probe.Now()
+	a.match(probe.Now(), l, f)
+}
+
+// match is take for the requests that have come by now, in ns.
+func (a *asks) match(now uint64, l *live, f func(askedFor)) {
 	a.waiting = slices.DeleteFunc(a.waiting, func(ask asked.Ask) bool {
 		late := now > ask.Time+patience
-		b, known := a.born[ask.Inode]
-		if !known || b.creator.PID != ask.PID {
-			return late // its event is on the way, or was lost
+		b, there := a.born[ask.Inode] // or its event is on the way, or was lost
+		there = there && b.creator.PID == ask.PID
+		var x askedFor
+		if there {
+			x, there = a.answer(&ask, b.creator, l)
 		}
-		x, there := a.answer(&ask, b.creator, l)
 		// What it was made on counts where it was asked for was left out, and
 		// may yet be exchanged.
 		if !late && (!there || x.Via == lifecycle.ByLibuvSpared) {
@@ -175,8 +180,18 @@ func (a *asks) note() []string {
 		notes = append(notes, fmt.Sprintf("of %s of %s handles of libuv the stack was left out, to stay within --stack-rate %d; where their sockets were asked for is inferred from others of the same call if those have one such place",
 			words.Thousands(loss.Spared), words.Thousands(loss.Handles), a.budget.Rate))
 	}
-	if n := loss.Full + loss.Busy + loss.NotRun + loss.Ring + uint64(a.lost); n > 0 {
+	return append(notes, lossNotes(loss, a.lost)...)
+}
+
+// lossNotes says what is not known of where sockets were asked for. lost counts
+// requests.
+func lossNotes(loss asked.Loss, lost int) []string {
+	var notes []string
+	if n := loss.Full + loss.Busy + loss.NotRun + loss.Ring + uint64(lost); n > 0 {
 		notes = append(notes, fmt.Sprintf("where they were asked for was lost for %d sockets", n))
+	}
+	if loss.Unknown > 0 {
+		notes = append(notes, fmt.Sprintf("where they were asked for is not known of %d sockets: their processes were not known to the unwinder yet", loss.Unknown))
 	}
 	return notes
 }

@@ -69,7 +69,7 @@ type live struct {
 // Trace traces until cfg.For has passed, ctx ends, or every process in scope has
 // ended, and returns the last report.
 func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, error) {
-	l := &live{cfg: cfg, obs: obs, fs: procfs.New("/proc"), compat: compat{}}
+	l := &live{cfg: cfg, obs: obs, fs: procfs.New("/proc")}
 	l.opts = options{
 		Judgement: cfg.Judgement, Scope: cfg.Probe.Scope, Self: uint32(os.Getpid()),
 		Command: cfg.Command, MaxSockets: cfg.Probe.MaxSockets, JudgeEnd: len(cfg.Probe.Scope.PIDs) > 0,
@@ -358,7 +358,7 @@ func (l *live) describe(key event.ProcessKey) (described, bool) {
 	// Where it can't be told, the program's functions have no names either, and
 	// that is told.
 	if narrow, err := l.fs.Is32Bit(key.PID); err == nil && narrow {
-		l.compat[key] = info.Comm
+		l.compat.add(key, info.Comm)
 	}
 	started := info.Start.Round(0).UTC()
 	d.Start = &started
@@ -414,6 +414,7 @@ func (l *live) reconcile(final bool) error {
 		return err
 	}
 	t := tick{Time: probe.Now(), Final: final, Ended: l.engine.ended(), Loss: loss, Processes: l.count()}
+	t.Named = len(l.engine.unseen()) > 0 && l.opts.named(l.fs, l.engine.alive)
 	if final {
 		t.TimeWait = l.timeWait()
 		if t.Notes, err = l.endNotes(); err != nil {

@@ -48,3 +48,10 @@ func acceptedWords(a *verdict.Accepted) string {
 	f := a.Frames[*a.Culprit]
 	return words + ", listening since " + strings.TrimRight(functionOf(f)+nbsp+nbsp+placeOf(f), nbsp)
 }
+
+func addressOr(a *string) string {
+	if a == nil {
+		return "*"
+	}
+	return *a
+}

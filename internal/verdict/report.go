@@ -97,8 +97,10 @@ type Totals struct {
 	// that the kernel still holds, in FIN-WAIT, LAST-ACK, CLOSING.
 	Winding uint64 `json:"winding_down"`
 	// TimeWait is the number of TIME-WAIT sockets in the network namespaces
-	// concerned; they belong to no process.
+	// concerned; they belong to no process, and may have been any program's.
 	TimeWait *uint64 `json:"time_wait"`
+	// TCP: one at least was TCP's, so that TimeWait may matter.
+	TCP bool `json:"-"`
 }
 
 // Loss is what could not be recorded, and how often the table was compared

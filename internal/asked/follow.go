@@ -294,8 +294,31 @@ func (p *process) attach(pid uint32, file *os.File, path string, places []place)
 			return fmt.Errorf("attach to %s of %s: %w", at.function, path, err)
 		}
 		p.links = append(p.links, l)
+		if err := switchOff(l); err != nil {
+			return fmt.Errorf("attach to %s of %s: %w", at.function, path, err)
+		}
 	}
 	return nil
+}
+
+// switchOff switches the perf event of a uprobe off. The program runs all the same
+// (kernel/trace/trace_uprobe.c: __uprobe_perf_func asks for programs first, and
+// uprobe_perf_open has chosen the process), but the event isn't scheduled in and out
+// with the thread any more, which costs more than the uprobes where threads wait a lot.
+func switchOff(l link.Link) error {
+	event, ok := l.(link.PerfEvent)
+	if !ok {
+		return fmt.Errorf("switch off its perf event: %T has none", l)
+	}
+	file, err := event.PerfEvent()
+	if err != nil {
+		return fmt.Errorf("find its perf event: %w", err)
+	}
+	err = unix.IoctlSetInt(int(file.Fd()), unix.PERF_EVENT_IOC_DISABLE, 0)
+	if err != nil {
+		err = fmt.Errorf("switch off its perf event: %w", err)
+	}
+	return errors.Join(err, file.Close())
 }
 
 // ended reports whether all threads of the process have ended.

@@ -45,8 +45,10 @@ func (j *Judge) Findings(t *lifecycle.Table, names Names) []Finding {
 		}
 	}
 	j.addEnded(groups)
+	young := j.young(groups)
 	j.joinUnasked(groups)
 	j.join(groups, grown, t)
+	j.joinYoung(groups, young)
 
 	findings := []Finding{}
 	for _, g := range groups {

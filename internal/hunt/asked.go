@@ -27,7 +27,7 @@ type asks struct {
 	// forked are processes without an exec yet, and when they began: most are
 	// gone, or run another program, in a moment.
 	forked map[uint32]time.Time
-	lost   int // requests whose stacks never came, or found no place
+	lost   int // requests whose stacks or sockets never came, or found no place
 	// born has the sockets that were made a short while ago, by inode number.
 	born map[uint64]birth
 	// places has the stacks where sockets were asked for, by the number that
@@ -127,14 +127,20 @@ func (a *asks) take(l *live, f func(askedFor)) {
 		return
 	}
 	a.poll()
-	now := probe.Now()
+	a.match(probe.Now(), l, f)
+}
+
+// match is take for the requests that have come by now, in ns.
+func (a *asks) match(now uint64, l *live, f func(askedFor)) {
 	a.waiting = slices.DeleteFunc(a.waiting, func(ask asked.Ask) bool {
 		late := now > ask.Time+patience
-		b, known := a.born[ask.Inode]
-		if !known || b.creator.PID != ask.PID {
-			return late // its event is on the way, or was lost
+		b, there := a.born[ask.Inode] // or its event is on the way, or was lost
+		there = there && b.creator.PID == ask.PID
+		var id uint64
+		var via lifecycle.Asking
+		if there {
+			id, via, there = a.answer(&ask, b.creator, l)
 		}
-		id, via, there := a.answer(&ask, b.creator, l)
 		if !there && !late {
 			return false
 		}

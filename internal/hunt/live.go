@@ -68,7 +68,7 @@ type live struct {
 // Trace traces until cfg.For has passed, ctx ends, or every process in scope has
 // ended, and returns the last report.
 func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, error) {
-	l := &live{cfg: cfg, obs: obs, fs: procfs.New("/proc"), compat: compat{}}
+	l := &live{cfg: cfg, obs: obs, fs: procfs.New("/proc")}
 	l.opts = options{
 		Judgement: cfg.Judgement, Scope: cfg.Probe.Scope, Self: uint32(os.Getpid()),
 		Command: cfg.Command, MaxSockets: cfg.Probe.MaxSockets, JudgeEnd: len(cfg.Probe.Scope.PIDs) > 0,
@@ -301,7 +301,6 @@ func (l *live) drain(deadline time.Time) error {
 // created finds the better stacks of a socket that was made.
 func (l *live) created(ev *event.Event) {
 	l.deep.asks.created(ev)
-	l.deep.asks.created(ev)
 	id, lack := l.unwound.created(ev)
 	switch {
 	case l.deep.joiner != nil:
@@ -314,7 +313,6 @@ func (l *live) created(ev *event.Event) {
 // better gives a socket a better stack than it had.
 func (l *live) better(x exchanged) {
 	l.rec.fixed(recording.KindExchange, x)
-	l.deep.asks.exchanged(x)
 	l.deep.asks.exchanged(x)
 	l.engine.exchange(x)
 }
@@ -358,7 +356,7 @@ func (l *live) describe(key event.ProcessKey) (described, bool) {
 	// Where it can't be told, the program's functions have no names either, and
 	// that is told.
 	if narrow, err := l.fs.Is32Bit(key.PID); err == nil && narrow {
-		l.compat[key] = info.Comm
+		l.compat.add(key, info.Comm)
 	}
 	started := info.Start.Round(0).UTC()
 	d.Start = &started

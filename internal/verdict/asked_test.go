@@ -173,6 +173,30 @@ func TestAskedYoung(t *testing.T) {
 	}
 }
 
+// TestAskedGrowthFromBefore: what grows on the event loop's stack alone has the
+// origin of what was asked for, and with it those from before.
+func TestAskedGrowthFromBefore(t *testing.T) {
+	w := newWorld(t)
+	for range 3 {
+		w.beforeAt(event.StateEstablished, server)
+	}
+	w.look()
+	for range 3 {
+		s := w.ask(w.connect(w.socket(7), server), 31, lifecycle.ByLibuv)
+		s.facts.RecvQ = 100
+	}
+	w.watch(140*second, func(i int) {
+		s := w.connect(w.socket(1001), server)
+		if i == 0 {
+			w.fin(s, 0)
+		}
+	})
+	want := []string{"1 peer-closed", "75 abandoned, asked at_31 by libuv, inferred, made at_7"}
+	if got := w.places(); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // TestAskedGrowth: what two listeners, or two go statements, opened is counted for
 // each by itself.
 func TestAskedGrowth(t *testing.T) {

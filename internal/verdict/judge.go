@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"iter"
 	"maps"
 	"slices"
 	"time"
@@ -57,9 +58,12 @@ type Judge struct {
 	maybeSuperseded replaced
 	uses            map[uint64]use // by inode
 	ended           []member
+	// left has the processes that created those.
+	left map[event.ProcessKey]bool
 	// endedOmitted is how many more there were.
 	endedOmitted int
-	// endedGrown has the counts of origins that grew when their process ended.
+	// endedGrown has the counts of origins that grew until their process ended,
+	// as they were grouped then.
 	endedGrown map[groupKey]*series
 	looked     uint64 // its time, ns
 }
@@ -93,9 +97,10 @@ type member struct {
 	lifecycle.Socket
 	holders []lifecycle.Holder
 	cond    condition
-	ripe    bool   // old enough, and looked at often enough
-	looks   int    // that saw it in its condition
-	ended   uint64 // when its process ended, ns; zero while it lives
+	ripe    bool    // old enough, and looked at often enough
+	looks   int     // that saw it in its condition
+	ended   uint64  // when its process ended, ns; zero while it lives
+	grew    *series // how its origin grew until then, where that accuses it
 }
 
 // settled reports whether the condition has lasted so long at the time given
@@ -133,6 +138,7 @@ func NewJudge(p Patience, began uint64) *Judge {
 		others:     map[groupKey]tally{},
 		scattered:  map[event.ProcessKey]bool{},
 		superseded: map[name]uint64{},
+		left:       map[event.ProcessKey]bool{},
 		endedGrown: map[groupKey]*series{},
 		met:        map[name]acquaintance{},
 	}
@@ -161,13 +167,39 @@ func (j *Judge) Created(e *event.Event) {
 // Forget lets go of what is only needed while the process lives, or while it is
 // to be judged by what it left.
 func (j *Judge) Forget(p event.ProcessKey) {
-	if !slices.ContainsFunc(j.ended, func(m member) bool { return m.Creator == p }) {
+	if !j.left[p] {
 		delete(j.opened, p)
 		delete(j.better, p)
 		delete(j.calls, p)
 		delete(j.asked, p)
 		delete(j.divided, p)
 		j.origins.forget(p)
+	}
+}
+
+// forgetDead forgets the processes that are gone: the end of some was lost, and of
+// others some news came after it.
+func (j *Judge) forgetDead(t *lifecycle.Table) {
+	for p := range j.processes() {
+		if _, live := t.Process(p); !live {
+			j.Forget(p)
+		}
+	}
+}
+
+// processes are those of which anything is known that Forget lets go of, some more
+// than once.
+func (j *Judge) processes() iter.Seq[event.ProcessKey] {
+	return func(yield func(event.ProcessKey) bool) {
+		for _, known := range []iter.Seq[event.ProcessKey]{
+			maps.Keys(j.opened), maps.Keys(j.better), maps.Keys(j.calls), maps.Keys(j.asked), maps.Keys(j.divided), maps.Keys(j.origins.standIn),
+		} {
+			for p := range known {
+				if !yield(p) {
+					return
+				}
+			}
+		}
 	}
 }
 
@@ -195,11 +227,7 @@ func (j *Judge) Look(now uint64, t *lifecycle.Table, names Names) (suspects int)
 	for s, holders := range t.Sockets() {
 		j.group(j.subject(now, s, holders))
 	}
-	for p := range j.opened {
-		if _, live := t.Process(p); !live {
-			j.Forget(p) // its end may have been lost
-		}
-	}
+	j.forgetDead(t)
 	j.dropUses(t)
 	j.scatter()
 	j.sample(now)

@@ -194,11 +194,14 @@ func byAddress(g *group) map[netip.Addr]int {
 
 // rose is the evidence of growth.
 func (j *Judge) rose(l *lines, g *group) {
-	s, n := g.series, len(g.members)
-	l.add("rose from %s to %s in %s: in each quarter of that time the least number open was above that of the quarter before",
-		words.Thousands(s.counts[0]), words.Thousands(s.counts[len(s.counts)-1]), words.Duration(s.span()))
+	n := len(g.members)
+	if s := g.rose; s != nil {
+		least, _ := s.quarters()
+		l.add("rose from %s to %s in %s: in each quarter of that time the least number open was above that of the quarter before",
+			words.Thousands(least[0]), words.Thousands(s.counts[len(s.counts)-1]), words.Duration(s.span()))
+	}
 	l.add("%s opened here since tracing began, %s still open", words.Thousands(j.openedAt(g.key.originKey)),
-		words.Thousands(count(g, func(m *member) bool { return m.Stack != 0 })))
+		words.Thousands(g.open))
 	moves := func(m *member) bool { return m.Facts.Known&event.KnownActivity != 0 }
 	if k := count(g, func(m *member) bool { return moves(m) && j.silent(&m.Socket) }); k > 0 {
 		l.add("%s moved no data for %s or more", share(k, n, "has", "have"), words.Duration(time.Duration(j.minAge)))

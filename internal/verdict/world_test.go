@@ -41,7 +41,7 @@ const second = time.Second
 // makes events, and a look makes a snapshot. Process N started at N and uses
 // table N*10.
 type world struct {
-	t     *testing.T
+	t     testing.TB
 	now   uint64 // ns
 	inode uint64
 	deaf  bool // events are lost
@@ -67,7 +67,7 @@ type descriptor struct {
 	fd  int32
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	w := &world{t: t, now: uint64(1000 * second), inode: 100, table: lifecycle.New(0), judge: NewJudge(Patience{DefaultMinAge, DefaultIdle}, 0)}
 	return w
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	"sockleak/internal/event"
 	"sockleak/internal/lifecycle"
 )
 
@@ -43,20 +44,34 @@ func (j *Judge) join(groups map[groupKey]*group, t *lifecycle.Table) {
 	}
 }
 
-// joinUnasked gives sockets with an event loop's stack alone the origin of those of
-// the same process, class and purpose of which it is known who asked for them, if
-// there is only one such origin.
-func (j *Judge) joinUnasked(groups map[groupKey]*group) {
+// joinNameless gives sockets whose stack names no line the origin of those of the same
+// process, class and purpose that may be of the same one and say more, if there is
+// only one such origin.
+func (j *Judge) joinNameless(groups map[groupKey]*group) {
 	members := j.among(groups)
 	for _, key := range slices.SortedFunc(maps.Keys(groups), byClass) {
 		if key.stack == 0 || key.label == (label{}) || j.asks(key.process, groups[key].members) {
 			continue
 		}
 		candidates := j.candidates(key, members, j.stays)
-		if len(candidates) == 1 && j.asks(key.process, members[candidates[0]]) {
+		if len(candidates) == 1 && j.saysMore(candidates[0], members, groups[key].members) {
 			j.merge(groups, key, candidates[0])
 		}
 	}
+}
+
+// saysMore reports whether an origin can be that of sockets whose stack names no
+// line: theirs is an event loop's, and it is known who asked for its own; or theirs
+// is not all there is of a stack, and its own names a line.
+func (j *Judge) saysMore(origin groupKey, among map[groupKey][]member, nameless []member) bool {
+	return j.asks(origin.process, among[origin]) || origin.label == (label{}) && j.vague(origin.process, nameless)
+}
+
+// vague reports whether all stacks of a group may lack frames. In a program of an
+// interpreted language, before stacks of every language are there, one such stack is
+// that of many lines.
+func (j *Judge) vague(p event.ProcessKey, members []member) bool {
+	return !slices.ContainsFunc(members, func(m member) bool { return !j.origins.lacksFrames(p, j.stackOf(p, &m.Socket)) })
 }
 
 // young are the groups that are not accused, of which the origin isn't known, or not
@@ -84,7 +99,7 @@ func (j *Judge) joinYoung(groups map[groupKey]*group, young []*group) {
 		if len(candidates) != 1 || groups[candidates[0]] == nil {
 			continue
 		}
-		if g.key.stack != 0 && !j.asks(g.key.process, members[candidates[0]]) {
+		if g.key.stack != 0 && !j.saysMore(candidates[0], members, g.members) {
 			continue
 		}
 		groups[g.key] = g
@@ -156,7 +171,8 @@ func (j *Judge) joinGrown(groups map[groupKey]*group, grown growth) {
 
 // candidates are the groups with a stack that sockets without one may be of, by
 // those of their members that count. Where it is known of some who asked, those of
-// which only the event loop's stack is known are none.
+// which only the event loop's stack is known are none; and where some name a line,
+// those are none whose stack lacks frames and names none: it may be of that line.
 func (j *Judge) candidates(key groupKey, among map[groupKey][]member, counts func(*member) bool) []groupKey {
 	var found []groupKey
 	for other, members := range among {
@@ -171,6 +187,9 @@ func (j *Judge) candidates(key groupKey, among map[groupKey][]member, counts fun
 	}
 	if slices.ContainsFunc(found, func(k groupKey) bool { return j.asks(k.process, among[k]) }) {
 		found = slices.DeleteFunc(found, func(k groupKey) bool { return k.label != (label{}) })
+	}
+	if slices.ContainsFunc(found, func(k groupKey) bool { return k.label == (label{}) }) {
+		found = slices.DeleteFunc(found, func(k groupKey) bool { return k.label != (label{}) && j.vague(k.process, among[k]) })
 	}
 	return found
 }

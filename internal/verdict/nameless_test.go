@@ -1,0 +1,92 @@
+package verdict
+
+import (
+	"slices"
+	"testing"
+
+	"sockleak/internal/event"
+)
+
+// TestNameless: what an interpreted program made before tracing, and before stacks of
+// its language were there, counts with the one line that leaks the like. An event
+// loop's complete stack is a place of its own.
+func TestNameless(t *testing.T) {
+	closed := func(w *world, stack uint64) { w.fin(w.connect(w.socket(stack), server), 1) }
+	reset := func(w *world, stack uint64) { w.reset(w.connect(w.socket(stack), server)) }
+	runScenarios(t, map[string]scenario{
+		"two lines of two classes": {func(w *world) {
+			for range 2 {
+				w.beforeAt(event.StateCloseWait, server)
+				w.beforeAt(event.StateClose, server)
+			}
+			w.look()
+			closed(w, 951)
+			reset(w, 951)
+			w.watch(6 * second)
+			for _, line := range []uint64{7, 8} {
+				w.judge.Better(process(app), 0, 951, line)
+			}
+			closed(w, 7)
+			reset(w, 8)
+			w.watch(8 * second)
+		}, []string{"4 dead, high, inferred at_8", "4 peer-closed, high, inferred at_7"}},
+		"two lines of one class": {func(w *world) {
+			w.beforeAt(event.StateCloseWait, server)
+			w.look()
+			closed(w, 951)
+			closed(w, 7)
+			closed(w, 8)
+			w.watch(8 * second)
+		}, []string{"1 peer-closed, medium, at_7", "1 peer-closed, medium, at_8",
+			"1 peer-closed, medium, no origin", "1 peer-closed, medium, loop"}},
+		"another class": {func(w *world) {
+			w.look()
+			closed(w, 951)
+			reset(w, 8)
+			w.watch(8 * second)
+		}, []string{"1 dead, medium, at_8", "1 peer-closed, medium, loop"}},
+		"a complete stack of an event loop": {func(w *world) {
+			w.beforeAt(event.StateCloseWait, server)
+			w.look()
+			closed(w, 901)
+			closed(w, 7)
+			w.watch(8 * second)
+		}, []string{"1 peer-closed, medium, at_7", "1 peer-closed, medium, no origin", "1 peer-closed, medium, loop"}},
+		"too young alone": {func(w *world) {
+			w.look()
+			closed(w, 7)
+			w.watch(8 * second)
+			closed(w, 951)
+			w.watch(4 * second)
+		}, []string{"2 peer-closed, high, inferred at_7"}},
+	})
+}
+
+// What names a line comes before what names none, whatever their numbers, but not
+// before what is surer.
+func TestNamedFirst(t *testing.T) {
+	w := newWorld(t)
+	for range 9 {
+		w.beforeAt(event.StateCloseWait, server)
+	}
+	w.beforeAt(event.StateCloseWait, other)
+	w.look()
+	w.reset(w.connect(w.socket(8), server))
+	w.watch(8 * second)
+	want := []string{"9 peer-closed, high, no origin", "1 dead, medium, at_8", "1 peer-closed, medium, no origin"}
+	if got := w.brief(); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestNamelessEvidence(t *testing.T) {
+	w := newWorld(t)
+	w.look()
+	w.fin(w.connect(w.socket(951), server), 1)
+	w.fin(w.connect(w.socket(7), server), 1)
+	w.watch(8 * second)
+	const want = "1 of 2 has a stack that lacks frames and names no line; the line is that of others of the same class and peer"
+	if f := w.findings(); len(f) != 1 || !slices.Contains(f[0].Evidence, want) {
+		t.Errorf("got %+v, want one with %q", f, want)
+	}
+}

@@ -12,6 +12,7 @@ import (
 // How much of a list a reader is shown; JSON has all of it.
 const (
 	maxPeers   = 3
+	maxThreads = 3
 	maxHolders = 3
 	maxRanges  = 12
 )
@@ -26,6 +27,7 @@ func (t *text) finding(n int, f *verdict.Finding) {
 	t.where(&f.Origin, askedOrigin(f.RequestedAt) != nil)
 	t.accepted(f.AcceptedFrom)
 	t.blank()
+	t.field(either(len(f.Threads), "thread", "threads"), threadsWords(f.Threads))
 	for i := range f.LastUse {
 		t.field("last use", lastUseWords(&f.LastUse[i]))
 	}
@@ -63,6 +65,15 @@ func lastUseWords(l *verdict.LastUse) string {
 		words += " at " + at
 	}
 	return words
+}
+
+// threadsWords names the threads that made the sockets.
+func threadsWords(threads []verdict.Thread) string {
+	var names []string
+	for _, t := range threads {
+		names = append(names, t.Comm)
+	}
+	return most(names, maxThreads)
 }
 
 // adviceWords says what to do, and where there is more about it.

@@ -35,7 +35,7 @@ func (w *world) places() []string {
 	var list []string
 	for _, f := range w.findings() {
 		s := fmt.Sprintf("%d %s", f.Count, f.Class)
-		if r := f.RequestedAt; r != nil {
+		if r := f.RequestedAt; r != nil && r.Culprit != nil {
 			s += fmt.Sprintf(", asked %s by %s", r.Frames[*r.Culprit].Function, r.Via)
 			if r.Inferred {
 				s += ", inferred"

@@ -90,3 +90,41 @@ func TestNamelessEvidence(t *testing.T) {
 		t.Errorf("got %+v, want one with %q", f, want)
 	}
 }
+
+// How many there were is kept when stacks that name no line are exchanged, for one
+// that does or for another that doesn't, known before or not.
+func TestNamelessSeries(t *testing.T) {
+	leak := func(w *world, stack uint64) { w.fin(w.connect(w.socket(stack), server), 1) }
+	for name, test := range map[string]struct {
+		known bool
+		to    uint64
+		want  string
+	}{
+		"a line":                 {false, 7, "at_7"},
+		"a line that was known":  {true, 7, "at_7"},
+		"none":                   {false, 952, "loop"},
+		"none, which was known":  {true, 952, "loop"},
+		"none, but all there is": {false, 901, "loop"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.look()
+			if test.known {
+				w.reset(w.connect(w.socket(test.to), other))
+			}
+			w.watch(20*second, func(int) { leak(w, 951) })
+			w.judge.Better(process(app), 0, 951, test.to)
+			w.watch(6*second, func(int) { leak(w, test.to) })
+			f := w.findings()
+			i := slices.IndexFunc(f, func(f Finding) bool { return f.Class == PeerClosed })
+			var got []int
+			for _, s := range f[i].Series {
+				got = append(got, s.Count)
+			}
+			want := []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13}
+			if !slices.Equal(got, want) || f[i].Count != 13 || f[i].Origin.Frames[0].Function != test.want {
+				t.Errorf("%d at %s, series %v, want 13 at %s, %v", f[i].Count, f[i].Origin.Frames[0].Function, got, test.want, want)
+			}
+		})
+	}
+}

@@ -70,6 +70,13 @@ func (o *origins) of(p event.ProcessKey, id uint64) (standIn uint64, bare bool) 
 	return standIn, any && first == standIn
 }
 
+// names reports whether a stack was learned, and names a line.
+func (o *origins) names(p event.ProcessKey, id uint64) bool {
+	_, learned := o.standIn[p][id]
+	_, bare := o.of(p, id)
+	return learned && !bare
+}
+
 // lacksFrames reports whether a stack was learned, and may lack frames.
 func (o *origins) lacksFrames(p event.ProcessKey, id uint64) bool { return o.partial[p][id] }
 

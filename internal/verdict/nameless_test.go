@@ -2,9 +2,11 @@ package verdict
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"sockleak/internal/event"
+	"sockleak/internal/lifecycle"
 )
 
 // TestNameless: what an interpreted program made before tracing, and before stacks of
@@ -88,6 +90,17 @@ func TestNamelessEvidence(t *testing.T) {
 	const want = "1 of 2 has a stack that lacks frames and names no line; the line is that of others of the same class and peer"
 	if f := w.findings(); len(f) != 1 || !slices.Contains(f[0].Evidence, want) {
 		t.Errorf("got %+v, want one with %q", f, want)
+	}
+	// Where it is known who asked, it is said once.
+	for _, s := range w.socks {
+		if s.inode%2 == 0 {
+			w.ask(s, 31, lifecycle.ByLibuv)
+		}
+	}
+	w.watch(2 * second)
+	unasked := func(e string) bool { return strings.Contains(e, "where the program asked for it was not seen") }
+	if f := w.findings(); len(f) != 1 || slices.Contains(f[0].Evidence, want) || !slices.ContainsFunc(f[0].Evidence, unasked) {
+		t.Errorf("got %+v, want one that says who asked", f)
 	}
 }
 

@@ -13,6 +13,11 @@
  * the first are lost, because the process was not known to the unwinder yet. */
 #define FIRST_WALKS 16
 
+/* How many calls that were never seen before are walked a second whatever the rate:
+ * the first stack of a call is the one that names a leak, so it waits for no other
+ * call's. A millisecond or two, where each call seems to be a new one. */
+#define FRESH_WALKS 64
+
 /* Of the stack pointer only what is the same in every thread: stacks begin at a
  * page, those of goroutines at a multiple of 2 KiB (runtime/stack.go). */
 #define STACK_OFFSET 0x7ff
@@ -72,15 +77,20 @@ static __always_inline struct budget *budget_of(__u32 tgid, __u64 now)
 	b->share = now - b->since < 2 * SECOND ? b->calls / cfg_stack_rate + 1 : 1;
 	b->calls = 0;
 	b->owed = 0;
+	b->fresh = 0;
 	b->since = now;
 	return b;
 }
 
 /* Whether a call has a walk coming whatever the rate: one that was not seen before,
- * or not walked for a second. There are no more of these than the rate has of the
- * others. A call that has to wait for it stays new. */
+ * was seldom walked, or not for a second. Of these there are no more than the rate
+ * has of the others, beside FRESH_WALKS. A call that has to wait for it stays new. */
 static __always_inline bool owed(struct budget *b, struct call_walks *w, __u64 now)
 {
+	if (!w && b->fresh < FRESH_WALKS) {
+		b->fresh++;
+		return true;
+	}
 	if (w && w->walks >= FIRST_WALKS && now - w->last < SECOND)
 		return false;
 	if (b->owed >= cfg_stack_rate)

@@ -108,7 +108,7 @@ struct budget {
 	__u32 calls;
 	__u32 share; /* one in so many is walked, by the second before */
 	__u32 owed;  /* walks beside the share, see budget.h */
-	__u32 pad;
+	__u32 fresh; /* and of calls never seen before */
 };
 
 /* Process id -> its budget of stacks.

@@ -163,6 +163,40 @@ func TestAskedGrowthFromBefore(t *testing.T) {
 	}
 }
 
+// What was made before it could be known who asks, and isn't old enough alone, counts
+// with those of which it is known, if it can only be of one that asks.
+func TestAskedYoung(t *testing.T) {
+	unread := func(s *sock) *sock {
+		s.facts.RecvQ, s.facts.BytesIn = 4000, 5000
+		return s
+	}
+	for name, test := range map[string]struct {
+		askers []uint64
+		want   []string
+	}{
+		"one asks":    {[]uint64{31, 31}, []string{"6 abandoned, asked at_31 by libuv, inferred, made at_7"}},
+		"none asks":   {nil, []string{"4 abandoned"}},
+		"another too": {[]uint64{31, 32}, []string{"3 abandoned"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			for range 3 {
+				unread(w.beforeAt(event.StateEstablished, server))
+			}
+			w.look()
+			unread(w.connect(w.socket(1001), server))
+			w.watch(8 * second)
+			for _, by := range test.askers {
+				w.ask(unread(w.connect(w.socket(7), server)), by, lifecycle.ByLibuv)
+			}
+			w.watch(20 * second)
+			if got := w.places(); !slices.Equal(got, test.want) {
+				t.Errorf("got %q\nwant %q", got, test.want)
+			}
+		})
+	}
+}
+
 // TestAskedGrowth: what two listeners, or two go statements, opened is counted for
 // each by itself.
 func TestAskedGrowth(t *testing.T) {

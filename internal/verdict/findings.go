@@ -47,8 +47,10 @@ func (j *Judge) Findings(t *lifecycle.Table, names Names) []Finding {
 	j.joinGrown(groups, grown)
 	ended := j.leftByEnded()
 	j.addEnded(groups, ended)
+	young := j.young(groups)
 	j.joinUnasked(groups)
 	j.join(groups, t)
+	j.joinYoung(groups, young)
 
 	findings := []Finding{}
 	open := j.openBy(ended)

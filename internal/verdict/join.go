@@ -59,6 +59,39 @@ func (j *Judge) joinUnasked(groups map[groupKey]*group) {
 	}
 }
 
+// young are the groups that are not accused, of which the origin isn't known, or not
+// who asked.
+func (j *Judge) young(groups map[groupKey]*group) []*group {
+	var young []*group
+	for key, members := range j.members {
+		known := key.stack != 0 && (key.label == (label{}) || j.asks(key.process, members))
+		if groups[key] != nil || known {
+			continue
+		}
+		if settled := j.settled(members); len(settled) > 0 {
+			young = append(young, &group{key: key, members: settled, series: j.groups[key]})
+		}
+	}
+	return young
+}
+
+// joinYoung gives the young the origin of an accused group, if they can be of no
+// other: as the younger ones of its own origin, they count with it.
+func (j *Judge) joinYoung(groups map[groupKey]*group, young []*group) {
+	members := j.among(groups)
+	for _, g := range young {
+		candidates := j.candidates(g.key, members, j.stays)
+		if len(candidates) != 1 || groups[candidates[0]] == nil {
+			continue
+		}
+		if g.key.stack != 0 && !j.asks(g.key.process, members[candidates[0]]) {
+			continue
+		}
+		groups[g.key] = g
+		j.merge(groups, g.key, candidates[0])
+	}
+}
+
 // among is what the last look saw, and of processes that ended what counts as leaked.
 func (j *Judge) among(groups map[groupKey]*group) map[groupKey][]member {
 	members := maps.Clone(j.members)

@@ -54,8 +54,10 @@ type Judge struct {
 	// at for it.
 	superseded map[name]uint64
 	met        map[name]acquaintance
-	uses       map[uint64]use // by inode
-	ended      []member
+	// maybeSuperseded may be, or may be a pool's.
+	maybeSuperseded replaced
+	uses            map[uint64]use // by inode
+	ended           []member
 	// left has the processes that created those.
 	left map[event.ProcessKey]bool
 	// endedOmitted is how many more there were.
@@ -84,6 +86,7 @@ type suspect struct {
 	condition
 	looks    int
 	from     uint64 // where the condition's own time is vague: of the first look, ns
+	used     uint64 // when a look found that it had been of use in between, ns
 	last     uint64 // time of the last look, ns
 	attempts uint16 // of connect
 }
@@ -317,9 +320,14 @@ func (j *Judge) suspect(s subject, c condition) *suspect {
 	n := name{s.Inode, s.Birth}
 	u := j.suspects[n]
 	if u == nil || u.class != c.class || u.attempts != s.Attempts || u.mark != c.mark {
+		used := u != nil && u.class == c.class && u.mark != c.mark
 		u = &suspect{from: s.now, attempts: s.Attempts}
+		if used {
+			u.used = s.now
+		}
 		j.suspects[n] = u
 	}
+	c.since = max(c.since, u.used)
 	if c.vague {
 		c.since = max(c.since, u.from)
 	}

@@ -117,7 +117,13 @@ func (j *Judge) evidence(g *group, names Names) []string {
 	case ConnectFailed:
 		l.add("connect failed (%s) and nothing was tried on %s since", reasons(g), these(n))
 	case HalfClosed:
-		l.add("this side sent its FIN and the peer took it (FIN-WAIT-2): the peer's own never came, nor data")
+		unread := count(g, func(m *member) bool { return m.Facts.Known&event.KnownQueues != 0 && m.Facts.RecvQ > 0 })
+		if unread == 0 {
+			l.add("this side sent its FIN and the peer took it (FIN-WAIT-2): the peer's own never came, nor data")
+			break
+		}
+		l.add("this side sent its FIN and the peer took it (FIN-WAIT-2): the peer's own never came")
+		l.add("%s data that nobody reads: the peer can't finish before", share(unread, n, "has", "have"))
 	case HalfOpen:
 		delivery(&l, g)
 	case Superseded:

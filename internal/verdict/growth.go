@@ -16,23 +16,87 @@ const (
 // growthTime is how long an origin must be watched for its growth to be judged.
 func growthTime(minAge time.Duration) time.Duration { return max(growthSpan, 4*minAge) }
 
-// add counts a socket.
-func (n *tally) add(j *Judge, s subject) {
+// service is what a process has sockets for.
+type service struct {
+	process event.ProcessKey
+	label   label
+}
+
+// tally counts sockets that no rule accuses.
+type tally struct {
+	live, silent int
+	// established are TCP's among them, idle those of these that are silent for
+	// the time that makes them suspect.
+	established, idle int
+	// before is how many idle connections there are from before tracing began
+	// that are for the same as silent ones of these; like is what those are for.
+	before int
+	like   map[label]bool
+}
+
+// add counts a socket of a group.
+func (n *tally) add(j *Judge, key groupKey, s subject) {
 	n.live++
-	process := owner(s.Socket, s.holders)
-	n.label = j.labelOf(s.Socket, process)
-	n.quiet.add(j.quietOne(s))
-	established := s.Sock.IsTCP() && s.Sock.State == event.StateEstablished
-	if established {
+	of := service{key.process, j.labelOf(s.Socket, key.process)}
+	j.noteQuiet(of, s)
+	if connected(s) {
 		n.established++
 	}
-	if !j.silent(s.Socket) || attended(s.Socket, n.label.accepted) {
+	if !j.silent(s.Socket) || attended(s.Socket, of.label.accepted) {
 		return
 	}
 	n.silent++
-	if established && s.knows(event.KnownActivity) && silence(s) >= j.idle {
+	if j.idles(s) {
 		n.idle++
 	}
+	if key.stack == 0 {
+		return
+	}
+	j.spread(of, key.stack)
+	if before := j.idleBefore[of]; before > 0 && !n.like[of.label] {
+		if n.like == nil {
+			n.like = map[label]bool{}
+		}
+		n.like[of.label] = true
+		n.before += before
+	}
+}
+
+// connected: an established TCP connection.
+func connected(s subject) bool { return s.Sock.IsTCP() && s.Sock.State == event.StateEstablished }
+
+// idles reports whether a connection has been silent for as long as makes it
+// suspect.
+func (j *Judge) idles(s subject) bool {
+	return connected(s) && s.knows(event.KnownActivity) && silence(s) >= j.idle
+}
+
+// noteBefore counts a connection that no rule accuses if it idles and was there
+// before tracing began.
+func (j *Judge) noteBefore(s subject) {
+	if s.Arrival != lifecycle.Preexisting || !j.idles(s) {
+		return
+	}
+	p := owner(s.Socket, s.holders)
+	of := service{p, j.labelOf(s.Socket, p)}
+	if !attended(s.Socket, of.label.accepted) {
+		j.idleBefore[of]++
+	}
+}
+
+// spreading is silent sockets that are for the same.
+type spreading struct {
+	stack   uint64 // of one of them
+	several bool   // others have another
+	silent  int
+}
+
+func (j *Judge) spread(of service, stack uint64) {
+	s := j.spreads[of]
+	s.several = s.several || s.silent > 0 && s.stack != stack
+	s.stack = stack
+	s.silent++
+	j.spreads[of] = s
 }
 
 // scatter notes the processes with silent sockets that are for the same and have
@@ -40,23 +104,10 @@ func (n *tally) add(j *Judge, s subject) {
 // so that no single one of them grows for long: whether they are one origin tell
 // their names alone.
 func (j *Judge) scatter() {
-	type use struct {
-		process event.ProcessKey
-		label   label
-	}
-	type spread struct{ stacks, silent int }
-	uses := map[use]spread{}
-	for key, n := range j.others {
-		if key.stack == 0 || n.silent == 0 {
-			continue
-		}
-		u := use{key.process, n.label}
-		uses[u] = spread{uses[u].stacks + 1, uses[u].silent + n.silent}
-	}
 	clear(j.scattered)
-	for u, s := range uses {
-		if s.stacks > 1 && s.silent >= growthCount {
-			j.scattered[u.process] = true
+	for of, s := range j.spreads {
+		if s.several && s.silent >= growthCount {
+			j.scattered[of.process] = true
 		}
 	}
 }
@@ -81,19 +132,7 @@ func (j *Judge) growing(key groupKey) (Class, bool) {
 	}
 	// A pool that warms up, or a client that talks to ever more servers, grows
 	// too, for as long as it keeps idle connections.
-	return Abandoned, n.idle+j.idleBefore(key.process, n.label) >= growthCount
-}
-
-// idleBefore counts the idle connections of a process that were there before
-// tracing began and are for the same as those with the label.
-func (j *Judge) idleBefore(p event.ProcessKey, l label) int {
-	sum := 0
-	for key, n := range j.others {
-		if key.process == p && key.stack == 0 && key.label.fits(l) {
-			sum += n.idle
-		}
-	}
-	return sum
+	return Abandoned, n.idle+n.before >= growthCount
 }
 
 // silent: no data came or went for the grace time. Where the kernel can't tell,

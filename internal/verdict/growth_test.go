@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -171,6 +172,30 @@ func TestGrowing(t *testing.T) {
 			w.watch(120*second, func(int) { open(w, 1); w.send(pool) })
 		}, []string{"60 abandoned, medium, at_7"}},
 	})
+}
+
+// An origin that makes connections to several peers is found at each look, whichever
+// of them the kernel shows last.
+func TestGrowingToSeveralPeers(t *testing.T) {
+	w := newWorld(t)
+	for range 3 {
+		w.beforeAt(event.StateEstablished, server)
+	}
+	w.look()
+	var got []string
+	w.watch(60*second, func(i int) {
+		w.connect(w.socket(7), []netip.AddrPort{server, other}[i%2])
+		if i > 20 {
+			got = append(got, w.brief()...)
+		}
+	})
+	want := []string{}
+	for n := range 9 {
+		want = append(want, fmt.Sprintf("%d abandoned, medium, inferred at_7", 25+n))
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q\nwant %q", got, want)
+	}
 }
 
 // What is said of growth is said of what grew, and what is open of all that its

@@ -46,10 +46,15 @@ type Judge struct {
 
 	// What the last look saw: the suspects in full, of the others only how
 	// many there are.
-	members   map[groupKey][]member
-	others    map[groupKey]tally
-	scattered map[event.ProcessKey]bool // see scatter
-	listening map[port]bool
+	members map[groupKey][]member
+	others  map[groupKey]tally
+	// idleBefore counts the idle connections from before tracing began, quiet
+	// those that observations are about; spreads and scattered, see scatter.
+	idleBefore map[service]int
+	quiet      map[place]quiet
+	spreads    map[service]spreading
+	scattered  map[event.ProcessKey]bool
+	listening  map[port]bool
 	// superseded has since when connections are; met are those that are looked
 	// at for it.
 	superseded map[name]uint64
@@ -66,16 +71,6 @@ type Judge struct {
 	// as they were grouped then.
 	endedGrown map[groupKey]*series
 	looked     uint64 // its time, ns
-}
-
-// tally counts sockets that no rule accuses.
-type tally struct {
-	live, silent int
-	// established are TCP's among them, idle those of these that are silent for
-	// the time that makes them suspect.
-	established, idle int
-	label             label // of one of them
-	quiet             quiet
 }
 
 // name is a socket's name, for as long as it lives.
@@ -136,6 +131,9 @@ func NewJudge(p Patience, began uint64) *Judge {
 		origins:    newOrigins(),
 		members:    map[groupKey][]member{},
 		others:     map[groupKey]tally{},
+		idleBefore: map[service]int{},
+		quiet:      map[place]quiet{},
+		spreads:    map[service]spreading{},
 		scattered:  map[event.ProcessKey]bool{},
 		superseded: map[name]uint64{},
 		left:       map[event.ProcessKey]bool{},
@@ -212,6 +210,9 @@ func (j *Judge) Look(now uint64, t *lifecycle.Table, names Names) (suspects int)
 	j.listening = listeningPorts(t)
 	clear(j.members)
 	clear(j.others)
+	clear(j.idleBefore)
+	clear(j.quiet)
+	clear(j.spreads)
 	j.supersede(now, t)
 	j.regroup()
 	// First what the sockets are in and of which origin, because one socket can
@@ -257,6 +258,7 @@ func (j *Judge) regroup() {
 func (j *Judge) watch(s subject, names Names) {
 	c, ok := j.judge(s)
 	if !ok {
+		j.noteBefore(s)
 		if p := owner(s.Socket, s.holders); j.scattered[p] && j.silent(s.Socket) {
 			j.learn(p, s.Socket, names)
 		}
@@ -273,7 +275,7 @@ func (j *Judge) group(s subject) {
 	key := j.groupOf(s.Socket, s.holders, c.class)
 	if !ok {
 		n := j.others[key]
-		n.add(j, s)
+		n.add(j, key, s)
 		j.others[key] = n
 		return
 	}

@@ -21,30 +21,24 @@ const (
 // quiet counts established connections that no rule accuses and on which nothing
 // came or went for the time that makes one suspect.
 type quiet struct {
-	count     int
 	unwatched int // nothing waits on them
 	mute      int // without keepalive
 }
 
-func (q *quiet) add(o quiet) {
-	q.count += o.count
-	q.unwatched += o.unwatched
-	q.mute += o.mute
-}
-
-// quietOne counts one socket.
-func (j *Judge) quietOne(s subject) quiet {
-	if !s.Sock.IsTCP() || s.Sock.State != event.StateEstablished || !s.knows(event.KnownActivity) || silence(s) < j.idle {
-		return quiet{}
+// noteQuiet counts a connection if it is one of those.
+func (j *Judge) noteQuiet(of service, s subject) {
+	if !j.idles(s) {
+		return
 	}
-	q := quiet{count: 1}
+	at := place{of.process, of.label.accepted, of.label.peer}
+	q := j.quiet[at]
 	if s.knows(event.KnownWaiters) && !s.Facts.Waiters {
-		q.unwatched = 1
+		q.unwatched++
 	}
 	if s.knows(event.KnownKeepAlive) && !s.Facts.KeepAlive {
-		q.mute = 1
+		q.mute++
 	}
-	return q
+	j.quiet[at] = q
 }
 
 // place is whom a process's quiet connections are with: the server connected
@@ -59,19 +53,12 @@ type place struct {
 // last look didn't accuse: what looks like a pool and like a leak that has
 // stopped, and what nobody would notice if the peer were gone.
 func (j *Judge) Observations(names Names) []string {
-	places := map[place]quiet{}
-	for key, n := range j.others {
-		at := place{key.process, n.label.accepted, n.label.peer}
-		q := places[at]
-		q.add(n.quiet)
-		places[at] = q
-	}
 	type found struct {
 		count int
 		text  string
 	}
 	var all []found
-	for at, q := range places {
+	for at, q := range j.quiet {
 		p := names.Process(at.process)
 		who, idle := fmt.Sprintf("%s (pid %d)", p.Comm, p.PID), words.Duration(time.Duration(j.idle))
 		switch {

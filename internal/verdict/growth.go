@@ -112,17 +112,25 @@ func (j *Judge) scatter() {
 	}
 }
 
-// growing reports whether an origin's sockets only become more, those that no
-// other rule accuses, and which class that makes them.
+// growing is rising for the sockets of an origin, or of which at least the creation
+// was seen: those that come in other ways can be of many origins, and are what is
+// found again after a loss.
 func (j *Judge) growing(key groupKey) (Class, bool) {
+	if key.stack == 0 && key.arrival != lifecycle.Created {
+		return "", false
+	}
+	return j.rising(key)
+}
+
+// rising reports whether the sockets of a group only become more, those that no
+// other rule accuses, and which class that makes them.
+func (j *Judge) rising(key groupKey) (Class, bool) {
 	s, n := j.groups[key], j.others[key]
 	if s == nil || s.span() < growthTime(time.Duration(j.minAge)) || !s.rises(growthCount) {
 		return "", false
 	}
 	// How many it closes says nothing: a path that forgets may be a rare one.
-	if key.stack == 0 {
-		return "", false
-	}
+	//
 	// The old ones are not in use: a busy server takes on more work.
 	if 2*n.silent < n.live || n.silent < growthCount {
 		return "", false

@@ -136,22 +136,50 @@ func earlier(c Class) []Class {
 func byClass(a, b groupKey) int { return cmp.Compare(a.class, b.class) }
 
 // joinGrown does the same for those that nothing speaks against but their number,
-// with the groups that addGrown made: before those are joined with others.
+// with the groups that addGrown made: before those are joined with others. What was
+// made while tracing and grows is found without an origin, too, and with it what
+// was there before for the same.
 func (j *Judge) joinGrown(groups map[groupKey]*group, grown growth) {
-	for key, members := range grown.before {
-		candidates := j.candidates(key, grown.members, func(*member) bool { return true })
-		if len(candidates) != 1 {
+	for key, members := range grown.members {
+		if key.stack != 0 {
 			continue
 		}
-		class := grown.members[candidates[0]][0].cond.class
-		for i := range members {
-			members[i].cond.class = class
+		if like := j.grownLike(key, grown); len(like) == 1 {
+			j.mergeGrown(groups, key, members, like[0], grown)
+		} else {
+			j.addGrown(groups, key, members)
+			groups[key.in(members[0].cond.class)].rivals = len(like)
 		}
-		to := groups[candidates[0].in(class)]
-		to.members = append(to.members, members...)
-		to.series = to.series.plus(j.groups[key])
-		to.inferred = true
 	}
+	for key, members := range grown.before {
+		like := j.grownLike(key, grown)
+		made := key
+		made.arrival = lifecycle.Created
+		if len(like) == 0 && grown.members[made] != nil {
+			like = append(like, made)
+		}
+		if len(like) == 1 {
+			j.mergeGrown(groups, key, members, like[0], grown)
+		}
+	}
+}
+
+// grownLike are the groups with a stack that grow and that sockets without one may
+// be of.
+func (j *Judge) grownLike(key groupKey, grown growth) []groupKey {
+	return j.candidates(key, grown.members, func(*member) bool { return true })
+}
+
+// mergeGrown makes sockets without a stack those of a group that grows.
+func (j *Judge) mergeGrown(groups map[groupKey]*group, key groupKey, members []member, into groupKey, grown growth) {
+	class := grown.members[into][0].cond.class
+	for i := range members {
+		members[i].cond.class = class
+	}
+	to := groups[into.in(class)]
+	to.members = append(to.members, members...)
+	to.series = to.series.plus(j.groups[key])
+	to.inferred = into.stack != 0
 }
 
 // candidates are the groups with a stack that sockets without one may be of, by

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sockleak/internal/asked"
 	"sockleak/internal/deepstack"
 	"sockleak/internal/event"
 	"sockleak/internal/framepointer"
@@ -105,7 +106,8 @@ func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, erro
 	l.engine = newEngine(l.opts, hz, clock, tiers{fp, &l.deep, &l.unwound}, base)
 	l.engine.created, l.engine.lived = l.created, l.deep.asks.lived
 	if cfg.Stacks.deep(len(l.opts.Scope.PIDs) > 0) {
-		l.deep.asks = asks{wanted: cfg.RequestedAt, there: l.processes}
+		l.deep.asks = asks{wanted: cfg.RequestedAt, there: l.processes, budget: asked.Budget{Rate: cfg.Probe.StackRate}}
+		l.deep.asks.budget.Processes, l.deep.asks.budget.Calls = l.probe.Budget()
 		if l.maps != nil {
 			l.maps.Watch(l.mapped)
 		}
@@ -412,6 +414,7 @@ func (l *live) reconcile(final bool) error {
 		return err
 	}
 	t := tick{Time: probe.Now(), Final: final, Ended: l.engine.ended(), Loss: loss, Processes: l.count()}
+	t.Named = len(l.engine.unseen()) > 0 && l.opts.named(l.fs, l.engine.alive)
 	if final {
 		t.TimeWait = l.timeWait()
 		if t.Notes, err = l.endNotes(); err != nil {

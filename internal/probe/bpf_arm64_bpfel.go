@@ -85,6 +85,7 @@ type bpfEvent struct {
 	Pad        uint8
 	Sock       bpfSockDesc
 	Comm       [16]int8
+	Thread     [16]int8
 }
 
 type bpfEventFlag uint32

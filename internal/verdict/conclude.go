@@ -48,9 +48,9 @@ func Conclude(r *Report, d Doubts, ended bool) {
 		add("the kernel still holds %s all closed (FIN-WAIT, LAST-ACK): it is winding %s down, the program has done its part",
 			words.Counted(n, "socket whose descriptors are", "sockets whose descriptors are"), either(int(n), "it", "them"))
 	}
-	if n := r.Totals.TimeWait; n != nil && *n > 0 {
-		add("%s to the kernel, not to the program, and %s after a minute",
-			words.Counted(*n, "socket in TIME-WAIT, or FIN-WAIT-2 without a descriptor, belongs", "sockets in TIME-WAIT, or FIN-WAIT-2 without a descriptor, belong"), either(int(*n), "goes by itself", "go by themselves"))
+	if n := r.Totals.TimeWait; n != nil && *n > 0 && r.Totals.TCP {
+		add("%s in TIME-WAIT, or FIN-WAIT-2 without a descriptor, in the same network namespace, of whatever program, %s",
+			words.Counted(*n, "socket", "sockets"), either(int(*n), "belongs to the kernel and goes by itself after a minute", "belong to the kernel and go by themselves after a minute"))
 	}
 }
 

@@ -60,6 +60,7 @@ func (j *Judge) Findings(t *lifecycle.Table, names Names) []Finding {
 		g.open = open[g.key.originKey]
 		f := j.finding(g, names)
 		f.AcceptedFrom = j.acceptedFrom(t, g, names)
+		f.Threads = threads(t, g, f.Process.Comm)
 		findings = append(findings, f)
 	}
 	slices.SortFunc(findings, gravest)

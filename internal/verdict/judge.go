@@ -40,6 +40,10 @@ type Judge struct {
 	// asked has, for stacks that sockets were made on, those where they were
 	// asked for.
 	asked relations
+	// askCalls has the places that calls asked for sockets at, and askSpared
+	// counts the creations of which only the call is known that asked.
+	askCalls  relations
+	askSpared map[event.ProcessKey]map[division]uint64
 	// divided counts the creations of origins that are divided further.
 	divided map[event.ProcessKey]map[division]uint64
 	origins origins
@@ -127,6 +131,8 @@ func NewJudge(p Patience, began uint64) *Judge {
 		better:     relations{},
 		calls:      relations{},
 		asked:      relations{},
+		askCalls:   relations{},
+		askSpared:  map[event.ProcessKey]map[division]uint64{},
 		divided:    map[event.ProcessKey]map[division]uint64{},
 		origins:    newOrigins(),
 		members:    map[groupKey][]member{},
@@ -170,6 +176,8 @@ func (j *Judge) Forget(p event.ProcessKey) {
 		delete(j.better, p)
 		delete(j.calls, p)
 		delete(j.asked, p)
+		delete(j.askCalls, p)
+		delete(j.askSpared, p)
 		delete(j.divided, p)
 		j.origins.forget(p)
 	}

@@ -248,6 +248,7 @@ func (j *Judge) before(l *lines, g *group, names Names) {
 			some(lesser, n), either(lesser, "was", "were"))
 	}
 	j.lacking(l, g, names)
+	j.sparedAsk(l, g)
 	if j.asks(g.key.process, g.members) {
 		unasked := count(g, func(m *member) bool { return m.AskVia == lifecycle.NotAsked && m.Stack != 0 })
 		if unasked > 0 {

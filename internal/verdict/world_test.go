@@ -45,9 +45,11 @@ type world struct {
 	now   uint64 // ns
 	inode uint64
 	deaf  bool // events are lost
-	socks []*sock
-	table *lifecycle.Table
-	judge *Judge
+	// thread is what the threads of app are called that make sockets.
+	thread string
+	socks  []*sock
+	table  *lifecycle.Table
+	judge  *Judge
 	// suspects is what the last look returned.
 	suspects int
 }
@@ -86,6 +88,7 @@ func (w *world) apply(e event.Event) {
 	e.Time = w.now
 	switch e.Kind {
 	case event.Socket, event.Pair, event.Accept:
+		copy(e.Thread[:15], w.thread)
 		w.judge.Created(&e)
 	case event.Use:
 		w.judge.Used(&e)

@@ -38,9 +38,10 @@ const (
 	// secondLook is the pause before the last look: what was only passing
 	// through is gone then.
 	secondLook = 250 * time.Millisecond
-	// snapshotShare bounds the time spent in snapshots: a look that took one
-	// unit is followed by at least this many without.
-	snapshotShare = 20
+	// lookShare bounds the time spent in looks: one that took one unit, with the
+	// snapshot, the judgement and the report, is followed by at least this many
+	// without.
+	lookShare = 20
 )
 
 // live is a trace of the running kernel.
@@ -62,7 +63,7 @@ type live struct {
 	notes   []string // known before it began
 	loss    event.Loss
 	started time.Time
-	cost    time.Duration // of the last snapshot, the merge included
+	cost    time.Duration // of the last look, see lookShare
 	began   uint64        // when what is traced could begin, ns of CLOCK_MONOTONIC
 }
 
@@ -212,10 +213,13 @@ func (l *live) loop(ctx context.Context) error {
 		if err := l.reconcile(false); err != nil {
 			return err
 		}
-		if err := l.obs.Interim(l.engine.report()); err != nil {
+		reports := time.Now()
+		r := l.engine.report()
+		l.cost += time.Since(reports)
+		if err := l.obs.Interim(r); err != nil {
 			return err
 		}
-		earliest = now.Add(snapshotShare * l.cost)
+		earliest = now.Add(lookShare * l.cost)
 		nextLook = now.Add(l.cfg.Interval)
 		if nextLook.Before(earliest) {
 			nextLook = earliest
@@ -409,6 +413,7 @@ func (l *live) reconcile(final bool) error {
 	if err := l.snapshot(); err != nil {
 		return err
 	}
+	judges := time.Now()
 	loss, err := l.probe.Loss()
 	if err != nil {
 		return err
@@ -425,6 +430,7 @@ func (l *live) reconcile(final bool) error {
 	l.rec.json(recording.KindTick, t)
 	l.rec.flush()
 	l.engine.look(t)
+	l.cost += time.Since(judges)
 	return nil
 }
 

@@ -275,6 +275,11 @@ func TestGrowthEvidence(t *testing.T) {
 			w.watch(120*second, func(int) { w.connect(w.socket(0), server) })
 		}, []string{"rose from 1 to 60 in 1 min 58 s", "they have no stack, and are counted together because they are for the same",
 			"3 of 63 were opened before tracing began"}},
+		"without a stack, of one of two": {func(w *world) {
+			w.watch(120*second, func(i int) { w.connect(w.socket([]uint64{7, 8, 0}[i%3]), server) })
+		}, []string{"rose from 1 to 20 in 1 min 58 s", "20 opened here since tracing began, 20 still open",
+			"rose from 1 to 20 in 1 min 56 s", "20 opened here since tracing began, 20 still open",
+			"rose from 1 to 20 in 1 min 54 s", "they have no stack, and 2 origins create such sockets, so none is named"}},
 		"until the end, where complete stacks came after it": {func(w *world) {
 			w.watch(40*second, func(int) { w.create(event.Socket, app, 507, udp()) })
 			w.exit(app)

@@ -200,9 +200,12 @@ func (j *Judge) rose(l *lines, g *group) {
 		l.add("rose from %s to %s in %s: in each quarter of that time the least number open was above that of the quarter before",
 			words.Thousands(least[0]), words.Thousands(s.counts[len(s.counts)-1]), words.Duration(s.span()))
 	}
-	if g.key.stack == 0 {
+	switch {
+	case g.key.stack == 0 && g.rivals > 1:
+		l.add("they have no stack, and %d origins create such sockets, so none is named", g.rivals)
+	case g.key.stack == 0:
 		l.add("they have no stack, and are counted together because they are for the same")
-	} else {
+	default:
 		l.add("%s opened here since tracing began, %s still open", words.Thousands(j.openedAt(g.key.originKey)),
 			words.Thousands(g.open))
 	}
@@ -278,10 +281,10 @@ func (j *Judge) before(l *lines, g *group, names Names) {
 	}
 	then := "; the origin will be named when one more is leaked while tracing"
 	switch {
-	case g.rivals > 1:
-		then = fmt.Sprintf("; %d origins create such sockets, so none is named", g.rivals)
 	case g.rose != nil: // they were, and without a stack
 		then = ""
+	case g.rivals > 1:
+		then = fmt.Sprintf("; %d origins create such sockets, so none is named", g.rivals)
 	}
 	l.add("%s opened before tracing began%s", share(before, n, "was", "were"), then)
 }

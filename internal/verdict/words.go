@@ -147,6 +147,13 @@ func (j *Judge) evidence(g *group, names Names) []string {
 			l.add("whether data still goes out can't be known")
 		}
 	case Dead:
+		if k := count(g, func(m *member) bool { return m.Listened }); k > 0 {
+			l.add("%s shut down: the kernel took %s back, and no client can come",
+				share(k, n, "was a listener that was", "were listeners that were"), either(k, "its port", "their ports"))
+			if k == n {
+				break
+			}
+		}
 		l.add("%s gone (%s)", either(n, "the connection is", "the connections are"), reasons(g))
 		unread := count(g, func(m *member) bool { return m.Facts.Known&event.KnownQueues != 0 && m.Facts.RecvQ > 1 })
 		if unread > 0 {

@@ -159,9 +159,7 @@ func (t *Tracer) Close() error {
 	if t.follow != nil {
 		errs = append(errs, t.follow.close())
 	}
-	for _, l := range t.links {
-		errs = append(errs, l.Close())
-	}
+	errs = append(errs, tracepoint.CloseAll(t.links))
 	if t.asks != nil {
 		errs = append(errs, t.asks.Close())
 	}

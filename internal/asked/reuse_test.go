@@ -24,12 +24,18 @@ func handles(t *testing.T) (p *program, made int) {
 			t.Fatal(err)
 		}
 	}
-	exe := filepath.Join(t.TempDir(), "handles")
+	return start(t, "handles.c", handlesProgram(t), strconv.Itoa(made)), made
+}
+
+// handlesProgram builds handles.c.
+func handlesProgram(t *testing.T) string {
+	t.Helper()
 	if _, err := os.Stat("/usr/include/uv.h"); err != nil && os.Getenv("CI") == "" {
 		t.Skip("needs uv.h, which is not installed: run scripts/setup.sh")
 	}
+	exe := filepath.Join(t.TempDir(), "handles")
 	run(t, "gcc", "-O2", "-g", "-Wall", "-Wextra", "-Werror", source(t, "handles.c"), "-o", exe, "-luv")
-	return start(t, "handles.c", exe, strconv.Itoa(made)), made
+	return exe
 }
 
 // tally is what became of the sockets of a program, held against its own log.

@@ -13,12 +13,10 @@ import (
 )
 
 // checkMachine returns an error when nothing can be traced from here.
-func checkMachine() error { return checkFor(preflight.Run) }
+func checkMachine() error { return checkFor(preflight.ForTracing) }
 
 // checkSnapshot returns an error when the kernel's tables can't be read from here.
-func checkSnapshot() error {
-	return checkFor(func() []preflight.Check { return preflight.ForSnapshot(preflight.Run()) })
-}
+func checkSnapshot() error { return checkFor(preflight.ForSnapshot) }
 
 func checkFor(checks func() []preflight.Check) error {
 	if err := checkPIDNamespace(procfs.New("/proc")); err != nil {

@@ -180,8 +180,18 @@ func (a *asks) note() []string {
 		notes = append(notes, fmt.Sprintf("of %s of %s handles of libuv the stack was left out, to stay within --stack-rate %d; where their sockets were asked for is inferred from others of the same call if those have one such place",
 			words.Thousands(loss.Spared), words.Thousands(loss.Handles), a.budget.Rate))
 	}
-	if n := loss.Full + loss.Busy + loss.NotRun + loss.Ring + uint64(a.lost); n > 0 {
+	return append(notes, lossNotes(loss, a.lost)...)
+}
+
+// lossNotes says what is not known of where sockets were asked for. lost counts
+// requests.
+func lossNotes(loss asked.Loss, lost int) []string {
+	var notes []string
+	if n := loss.Full + loss.Busy + loss.NotRun + loss.Ring + uint64(lost); n > 0 {
 		notes = append(notes, fmt.Sprintf("where they were asked for was lost for %d sockets", n))
+	}
+	if loss.Unknown > 0 {
+		notes = append(notes, fmt.Sprintf("where they were asked for is not known of %d sockets: their processes were not known to the unwinder yet", loss.Unknown))
 	}
 	return notes
 }

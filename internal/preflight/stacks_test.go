@@ -19,7 +19,7 @@ func TestNativeStacksStay(t *testing.T) {
 	} {
 		sys := working()
 		lack(sys)
-		all := byName(t, run(sys, "amd64"))
+		all := byName(t, run(sys, "amd64", everyCheck))
 		if all["stacks, tier 2"].Status != OK {
 			t.Errorf("%s: %+v", name, all["stacks, tier 2"])
 		}
@@ -51,7 +51,7 @@ func TestStackTiers(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			sys := working()
 			test.change(sys)
-			checks := run(sys, test.arch)
+			checks := run(sys, test.arch, everyCheck)
 			if err := Fatal(checks); err != nil {
 				t.Error(err)
 			}

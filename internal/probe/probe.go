@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -280,13 +279,7 @@ func skipped(programs ...*ebpf.Program) (sum uint64, err error) {
 
 // Close detaches everything; the kernel frees the programs and maps.
 func (p *Probe) Close() error {
-	errs := make([]error, len(p.links), len(p.links)+4)
-	var all sync.WaitGroup
-	// Each waits for an RCU grace period, some 50 ms: together they wait once.
-	for i, l := range p.links {
-		all.Go(func() { errs[i] = l.Close() })
-	}
-	all.Wait()
+	errs := []error{tracepoint.CloseAll(p.links)}
 	if p.ring != nil {
 		errs = append(errs, p.ring.Close())
 	}

@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"hash/maphash"
 	"time"
 
 	"sockleak/internal/event"
@@ -52,7 +53,7 @@ func (n *tally) add(j *Judge, key groupKey, s subject) {
 	if key.stack == 0 {
 		return
 	}
-	j.spread(of, key.stack)
+	j.scatter(of, key.stack)
 	if before := j.idleBefore[of]; before > 0 && !n.like[of.label] {
 		if n.like == nil {
 			n.like = map[label]bool{}
@@ -84,31 +85,27 @@ func (j *Judge) noteBefore(s subject) {
 	}
 }
 
-// spreading is silent sockets that are for the same.
-type spreading struct {
+// spread is silent sockets that are for the same.
+type spread struct {
 	stack   uint64 // of one of them
 	several bool   // others have another
-	silent  int
-}
-
-func (j *Judge) spread(of service, stack uint64) {
-	s := j.spreads[of]
-	s.several = s.several || s.silent > 0 && s.stack != stack
-	s.stack = stack
-	s.silent++
-	j.spreads[of] = s
+	silent  int32
 }
 
 // scatter notes the processes with silent sockets that are for the same and have
 // several stacks. Code that is compiled while it runs gets a new stack each time,
 // so that no single one of them grows for long: whether they are one origin tell
-// their names alone.
-func (j *Judge) scatter() {
-	clear(j.scattered)
-	for of, s := range j.spreads {
-		if s.several && s.silent >= growthCount {
-			j.scattered[of.process] = true
-		}
+// their names alone. There can be as many services as sockets, so that they go by
+// their hash: that of another would only have more stacks named.
+func (j *Judge) scatter(of service, stack uint64) {
+	id := maphash.Comparable(j.seed, of)
+	s := j.spreads[id]
+	s.several = s.several || s.silent > 0 && s.stack != stack
+	s.stack = stack
+	s.silent++
+	j.spreads[id] = s
+	if s.several && s.silent >= growthCount {
+		j.scattered[of.process] = true
 	}
 }
 

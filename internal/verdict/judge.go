@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"hash/maphash"
 	"iter"
 	"maps"
 	"slices"
@@ -55,8 +56,9 @@ type Judge struct {
 	// idleBefore counts the idle connections from before tracing began, quiet
 	// those that observations are about; spreads and scattered, see scatter.
 	idleBefore map[service]int
-	quiet      map[place]quiet
-	spreads    map[service]spreading
+	quiet      map[place]int
+	seed       maphash.Seed
+	spreads    map[uint64]spread // by hash of the service
 	scattered  map[event.ProcessKey]bool
 	listening  map[port]bool
 	// superseded has since when connections are; met are those that are looked
@@ -138,8 +140,9 @@ func NewJudge(p Patience, began uint64) *Judge {
 		members:    map[groupKey][]member{},
 		others:     map[groupKey]tally{},
 		idleBefore: map[service]int{},
-		quiet:      map[place]quiet{},
-		spreads:    map[service]spreading{},
+		quiet:      map[place]int{},
+		seed:       maphash.MakeSeed(),
+		spreads:    map[uint64]spread{},
 		scattered:  map[event.ProcessKey]bool{},
 		superseded: map[name]uint64{},
 		left:       map[event.ProcessKey]bool{},
@@ -233,12 +236,12 @@ func (j *Judge) Look(now uint64, t *lifecycle.Table, names Names) (suspects int)
 			delete(j.suspects, n)
 		}
 	}
+	clear(j.scattered)
 	for s, holders := range t.Sockets() {
 		j.group(j.subject(now, s, holders))
 	}
 	j.forgetDead(t)
 	j.dropUses(t)
-	j.scatter()
 	j.sample(now)
 	return len(j.suspects)
 }

@@ -301,7 +301,6 @@ func (l *live) drain(deadline time.Time) error {
 // created finds the better stacks of a socket that was made.
 func (l *live) created(ev *event.Event) {
 	l.deep.asks.created(ev)
-	l.deep.asks.created(ev)
 	id, lack := l.unwound.created(ev)
 	switch {
 	case l.deep.joiner != nil:
@@ -314,7 +313,6 @@ func (l *live) created(ev *event.Event) {
 // better gives a socket a better stack than it had.
 func (l *live) better(x exchanged) {
 	l.rec.fixed(recording.KindExchange, x)
-	l.deep.asks.exchanged(x)
 	l.deep.asks.exchanged(x)
 	l.engine.exchange(x)
 }

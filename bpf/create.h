@@ -32,18 +32,17 @@ static __always_inline struct origin take_origin(void *ctx)
 }
 
 /* Tells what comes after us at the tracepoint. */
-static __always_inline void leave_out(__u64 inode)
+static __always_inline void leave_out(bool spared)
 {
 	__u32 zero = 0;
 	__u64 *last = bpf_map_lookup_elem(&left_out, &zero);
 
 	if (last)
-		*last = inode;
+		*last = spared ? bpf_get_current_pid_tgid() : 0;
 }
 
-/* Sends the birth of the socket behind fd, if it is one, and returns its inode
- * number. */
-static __always_inline __u64 born(enum record_kind kind, __s32 fd, __s32 fd2, struct origin o)
+/* Sends the birth of the socket behind fd, and returns whether it is one. */
+static __always_inline bool born(enum record_kind kind, __s32 fd, __s32 fd2, struct origin o)
 {
 	struct file *file = file_of(fd);
 	__u64 inode = socket_inode(file);
@@ -51,10 +50,10 @@ static __always_inline __u64 born(enum record_kind kind, __s32 fd, __s32 fd2, st
 	struct sock *sk;
 
 	if (!inode)
-		return 0;
+		return false;
 	e = reserve(sizeof(*e));
 	if (!e)
-		return inode;
+		return true;
 	begin_event(e, kind);
 	name_event(e);
 	sk = sock_of(file);
@@ -73,16 +72,15 @@ static __always_inline __u64 born(enum record_kind kind, __s32 fd, __s32 fd2, st
 	if (o.spared)
 		e->flags |= FLAG_SPARED;
 	submit(e);
-	return inode;
+	return true;
 }
 
 static __always_inline void born_alone(void *ctx, enum record_kind kind, __s32 fd, __s32 fd2)
 {
 	struct origin o = take_origin(ctx);
-	__u64 inode = born(kind, fd, fd2, o);
+	bool is_socket = born(kind, fd, fd2, o);
 
-	if (o.spared)
-		leave_out(inode);
+	leave_out(is_socket && o.spared);
 }
 
 static __always_inline int on_socket_return(struct sys_exit_ctx *ctx)
@@ -95,7 +93,7 @@ static __always_inline int on_socket_return(struct sys_exit_ctx *ctx)
 static __always_inline int on_socketpair_return(struct sys_exit_ctx *ctx)
 {
 	struct origin o;
-	__u64 first;
+	bool is_socket;
 	__s32 fds[2];
 
 	if (ctx->ret != 0 || !current_in_scope())
@@ -105,10 +103,9 @@ static __always_inline int on_socketpair_return(struct sys_exit_ctx *ctx)
 	if (bpf_probe_read_user(fds, sizeof(fds), (void *)current_arg(3)))
 		return 0;
 	o = take_origin(ctx);
-	first = born(REC_PAIR, fds[0], fds[1], o);
+	is_socket = born(REC_PAIR, fds[0], fds[1], o);
 	born(REC_PAIR, fds[1], fds[0], o);
-	if (o.spared)
-		leave_out(first);
+	leave_out(is_socket && o.spared);
 	return 0;
 }
 

@@ -136,10 +136,11 @@ struct {
 	__type(value, struct call_walks);
 } calls_walked SEC(".maps");
 
-/* The inode number of the socket made last on this CPU whose stack was left out:
- * what walks stacks at the same tracepoint after us leaves it out too.
- * inserted in: create.h. deleted in: never, no other socket has the number. read
- * in: deepstack.bpf.c. */
+/* The thread that just made a socket on this CPU whose stack is left out, as
+ * bpf_get_current_pid_tgid has it, or 0: what walks stacks at the same tracepoint
+ * after us leaves it out too.
+ * inserted in: create.h at every socket. deleted in: the same. read in:
+ * deepstack.bpf.c. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);

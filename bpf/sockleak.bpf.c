@@ -25,6 +25,7 @@ KEEP(enum, walk);
 KEEP(enum, step);
 KEEP(enum, record_kind);
 KEEP(enum, event_flag);
+KEEP(enum, event_size);
 KEEP(enum, use_op);
 KEEP(enum, row_flag);
 KEEP(enum, row_known);

@@ -95,6 +95,14 @@ const (
 	bpfEventFlagFLAG_SPARED  bpfEventFlag = 4
 )
 
+type bpfEventSize uint32
+
+const (
+	bpfEventSizeSIZE_TCP_DESTROY bpfEventSize = 48
+	bpfEventSizeSIZE_CLOSE       bpfEventSize = 120
+	bpfEventSizeSIZE_TCP_STATE   bpfEventSize = 168
+)
+
 type bpfExecFds struct {
 	_     structs.HostLayout
 	Kind  uint32
@@ -328,6 +336,7 @@ const (
 	bpfVarKeepCounter      = "keep_counter"
 	bpfVarKeepEvent        = "keep_event"
 	bpfVarKeepEventFlag    = "keep_event_flag"
+	bpfVarKeepEventSize    = "keep_event_size"
 	bpfVarKeepExecFds      = "keep_exec_fds"
 	bpfVarKeepRecordKind   = "keep_record_kind"
 	bpfVarKeepRow          = "keep_row"
@@ -448,6 +457,7 @@ type bpfVariableSpecs struct {
 	KeepCounter     *ebpf.VariableSpec `ebpf:"keep_counter"`
 	KeepEvent       *ebpf.VariableSpec `ebpf:"keep_event"`
 	KeepEventFlag   *ebpf.VariableSpec `ebpf:"keep_event_flag"`
+	KeepEventSize   *ebpf.VariableSpec `ebpf:"keep_event_size"`
 	KeepExecFds     *ebpf.VariableSpec `ebpf:"keep_exec_fds"`
 	KeepRecordKind  *ebpf.VariableSpec `ebpf:"keep_record_kind"`
 	KeepRow         *ebpf.VariableSpec `ebpf:"keep_row"`
@@ -534,6 +544,7 @@ type bpfVariables struct {
 	KeepCounter     *ebpf.Variable `ebpf:"keep_counter"`
 	KeepEvent       *ebpf.Variable `ebpf:"keep_event"`
 	KeepEventFlag   *ebpf.Variable `ebpf:"keep_event_flag"`
+	KeepEventSize   *ebpf.Variable `ebpf:"keep_event_size"`
 	KeepExecFds     *ebpf.Variable `ebpf:"keep_exec_fds"`
 	KeepRecordKind  *ebpf.Variable `ebpf:"keep_record_kind"`
 	KeepRow         *ebpf.Variable `ebpf:"keep_row"`

@@ -45,16 +45,6 @@ static __always_inline struct origin take_origin(void *ctx)
 	return o;
 }
 
-/* Tells what comes after us at the tracepoint. */
-static __always_inline void leave_out(bool spared)
-{
-	__u32 zero = 0;
-	__u64 *last = bpf_map_lookup_elem(&left_out, &zero);
-
-	if (last)
-		*last = spared ? bpf_get_current_pid_tgid() : 0;
-}
-
 /* Sends the birth of the socket behind fd, and returns whether it is one. */
 static __always_inline bool born(enum record_kind kind, __s32 fd, __s32 fd2, struct origin o)
 {
@@ -70,7 +60,10 @@ static __always_inline bool born(enum record_kind kind, __s32 fd, __s32 fd2, str
 		return true;
 	begin_event(e, kind);
 	name_event(e);
-	bpf_get_current_comm(e->thread, sizeof(e->thread));
+	if (e->pid == e->tid)
+		__builtin_memcpy(e->thread, e->comm, sizeof(e->thread));
+	else
+		bpf_get_current_comm(e->thread, sizeof(e->thread));
 	sk = sock_of(file);
 	describe(&e->sock, sk, false);
 	if (is_tcp(&e->sock) && !follow_tcp(sk, inode))
@@ -90,12 +83,13 @@ static __always_inline bool born(enum record_kind kind, __s32 fd, __s32 fd2, str
 	return true;
 }
 
+/* The last thing that is done, for it doesn't return unless there is no walker. */
 static __always_inline void born_alone(void *ctx, enum record_kind kind, __s32 fd, __s32 fd2)
 {
 	struct origin o = take_origin(ctx);
-	bool is_socket = born(kind, fd, fd2, o);
 
-	leave_out(is_socket && o.spared);
+	if (born(kind, fd, fd2, o) && !o.spared)
+		bpf_tail_call(ctx, &walkers, WALKER_RESULT);
 }
 
 static __always_inline int on_socket_return(struct sys_exit_ctx *ctx)
@@ -120,7 +114,8 @@ static __always_inline int on_socketpair_return(struct sys_exit_ctx *ctx)
 	o = take_origin(ctx);
 	is_socket = born(REC_PAIR, fds[0], fds[1], o);
 	born(REC_PAIR, fds[1], fds[0], o);
-	leave_out(is_socket && o.spared);
+	if (is_socket && !o.spared)
+		bpf_tail_call(ctx, &walkers, WALKER_PAIR);
 	return 0;
 }
 

@@ -54,19 +54,6 @@ static __always_inline __u64 socket_inode(__u32 fd)
 	return BPF_CORE_READ(inode, i_ino);
 }
 
-/* Whether the stack of the socket that was just made isn't wanted. Past the budget
- * that is so for most, so it is asked first. */
-static __always_inline bool is_left_out(void)
-{
-	__u32 zero = 0;
-	__u64 *last = bpf_map_lookup_elem(&left_out, &zero);
-
-	if (!last || *last != bpf_get_current_pid_tgid())
-		return false;
-	count(DEEP_LEFT_OUT);
-	return true;
-}
-
 /* Has the stack of the acting task walked for a socket. */
 static __always_inline int before_call(void *ctx, __s32 fd)
 {
@@ -206,18 +193,17 @@ WALK_ON(deep_again2)
 WALK_ON(deep_again3)
 
 #define IN_SCOPE() in_scope(bpf_get_current_pid_tgid() >> 32)
-#define WANTED() (!is_left_out() && IN_SCOPE())
 
 SEC("tracepoint/syscalls/sys_exit_socket")
 int deep_socket(struct sys_exit_ctx *ctx)
 {
-	return ctx->ret >= 0 && WANTED() ? before_call(ctx, ctx->ret) : 0;
+	return ctx->ret >= 0 && IN_SCOPE() ? before_call(ctx, ctx->ret) : 0;
 }
 
 SEC("tracepoint/syscalls/sys_exit_accept")
 int deep_accept(struct sys_exit_ctx *ctx)
 {
-	return ctx->ret >= 0 && WANTED() ? before_call(ctx, ctx->ret) : 0;
+	return ctx->ret >= 0 && IN_SCOPE() ? before_call(ctx, ctx->ret) : 0;
 }
 
 /* The first of the pair stands for both. */
@@ -228,7 +214,7 @@ int deep_socketpair(struct sys_exit_ctx *ctx)
 	__s32 fd;
 	void *fds;
 
-	if (ctx->ret != 0 || !WANTED())
+	if (ctx->ret != 0 || !IN_SCOPE())
 		return 0;
 	regs = (struct pt_regs *)bpf_task_pt_regs((struct task_struct *)bpf_get_current_task_btf());
 #if defined(__TARGET_ARCH_x86)

@@ -32,6 +32,7 @@ KEEP(enum, row_known);
 KEEP(enum, counter);
 KEEP(enum, scope_rule);
 KEEP(enum, comm_rule);
+KEEP(enum, walker);
 
 #define ON_RETURN(name, handler)                                                                   \
 	SEC("tracepoint/syscalls/sys_exit_" #name)                                                 \

@@ -52,11 +52,6 @@ static __always_inline bool in_scope(struct task_struct *task, __u32 tgid)
 	return true;
 }
 
-static __always_inline bool current_in_scope(void)
-{
-	return in_scope(current_task(), bpf_get_current_pid_tgid() >> 32);
-}
-
 /* A number for a descriptor table that tells tables apart without telling where
  * the kernel keeps them: it reaches recordings. */
 static __always_inline __u64 table_id(struct files_struct *files)
@@ -229,6 +224,27 @@ static __always_inline __u64 current_start(void)
 	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_current_task_btf))
 		return ((struct task_struct *)bpf_get_current_task_btf())->group_leader->start_boottime;
 	return BPF_CORE_READ(current_task(), group_leader, start_boottime);
+}
+
+/* Whether the acting process is in scope. One of those that were named is so as
+ * long as it lives, so the one that acted last on this CPU is known again. */
+static __always_inline bool current_in_scope(void)
+{
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32, zero = 0;
+	struct last_target *last;
+
+	if (!(cfg_scope & SCOPE_PIDS) || cfg_scope & (SCOPE_COMM | SCOPE_EXCLUDE))
+		return in_scope(current_task(), tgid);
+	last = bpf_map_lookup_elem(&last_target, &zero);
+	if (!last)
+		return is_target(tgid);
+	if (last->tgid == tgid && last->start == current_start())
+		return true;
+	if (!is_target(tgid))
+		return false;
+	last->tgid = tgid;
+	last->start = current_start();
+	return true;
 }
 
 /* The inode number of a socket's file, 0 for any other file. */

@@ -116,6 +116,13 @@ type bpfExecFds struct {
 	Open  [64]uint64
 }
 
+type bpfLastTarget struct {
+	_     structs.HostLayout
+	Start uint64
+	Tgid  uint32
+	Pad   uint32
+}
+
 type bpfRecordKind uint32
 
 const (
@@ -281,6 +288,14 @@ type bpfWalkStep struct {
 	Since uint32
 }
 
+type bpfWalker uint32
+
+const (
+	bpfWalkerWALKER_RESULT bpfWalker = 0
+	bpfWalkerWALKER_PAIR   bpfWalker = 1
+	bpfWalkerWALKERS       bpfWalker = 2
+)
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -294,12 +309,13 @@ const (
 	bpfMapCopyShares       = "copy_shares"
 	bpfMapCounters         = "counters"
 	bpfMapEvents           = "events"
-	bpfMapLeftOut          = "left_out"
+	bpfMapLastTarget       = "last_target"
 	bpfMapStackRoom        = "stack_room"
 	bpfMapStacksSent       = "stacks_sent"
 	bpfMapTargets          = "targets"
 	bpfMapTcpSocks         = "tcp_socks"
 	bpfMapWalkSteps        = "walk_steps"
+	bpfMapWalkers          = "walkers"
 	bpfProgEnterClose      = "enter_close"
 	bpfProgEnterCloseRange = "enter_close_range"
 	bpfProgEnterDup2       = "enter_dup2"
@@ -350,6 +366,7 @@ const (
 	bpfVarKeepStep         = "keep_step"
 	bpfVarKeepUseOp        = "keep_use_op"
 	bpfVarKeepWalk         = "keep_walk"
+	bpfVarKeepWalker       = "keep_walker"
 )
 
 // loadBpf returns the embedded CollectionSpec for bpf.
@@ -435,12 +452,13 @@ type bpfMapSpecs struct {
 	CopyShares  *ebpf.MapSpec `ebpf:"copy_shares"`
 	Counters    *ebpf.MapSpec `ebpf:"counters"`
 	Events      *ebpf.MapSpec `ebpf:"events"`
-	LeftOut     *ebpf.MapSpec `ebpf:"left_out"`
+	LastTarget  *ebpf.MapSpec `ebpf:"last_target"`
 	StackRoom   *ebpf.MapSpec `ebpf:"stack_room"`
 	StacksSent  *ebpf.MapSpec `ebpf:"stacks_sent"`
 	Targets     *ebpf.MapSpec `ebpf:"targets"`
 	TcpSocks    *ebpf.MapSpec `ebpf:"tcp_socks"`
 	WalkSteps   *ebpf.MapSpec `ebpf:"walk_steps"`
+	Walkers     *ebpf.MapSpec `ebpf:"walkers"`
 }
 
 // bpfVariableSpecs contains global variables before they are loaded into the kernel.
@@ -471,6 +489,7 @@ type bpfVariableSpecs struct {
 	KeepStep        *ebpf.VariableSpec `ebpf:"keep_step"`
 	KeepUseOp       *ebpf.VariableSpec `ebpf:"keep_use_op"`
 	KeepWalk        *ebpf.VariableSpec `ebpf:"keep_walk"`
+	KeepWalker      *ebpf.VariableSpec `ebpf:"keep_walker"`
 }
 
 // bpfObjects contains all objects after they have been loaded into the kernel.
@@ -502,12 +521,13 @@ type bpfMaps struct {
 	CopyShares  *ebpf.Map `ebpf:"copy_shares"`
 	Counters    *ebpf.Map `ebpf:"counters"`
 	Events      *ebpf.Map `ebpf:"events"`
-	LeftOut     *ebpf.Map `ebpf:"left_out"`
+	LastTarget  *ebpf.Map `ebpf:"last_target"`
 	StackRoom   *ebpf.Map `ebpf:"stack_room"`
 	StacksSent  *ebpf.Map `ebpf:"stacks_sent"`
 	Targets     *ebpf.Map `ebpf:"targets"`
 	TcpSocks    *ebpf.Map `ebpf:"tcp_socks"`
 	WalkSteps   *ebpf.Map `ebpf:"walk_steps"`
+	Walkers     *ebpf.Map `ebpf:"walkers"`
 }
 
 func (m *bpfMaps) Close() error {
@@ -521,12 +541,13 @@ func (m *bpfMaps) Close() error {
 		m.CopyShares,
 		m.Counters,
 		m.Events,
-		m.LeftOut,
+		m.LastTarget,
 		m.StackRoom,
 		m.StacksSent,
 		m.Targets,
 		m.TcpSocks,
 		m.WalkSteps,
+		m.Walkers,
 	)
 }
 
@@ -558,6 +579,7 @@ type bpfVariables struct {
 	KeepStep        *ebpf.Variable `ebpf:"keep_step"`
 	KeepUseOp       *ebpf.Variable `ebpf:"keep_use_op"`
 	KeepWalk        *ebpf.Variable `ebpf:"keep_walk"`
+	KeepWalker      *ebpf.Variable `ebpf:"keep_walker"`
 }
 
 // bpfPrograms contains all programs after they have been loaded into the kernel.

@@ -120,7 +120,7 @@ func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, erro
 			return nil, err // now, and not after the seconds that starting takes
 		}
 		l.deep.scope = deepstack.Options{
-			PIDs: l.opts.Scope.PIDs, Children: l.opts.Scope.Children, LeftOut: l.probe.LeftOut(),
+			PIDs: l.opts.Scope.PIDs, Children: l.opts.Scope.Children, Call: l.probe.Walk,
 		}
 		l.deep.start(ctx)
 		defer l.deep.close()

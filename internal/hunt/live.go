@@ -38,10 +38,13 @@ const (
 	// secondLook is the pause before the last look: what was only passing
 	// through is gone then.
 	secondLook = 250 * time.Millisecond
-	// lookShare bounds the time spent in looks: one that took one unit, with the
-	// snapshot, the judgement and the report, is followed by at least this many
-	// without.
-	lookShare = 20
+	// snapshotShare bounds the time spent in snapshots: a look that took one
+	// unit is followed by at least this many without.
+	snapshotShare = 20
+	// judgeShare is the same for judging and reporting. They take time from
+	// sockleak alone, and the symbols of a large program only once: what takes
+	// long at the first look must not put off the next by much.
+	judgeShare = 3
 )
 
 // live is a trace of the running kernel.
@@ -63,7 +66,8 @@ type live struct {
 	notes   []string // known before it began
 	loss    event.Loss
 	started time.Time
-	cost    time.Duration // of the last look, see lookShare
+	cost    time.Duration // of the last snapshot, the merge included
+	judging time.Duration // after it, the report included
 	began   uint64        // when what is traced could begin, ns of CLOCK_MONOTONIC
 }
 
@@ -214,12 +218,11 @@ func (l *live) loop(ctx context.Context) error {
 			return err
 		}
 		reports := time.Now()
-		r := l.engine.report()
-		l.cost += time.Since(reports)
-		if err := l.obs.Interim(r); err != nil {
+		if err := l.probe.Aside(func() error { return l.obs.Interim(l.engine.report()) }); err != nil {
 			return err
 		}
-		earliest = now.Add(lookShare * l.cost)
+		l.judging += time.Since(reports)
+		earliest = now.Add(snapshotShare*l.cost + judgeShare*l.judging)
 		nextLook = now.Add(l.cfg.Interval)
 		if nextLook.Before(earliest) {
 			nextLook = earliest
@@ -414,6 +417,12 @@ func (l *live) reconcile(final bool) error {
 		return err
 	}
 	judges := time.Now()
+	defer func() { l.judging = time.Since(judges) }()
+	return l.probe.Aside(func() error { return l.look(final) })
+}
+
+// look judges after a snapshot.
+func (l *live) look(final bool) error {
 	loss, err := l.probe.Loss()
 	if err != nil {
 		return err
@@ -430,7 +439,6 @@ func (l *live) reconcile(final bool) error {
 	l.rec.json(recording.KindTick, t)
 	l.rec.flush()
 	l.engine.look(t)
-	l.cost += time.Since(judges)
 	return nil
 }
 

@@ -42,8 +42,27 @@ func (t *Tier) attach() error {
 			}
 		}
 	}
+	return t.attachUses()
+}
+
+// attachUses has the tier called after uses, if there are any.
+func (t *Tier) attachUses() error {
+	uses := t.unwinder.opts.Uses
+	if uses == nil {
+		return nil
+	}
+	if err := uses.Call(t.unwinder.own.Use); err != nil {
+		return err
+	}
+	t.links = append(t.links, detach(func() error { return uses.Call(nil) }))
 	return nil
 }
+
+// detach is a link that ends by a call.
+type detach func() error
+
+// Close implements io.Closer.
+func (d detach) Close() error { return d() }
 
 func (t *Tier) attachTo(ids *tracepoint.IDs, name string, p *ebpf.Program) error {
 	id, err := ids.ID("syscalls", name)

@@ -43,6 +43,7 @@ const (
 	KindHost
 	KindLacking
 	KindAsked
+	KindUseExchange
 )
 
 // Header says how to read the rest.

@@ -53,7 +53,7 @@ type Judge struct {
 	// at for it.
 	superseded map[name]uint64
 	met        map[name]acquaintance
-	uses       map[uint64]use // by inode
+	uses       uses
 	ended      []member
 	// endedOmitted is how many more there were.
 	endedOmitted int
@@ -124,6 +124,7 @@ func NewJudge(p Patience, began uint64) *Judge {
 		better:     relations{},
 		calls:      relations{},
 		asked:      relations{},
+		uses:       newUses(),
 		divided:    map[event.ProcessKey]map[division]uint64{},
 		origins:    newOrigins(),
 		members:    map[groupKey][]member{},
@@ -164,6 +165,7 @@ func (j *Judge) Forget(p event.ProcessKey) {
 		delete(j.calls, p)
 		delete(j.asked, p)
 		delete(j.divided, p)
+		j.uses.forget(p)
 		j.origins.forget(p)
 	}
 }

@@ -180,6 +180,16 @@ func (e *engine) rowRecord(record []byte) bool {
 	return true
 }
 
+// listener returns the listener that the row is of which came last, of no matter which
+// process, if that is news.
+func (e *engine) listener() (l verdict.Listener, news bool) {
+	if !e.row.Sock.IsTCP() || e.row.Sock.State != event.StateListen {
+		return l, false
+	}
+	l = verdict.Listener{NetNS: e.row.Facts.NetNS, Port: e.row.Sock.Local.Port()}
+	return l, e.judge.Listening(l)
+}
+
 func (e *engine) end(end uint64) {
 	e.table.EndSnapshot(end)
 	e.reconciles++

@@ -396,9 +396,12 @@ func (l *live) snapshot() error {
 	l.rec.time(recording.KindSnapshotBegin, start)
 	l.engine.begin(start)
 	for row := range probe.Rows(l.rows) {
-		// Of other processes' sockets a recording knows nothing.
+		// Of other processes' sockets a recording knows nothing but the ports that
+		// are listened on.
 		if l.engine.rowRecord(row) {
 			l.rec.frame(recording.KindRow, row)
+		} else if port, news := l.engine.listener(); news {
+			l.rec.fixed(recording.KindListener, port)
 		}
 	}
 	l.rec.time(recording.KindSnapshotEnd, end)

@@ -122,6 +122,12 @@ func (e *engine) replayFrame(kind recording.Kind, payload []byte) error {
 			return err
 		}
 		e.exchange(better{x, kind})
+	case recording.KindListener:
+		var l verdict.Listener
+		if err := readFixed(payload, &l); err != nil {
+			return err
+		}
+		e.judge.Listening(l)
 	case recording.KindLacking:
 		var l lacking
 		if err := readFixed(payload, &l); err != nil {

@@ -44,6 +44,7 @@ const (
 	KindLacking
 	KindAsked
 	KindUseExchange
+	KindListener
 )
 
 // Header says how to read the rest.

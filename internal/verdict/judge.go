@@ -49,6 +49,7 @@ type Judge struct {
 	others    map[groupKey]tally
 	scattered map[event.ProcessKey]bool // see scatter
 	listening map[port]bool
+	listened  map[Listener]bool // at any look until now
 	// superseded has since when connections are; met are those that are looked
 	// at for it.
 	superseded map[name]uint64
@@ -131,6 +132,7 @@ func NewJudge(p Patience, began uint64) *Judge {
 		others:     map[groupKey]tally{},
 		scattered:  map[event.ProcessKey]bool{},
 		superseded: map[name]uint64{},
+		listened:   map[Listener]bool{},
 		endedGrown: map[groupKey]*series{},
 		met:        map[name]acquaintance{},
 	}
@@ -176,7 +178,7 @@ func (j *Judge) Forget(p event.ProcessKey) {
 // origin may have several stacks.
 func (j *Judge) Look(now uint64, t *lifecycle.Table, names Names) (suspects int) {
 	j.looked = now
-	j.listening = listeningPorts(t)
+	j.listening = j.listeningPorts(t)
 	clear(j.members)
 	clear(j.others)
 	j.supersede(now, t)

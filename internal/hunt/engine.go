@@ -260,7 +260,7 @@ func (e *engine) report() *verdict.Report {
 	if r.Notes == nil {
 		r.Notes = []string{}
 	}
-	verdict.Conclude(&r, e.suspects, e.last.Ended)
+	verdict.Conclude(&r, verdict.Outlook{Suspects: e.suspects, Rising: e.judge.Rising(), Ended: e.last.Ended})
 	if top := e.opts.Judgement.Top; top > 0 && len(r.Findings) > top {
 		r.Omitted = len(r.Findings) - top
 		r.Findings = r.Findings[:top]

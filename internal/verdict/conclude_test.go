@@ -73,7 +73,7 @@ func TestConclude(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := test.report
 			r.MinAge = 5
-			Conclude(&r, test.suspects, strings.HasPrefix(name, "ended"))
+			Conclude(&r, Outlook{Suspects: test.suspects, Ended: strings.HasPrefix(name, "ended")})
 			if r.Verdict != test.verdict || !slices.Equal(r.Reasons, test.reasons) {
 				t.Errorf("got %s %q\nwant %s %q", r.Verdict, r.Reasons, test.verdict, test.reasons)
 			}
@@ -82,6 +82,44 @@ func TestConclude(t *testing.T) {
 				if strings.HasPrefix(r.Reasons[0], prefix) {
 					t.Errorf("%q begins as its headline does", r.Reasons[0])
 				}
+			}
+		})
+	}
+}
+
+// TestConcludeRising: what only becomes more, and can't be told yet to be a leak or
+// none, is not called none.
+func TestConcludeRising(t *testing.T) {
+	opened := Totals{Opened: 500, Live: 500}
+	const counts = "500 opened, 0 closed, 500 live: none of them in a condition that a leak has"
+	tests := map[string]struct {
+		seconds float64
+		outlook Outlook
+		verdict Verdict
+		reasons []string
+	}{
+		"too short to tell": {12, Outlook{Rising: Rising{Early: 500}}, Inconclusive,
+			[]string{"500 sockets are from origins that only opened more so far, and whether that is a leak takes 20 s to tell: trace longer"}},
+		"begun late": {60, Outlook{Rising: Rising{Early: 3}}, NoLeak, []string{
+			counts + ", and no origin's sockets only become more",
+			"whether connections that were opened meanwhile are abandoned takes longer to tell: an idle one is suspected after 1 min 40 s (--idle)",
+			"3 sockets are from origins that only opened more so far, and whether that is a leak takes 20 s to tell: trace longer",
+			"if memory grows, look at the heap"}},
+		"not idle for long enough": {60, Outlook{Rising: Rising{Used: 500}}, Inconclusive,
+			[]string{"500 sockets are from origins that only open more, and an idle connection is suspected after 1 min 40 s (--idle): trace for 2 min or longer"}},
+		"in use": {600, Outlook{Rising: Rising{Used: 500}}, NoLeak, []string{
+			counts + ", and of those whose origins only open more, 500, hardly any was silent for 1 min 40 s",
+			"if memory grows, look at the heap"}},
+		"without stacks": {600, Outlook{Rising: Rising{Nameless: 500}}, Inconclusive,
+			[]string{"500 sockets became more and more, and where they are made is not known: it takes stacks to tell"}},
+		"all have ended": {12, Outlook{Rising: Rising{Early: 500}, Ended: true}, NoLeak, []string{counts, "if memory grows, look at the heap"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			r := Report{Duration: test.seconds, MinAge: 5, Idle: 100, Totals: opened}
+			Conclude(&r, test.outlook)
+			if r.Verdict != test.verdict || !slices.Equal(r.Reasons, test.reasons) {
+				t.Errorf("got %s %q\nwant %s %q", r.Verdict, r.Reasons, test.verdict, test.reasons)
 			}
 		})
 	}

@@ -26,7 +26,11 @@ func (n *tally) add(j *Judge, s subject) {
 	if established {
 		n.established++
 	}
-	if !j.silent(s.Socket) || attended(s.Socket, n.label.accepted) {
+	if attended(s.Socket, n.label.accepted) {
+		n.attended++
+		return
+	}
+	if !j.silent(s.Socket) {
 		return
 	}
 	n.silent++

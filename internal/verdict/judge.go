@@ -66,6 +66,7 @@ type Judge struct {
 // tally counts sockets that no rule accuses.
 type tally struct {
 	live, silent int
+	attended     int // accepted, and the server waits on them
 	// established are TCP's among them, idle those of these that are silent for
 	// the time that makes them suspect.
 	established, idle int

@@ -18,6 +18,7 @@ import (
 	"io"
 	"log/slog"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -128,7 +129,7 @@ func Start(ctx context.Context, o Options) (*Tier, error) {
 // start is the list of what is started; Close undoes it.
 func (t *Tier) start(ctx, run context.Context) error {
 	var err error
-	t.tracer, err = tracer.NewTracer(run, &tracer.Config{
+	t.tracer, err = newTracer(run, &tracer.Config{
 		TraceReporter: t.stacks, ExecutableReporter: t.stacks.files,
 		Intervals:             intervals{times.New(time.Second, time.Second, time.Minute)},
 		InterpretersConfig:    languages(),
@@ -169,6 +170,20 @@ func (t *Tier) start(ctx, run context.Context) error {
 	}
 	t.since = now()
 	return nil
+}
+
+// newTracer tries again where the profiler misread the kernel: its program that looks
+// for offsets runs for every thread of ours, and two at once spoil each other's answer
+// (support/ebpf/system_config.ebpf.c in its source).
+func newTracer(ctx context.Context, cfg *tracer.Config) (t *tracer.Tracer, err error) {
+	for range 3 {
+		t, err = tracer.NewTracer(ctx, cfg)
+		// The profiler doesn't wrap it.
+		if err == nil || !strings.Contains(err.Error(), "system analysis") {
+			break
+		}
+	}
+	return t, err
 }
 
 // frameCache is the number of frames whose names the profiler remembers.

@@ -40,7 +40,7 @@ func BenchmarkLastUse(b *testing.B) {
 		for _, v := range variants {
 			cfg := lastUseConfig(p.PID, v.stacks)
 			cfg.Probe.LastUse, cfg.Probe.StackRate = v.lastUse, v.rate
-			traceWhile(b, cfg, func() {
+			traceWhile(b, cfg, quiet{}, func() {
 				v.of.DoInt("ends 100") // stacks that are new
 				ends[v.name] = append(ends[v.name], float64(v.of.DoInt("ends 20000")))
 				talk[v.name] = append(talk[v.name], float64(v.of.DoInt("talk 200000")))

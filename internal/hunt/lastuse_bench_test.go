@@ -34,7 +34,7 @@ func BenchmarkLastUse(b *testing.B) {
 		{"bystander", false, hunt.StacksSnapshot, hunt.DefaultStackRate, bystander},
 		{"bystander-last-use", true, hunt.StacksSnapshot, hunt.DefaultStackRate, bystander},
 	}
-	const turns = 7
+	const turns = 5
 	talk, ends := map[string][]float64{}, map[string][]float64{}
 	for range turns {
 		for _, v := range variants {

@@ -4,8 +4,7 @@
 #ifndef PROFILER_H
 #define PROFILER_H
 
-#include "vmlinux.h"
-#include <bpf/bpf_helpers.h>
+#include "mix.h"
 
 enum {
 	BPF_MAP_TYPE_PERF_EVENT_ARRAY = 4,
@@ -51,12 +50,6 @@ static __always_inline bool profiled(void)
 	struct page page = {.prefix = 96, .pid = __builtin_bswap32(bpf_get_current_pid_tgid() >> 32)};
 
 	return bpf_map_lookup_elem(&pid_page_to_mapping_info, &page);
-}
-
-static __always_inline __u64 mix(__u64 hash, __u64 word)
-{
-	hash = (hash ^ word) * 0x9fb21c651e98df25ULL;
-	return hash ^ hash >> 28;
 }
 
 /* No stack is longer in the profiler's record. */

@@ -31,6 +31,8 @@ import (
 	"go.opentelemetry.io/ebpf-profiler/times"
 	"go.opentelemetry.io/ebpf-profiler/tracer"
 	"golang.org/x/sys/unix"
+
+	"sockleak/internal/tracepoint"
 )
 
 const (
@@ -259,10 +261,7 @@ func (t *Tier) Learn(pids ...uint32) error {
 
 // Close detaches and lets go of everything. Stacks resolve no more.
 func (t *Tier) Close() error {
-	var errs []error
-	for i := len(t.links) - 1; i >= 0; i-- {
-		errs = append(errs, t.links[i].Close())
-	}
+	errs := []error{tracepoint.CloseAll(t.links)}
 	t.links = nil
 	t.cancel()
 	t.work.Wait()

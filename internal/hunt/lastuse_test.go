@@ -135,6 +135,9 @@ func TestLastUse(t *testing.T) {
 // of those that were walked; the sockets' own stacks lose nothing by it.
 func TestLastUseRate(t *testing.T) {
 	needs.Root(t)
+	if testing.Short() {
+		t.Skip("takes minutes on an emulated CPU")
+	}
 	const each = 3000
 	p := workload.Start(t, workload.Build(t, "lastuse"))
 	p.Ready()

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -177,6 +176,12 @@ func (p *Probe) Missing() []string { return p.missing }
 // same tracepoints, and were attached later, of which socket not to.
 func (p *Probe) LeftOut() *ebpf.Map { return p.objects.LeftOut }
 
+// Budget returns the maps of bpf/budget.h, for those who take more stacks of the
+// same processes.
+func (p *Probe) Budget() (processes, calls *ebpf.Map) {
+	return p.objects.Budgets, p.objects.CallsWalked
+}
+
 // Read calls f with every record until the deadline has passed and the ring is
 // empty, or max records were read. It looks at the deadline, and when the kernel
 // wakes it for a new stack. The bytes are valid during the call.
@@ -253,13 +258,7 @@ func skipped(programs ...*ebpf.Program) (sum uint64, err error) {
 
 // Close detaches everything; the kernel frees the programs and maps.
 func (p *Probe) Close() error {
-	errs := make([]error, len(p.links), len(p.links)+4)
-	var all sync.WaitGroup
-	// Each waits for an RCU grace period, some 50 ms: together they wait once.
-	for i, l := range p.links {
-		all.Go(func() { errs[i] = l.Close() })
-	}
-	all.Wait()
+	errs := []error{tracepoint.CloseAll(p.links)}
 	if p.ring != nil {
 		errs = append(errs, p.ring.Close())
 	}

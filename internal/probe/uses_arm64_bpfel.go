@@ -19,7 +19,7 @@ type usesBudget struct {
 	Calls uint32
 	Share uint32
 	Owed  uint32
-	Pad   uint32
+	Fresh uint32
 }
 
 type usesCall struct {

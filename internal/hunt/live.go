@@ -215,7 +215,7 @@ func (l *live) loop(ctx context.Context) error {
 		if err := l.reconcile(false); err != nil {
 			return err
 		}
-		if err := l.obs.Interim(l.engine.report()); err != nil {
+		if err := l.probe.Aside(func() error { return l.obs.Interim(l.engine.report()) }); err != nil {
 			return err
 		}
 		earliest = now.Add(snapshotShare * l.cost)
@@ -422,6 +422,11 @@ func (l *live) reconcile(final bool) error {
 	if err := l.snapshot(); err != nil {
 		return err
 	}
+	return l.probe.Aside(func() error { return l.look(final) })
+}
+
+// look judges after a snapshot.
+func (l *live) look(final bool) error {
 	loss, err := l.probe.Loss()
 	if err != nil {
 		return err

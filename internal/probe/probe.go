@@ -29,6 +29,7 @@ type Probe struct {
 	links     []io.Closer
 	ring      *ringbuf.Reader
 	record    ringbuf.Record
+	aside     aside
 	copies    *ringbuf.Reader // nil: none are taken
 	// copyRecord is reused.
 	copyRecord ringbuf.Record
@@ -186,6 +187,7 @@ func (p *Probe) Budget() (processes, calls *ebpf.Map) {
 // empty, or max records were read. It looks at the deadline, and when the kernel
 // wakes it for a new stack. The bytes are valid during the call.
 func (p *Probe) Read(deadline time.Time, max int, f func(record []byte)) error {
+	max -= p.aside.take(max, f)
 	p.ring.SetDeadline(deadline)
 	for range max {
 		err := p.ring.ReadInto(&p.record)

@@ -55,9 +55,11 @@ type Options struct {
 	// MaxStacks is how many distinct stacks are held; 32,768 by default. Those
 	// that were not seen for the longest time go first.
 	MaxStacks int
-	// LeftOut is the map of left_out in bpf/deepstack.h, from who was attached
-	// before; nil: no stack is left out.
-	LeftOut *ebpf.Map
+	// Call has programs called for the sockets whose stacks are wanted, at the
+	// return of the calls that made them, until the Closer is closed: result for
+	// those that return the descriptor, pair for socketpair. nil: all stacks are
+	// wanted, and the Tier attaches the programs itself.
+	Call func(result, pair *ebpf.Program) (io.Closer, error)
 	// Uses has the stacks of uses taken too; nil: none are.
 	Uses Uses
 }
@@ -66,8 +68,9 @@ type Options struct {
 type Uses interface {
 	// Walks is the map of bpf/usewalk.h.
 	Walks() *ebpf.Map
-	// Call sets the program that is tail-called, nil: none.
-	Call(*ebpf.Program) error
+	// Walk has a program tail-called after each use whose stack is wanted, until the
+	// Closer is closed.
+	Walk(*ebpf.Program) (io.Closer, error)
 }
 
 // Birth says which stack a socket was made on, or used on.
@@ -85,7 +88,6 @@ type Loss struct {
 	RingFull uint64 // of them, those whose Birth found no place
 	NotRun   uint64 // of them, those for which the unwinder could not be called
 	Repeated uint64 // no loss: of them, those whose stack was known already
-	LeftOut  uint64 // no loss: sockets whose stack was not to be asked for
 	Unknown  uint64 // of the Births read, those of processes that weren't known yet
 }
 

@@ -173,9 +173,30 @@ func (p *Probe) attachCall(ids *tracepoint.IDs, name string, program *ebpf.Progr
 // Missing names the optional hooks this kernel doesn't have.
 func (p *Probe) Missing() []string { return p.missing }
 
-// LeftOut is the map in which the kernel side tells those that walk stacks at the
-// same tracepoints, and were attached later, of which socket not to.
-func (p *Probe) LeftOut() *ebpf.Map { return p.objects.LeftOut }
+// Walk has other programs called for the sockets whose stacks are not left out, at
+// the return of the calls that made them, until the Closer is closed: result for
+// those that return the descriptor, pair for socketpair.
+func (p *Probe) Walk(result, pair *ebpf.Program) (io.Closer, error) {
+	for slot, program := range map[bpfWalker]*ebpf.Program{bpfWalkerWALKER_RESULT: result, bpfWalkerWALKER_PAIR: pair} {
+		if err := p.objects.Walkers.Put(uint32(slot), program); err != nil {
+			return nil, fmt.Errorf("put %s into the prog array: %w", program, err)
+		}
+	}
+	return walking{p.objects.Walkers}, nil
+}
+
+// walking is the prog array with the programs of Walk.
+type walking struct{ programs *ebpf.Map }
+
+// Close implements io.Closer.
+func (w walking) Close() error {
+	for _, slot := range []bpfWalker{bpfWalkerWALKER_RESULT, bpfWalkerWALKER_PAIR} {
+		if err := w.programs.Delete(uint32(slot)); err != nil {
+			return fmt.Errorf("take a program out of the prog array: %w", err)
+		}
+	}
+	return nil
+}
 
 // Budget returns the maps of bpf/budget.h, for those who take more stacks of the
 // same processes.

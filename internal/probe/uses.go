@@ -3,6 +3,7 @@ package probe
 import (
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/cilium/ebpf"
 )
@@ -31,6 +32,7 @@ func loadUseObjects(cfg Config, constants map[string]any, others *bpfMaps) (*Use
 	u := &Uses{}
 	err = spec.LoadAndAssign(&u.objects, &ebpf.CollectionOptions{MapReplacements: map[string]*ebpf.Map{
 		usesMapEvents: others.Events, usesMapCounters: others.Counters, usesMapTargets: others.Targets, usesMapComms: others.Comms,
+		usesMapLastTarget: others.LastTarget,
 		usesMapStacksSent: others.StacksSent, usesMapStackRoom: others.StackRoom,
 		usesMapCopies: others.Copies, usesMapCopiesSent: others.CopiesSent, usesMapWalkSteps: others.WalkSteps,
 	}})
@@ -47,18 +49,22 @@ func (p *Probe) Uses() *Uses { return p.uses }
 // bpf/usewalk.h.
 func (u *Uses) Walks() *ebpf.Map { return u.objects.Walks }
 
-// Call has a program of tracepoint type tail-called after every use that was sent with
-// its stack; nil: none any more.
-func (u *Uses) Call(p *ebpf.Program) error {
-	const slot = uint32(usesUseNextUSE_WALK)
-	if p == nil {
-		if err := u.objects.Nexts.Delete(slot); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-			return fmt.Errorf("take the program after uses out of the prog array: %w", err)
-		}
-		return nil
+// Walk has a program of tracepoint type tail-called after every use that was sent with
+// its stack, until the Closer is closed.
+func (u *Uses) Walk(program *ebpf.Program) (io.Closer, error) {
+	if err := u.objects.Nexts.Put(uint32(usesUseNextUSE_WALK), program); err != nil {
+		return nil, fmt.Errorf("put %s into the prog array after uses: %w", program, err)
 	}
-	if err := u.objects.Nexts.Put(slot, p); err != nil {
-		return fmt.Errorf("put %s into the prog array after uses: %w", p, err)
+	return usesWalked{u.objects.Nexts}, nil
+}
+
+// usesWalked is the prog array with the program of Walk.
+type usesWalked struct{ programs *ebpf.Map }
+
+// Close implements io.Closer.
+func (w usesWalked) Close() error {
+	if err := w.programs.Delete(uint32(usesUseNextUSE_WALK)); err != nil {
+		return fmt.Errorf("take the program after uses out of the prog array: %w", err)
 	}
 	return nil
 }

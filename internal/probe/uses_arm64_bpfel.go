@@ -42,6 +42,13 @@ type usesCopyShare struct {
 	_     [4]byte
 }
 
+type usesLastTarget struct {
+	_     structs.HostLayout
+	Start uint64
+	Tgid  uint32
+	Pad   uint32
+}
+
 type usesStackRecord struct {
 	_      structs.HostLayout
 	Kind   uint32
@@ -97,7 +104,7 @@ const (
 	usesMapCopyShares      = "copy_shares"
 	usesMapCounters        = "counters"
 	usesMapEvents          = "events"
-	usesMapLeftOut         = "left_out"
+	usesMapLastTarget      = "last_target"
 	usesMapStackRoom       = "stack_room"
 	usesMapStacksSent      = "stacks_sent"
 	usesMapTargets         = "targets"
@@ -106,6 +113,7 @@ const (
 	usesMapUseWalks        = "use_walks"
 	usesMapUsing           = "using"
 	usesMapWalkSteps       = "walk_steps"
+	usesMapWalkers         = "walkers"
 	usesProgExitEpollCtl   = "exit_epoll_ctl"
 	usesProgExitGetsockopt = "exit_getsockopt"
 	usesProgExitRead       = "exit_read"
@@ -197,7 +205,7 @@ type usesMapSpecs struct {
 	CopyShares  *ebpf.MapSpec `ebpf:"copy_shares"`
 	Counters    *ebpf.MapSpec `ebpf:"counters"`
 	Events      *ebpf.MapSpec `ebpf:"events"`
-	LeftOut     *ebpf.MapSpec `ebpf:"left_out"`
+	LastTarget  *ebpf.MapSpec `ebpf:"last_target"`
 	StackRoom   *ebpf.MapSpec `ebpf:"stack_room"`
 	StacksSent  *ebpf.MapSpec `ebpf:"stacks_sent"`
 	Targets     *ebpf.MapSpec `ebpf:"targets"`
@@ -206,6 +214,7 @@ type usesMapSpecs struct {
 	UseWalks    *ebpf.MapSpec `ebpf:"use_walks"`
 	Using       *ebpf.MapSpec `ebpf:"using"`
 	WalkSteps   *ebpf.MapSpec `ebpf:"walk_steps"`
+	Walkers     *ebpf.MapSpec `ebpf:"walkers"`
 }
 
 // usesVariableSpecs contains global variables before they are loaded into the kernel.
@@ -251,7 +260,7 @@ type usesMaps struct {
 	CopyShares  *ebpf.Map `ebpf:"copy_shares"`
 	Counters    *ebpf.Map `ebpf:"counters"`
 	Events      *ebpf.Map `ebpf:"events"`
-	LeftOut     *ebpf.Map `ebpf:"left_out"`
+	LastTarget  *ebpf.Map `ebpf:"last_target"`
 	StackRoom   *ebpf.Map `ebpf:"stack_room"`
 	StacksSent  *ebpf.Map `ebpf:"stacks_sent"`
 	Targets     *ebpf.Map `ebpf:"targets"`
@@ -260,6 +269,7 @@ type usesMaps struct {
 	UseWalks    *ebpf.Map `ebpf:"use_walks"`
 	Using       *ebpf.Map `ebpf:"using"`
 	WalkSteps   *ebpf.Map `ebpf:"walk_steps"`
+	Walkers     *ebpf.Map `ebpf:"walkers"`
 }
 
 func (m *usesMaps) Close() error {
@@ -273,7 +283,7 @@ func (m *usesMaps) Close() error {
 		m.CopyShares,
 		m.Counters,
 		m.Events,
-		m.LeftOut,
+		m.LastTarget,
 		m.StackRoom,
 		m.StacksSent,
 		m.Targets,
@@ -282,6 +292,7 @@ func (m *usesMaps) Close() error {
 		m.UseWalks,
 		m.Using,
 		m.WalkSteps,
+		m.Walkers,
 	)
 }
 

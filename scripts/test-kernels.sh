@@ -19,7 +19,7 @@ dir=${1:?usage: $0 DIR ARCH/SERIES...}
 shift
 mkdir -p "$dir"
 dir=$(cd "$dir" && pwd)
-read -ra packages <<<"${PACKAGES:-./internal/tracepoint ./internal/probe ./internal/hunt ./internal/kerneltest}"
+read -ra packages <<<"${PACKAGES:-./internal/tracepoint ./internal/probe ./internal/release ./internal/hunt ./internal/kerneltest}"
 
 scripts/setup.sh kernels
 status=0
@@ -41,7 +41,7 @@ skip='^(TestHunt|TestPreexisting|TestLoss|TestBenchRecords)$'
 test_kernel() { # KERNEL
     local arch=${1%/*}
     local run=("$dir/vmtest" run -kernel "$dir/$1/vmlinuz" -arch "$arch" -init "$dir/init-$arch"
-        -root "$dir/root-$arch" -env SOCKLEAK_PROGRAMS=/programs -env SOCKLEAK=/bin/sockleak
+        -root "$dir/root-$arch" -env SOCKLEAK_VIRTUAL=1 -env SOCKLEAK_PROGRAMS=/programs -env SOCKLEAK=/bin/sockleak
         -console "$dir/$1/console.log" -timeout "${TIMEOUT:-10m}")
     CGO_ENABLED=0 GOARCH=$arch go test -json -short -count=1 -vet=off -p 1 -timeout 30m -run "${RUN:-.}" -skip "$skip" \
         -exec "${run[*]}" "${packages[@]}" >"$dir/$1/results.json" || true

@@ -121,7 +121,7 @@ func begin(t *testing.T, args ...string) *tracing {
 	return beginAs(t, func(*exec.Cmd) {}, args...)
 }
 
-var quick = []string{"-o", "ndjson", "--for", "0", "--min-age", "300ms", "--interval", "200ms"}
+var quick = []string{"-o", "ndjson", "--for", "0", "--min-age", "300ms", "--idle", "2s", "--interval", "200ms"}
 
 func beginAs(t *testing.T, as func(*exec.Cmd), args ...string) *tracing {
 	t.Helper()
@@ -224,7 +224,13 @@ func describe(r *verdict.Report) string {
 // program starts a program of package workload.
 func program(t *testing.T, name string, args ...string) *workload.Proc {
 	t.Helper()
-	p := workload.Start(t, workload.Build(t, name), args...)
+	return ready(t, workload.Build(t, name), args...)
+}
+
+// ready starts the program of a path.
+func ready(t *testing.T, path string, args ...string) *workload.Proc {
+	t.Helper()
+	p := workload.Start(t, path, args...)
 	p.Ready()
 	return p
 }

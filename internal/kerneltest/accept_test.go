@@ -118,7 +118,7 @@ func TestURingDirect(t *testing.T) {
 			t.Fatalf("close: %d", got)
 		}
 	}
-	k.looks(3)
+	k.watch(letGo)
 	report, status := k.end()
 	if got := withoutDescriptor(report, ownComm(t)); got != direct-2 || len(report.Findings) != 0 || status != 0 {
 		t.Errorf("status %d, %d without a descriptor, want %d, and no finding\n%s", status, got, direct-2, describe(report))

@@ -188,6 +188,13 @@ func (k *tracing) looks(n int) {
 	}
 }
 
+// watch goes on for a while.
+func (k *tracing) watch(d time.Duration) {
+	k.t.Helper()
+	began := time.Now()
+	k.until("some time has passed", func(*verdict.Report) bool { return time.Since(began) >= d })
+}
+
 // end interrupts it and returns the last report, and the exit status.
 func (k *tracing) end() (*verdict.Report, int) {
 	k.t.Helper()

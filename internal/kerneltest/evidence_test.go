@@ -95,6 +95,8 @@ func evidence() map[string]verdict.Socket {
 		"leak_here_reset": socket(tcp, closed, between, carried(0, 0), ended, func(s *verdict.Socket) {
 			s.RcvShutdown, s.SndShutdown = ptr(true), ptr(true)
 		}),
+		// The kernel has forgotten what it counted.
+		"leak_here_disconnected": socket(tcp, closed, between, ended),
 		"leak_here_inherited": socket(tcp, "CLOSE-WAIT", between, carried(0, 0), func(s *verdict.Socket) {
 			s.RecvQ, s.RcvShutdown, s.CloseOnExec = ptr[uint32](1), ptr(true), ptr(false)
 		}),

@@ -69,6 +69,7 @@ func classes(rounds int) []leak {
 		{verdict.PeerClosed, rounds, "leak_here_closewait"},
 		{verdict.PeerClosed, rounds, "leak_here_peergone"},
 		{verdict.Dead, rounds, "leak_here_reset"},
+		{verdict.Dead, rounds, "leak_here_disconnected"},
 		{verdict.Inherited, rounds, "leak_here_inherited"},
 		{verdict.HalfClosed, rounds, "leak_here_halfclosed"},
 		{verdict.HalfOpen, rounds, "leak_here_halfopen"},
@@ -241,7 +242,7 @@ func TestSnapshot(t *testing.T) {
 	// time both ends of what is half-open, unanswered and unread, the one end that
 	// there is of AF_UNIX, and a device's old and new connection.
 	want := map[string]int{
-		"CLOSE": 3 * rounds, "unused": rounds, "failed": rounds, "ended": rounds,
+		"CLOSE": 4 * rounds, "unused": rounds, "failed": rounds, "ended": 2 * rounds,
 		"SYN-SENT": rounds, "CLOSE-WAIT": rounds, "FIN-WAIT-2": rounds, "ESTAB": 1 + (2+2+2+1+4)*rounds, "LISTEN": 8,
 	}
 	if fmt.Sprint(states) != fmt.Sprint(want) {

@@ -38,9 +38,23 @@ LEAKS static void leak_here_closewait(void)
 	await_end(dial(farewell_port, SOCK_CLOEXEC));
 }
 
+/* By the peer, after connect has returned. */
 LEAKS static void leak_here_reset(void)
 {
-	await_end(dial(reset_port, SOCK_CLOEXEC));
+	int fd = dial(reset_port, SOCK_CLOEXEC);
+
+	close(tcp_accept(reset_listener));
+	await_end(fd);
+}
+
+/* The program ended the connection, and not the socket (connect(2)). */
+LEAKS static void leak_here_disconnected(void)
+{
+	struct sockaddr nowhere = {.sa_family = AF_UNSPEC};
+	int fd = dial(echo_port, SOCK_CLOEXEC);
+
+	if (!ask(fd) || connect(fd, &nowhere, sizeof nowhere) < 0)
+		die("disconnect");
 }
 
 /* Not close-on-exec, so the child goes on holding it. */
@@ -147,6 +161,7 @@ static void leak(char *self)
 	leak_here_closewait();
 	use_well();
 	leak_here_reset();
+	leak_here_disconnected();
 	leak_here_inherited(self);
 	leak_here_halfclosed();
 	leak_here_halfopen();

@@ -8,7 +8,7 @@
 #include <netinet/tcp.h>
 
 static uint16_t farewell_port, reset_port, full_port, refused_port, hung_port, deaf_port, gateway_port, echo_port;
-static int deaf_listener, gateway_listener, local_listener;
+static int reset_listener, deaf_listener, gateway_listener, local_listener;
 static struct sockaddr_un local;
 static socklen_t local_len;
 
@@ -29,15 +29,12 @@ INLINED int dial(uint16_t port, int flags)
 
 	if (fd < 0)
 		die("socket");
-	/* The reset may come before connect has returned. */
-	if (connect(fd, (struct sockaddr *)&addr, sizeof addr) < 0 && errno != ECONNREFUSED &&
-	    errno != ECONNRESET && errno != EINPROGRESS)
+	if (connect(fd, (struct sockaddr *)&addr, sizeof addr) < 0 && errno != ECONNREFUSED && errno != EINPROGRESS)
 		die("connect");
 	return fd;
 }
 
-/* Closes each connection as soon as it is there: by reset where the listener's
- * SO_LINGER says so, which its connections have too. */
+/* Closes each connection as soon as it is there. */
 static void *closing_server(void *arg)
 {
 	for (;;)
@@ -142,12 +139,12 @@ static void listen_locally(void)
 
 static void set_up(void)
 {
+	/* Its connections have it too: they are closed by a reset. */
 	struct linger at_once = {.l_onoff = 1};
-	int resetting = tcp_listener(&reset_port);
 
-	if (setsockopt(resetting, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once) < 0)
+	reset_listener = tcp_listener(&reset_port);
+	if (setsockopt(reset_listener, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once) < 0)
 		die("setsockopt");
-	start_thread(closing_server, (void *)(intptr_t)resetting);
 	start_thread(closing_server, (void *)(intptr_t)tcp_listener(&farewell_port));
 	start_thread(echo_server, (void *)(intptr_t)tcp_listener(&echo_port));
 	start_thread(heartbeat, NULL);

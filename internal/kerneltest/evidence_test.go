@@ -48,6 +48,9 @@ func steady(s verdict.Socket) verdict.Socket {
 		s.Retransmits = atMost(s.Retransmits, 0) // of the SYN
 	}
 	s.LastRx, s.LastTx = quiet(s.LastRx), quiet(s.LastTx)
+	if s.Unacked != nil && *s.Unacked > 0 && s.LastTx != nil {
+		s.LastTx = ptr(1.0) // it is being sent again
+	}
 	return s
 }
 

@@ -221,6 +221,9 @@ func describe(r *verdict.Report) string {
 		for _, frame := range f.Origin.Frames {
 			fmt.Fprintf(&b, "    %s %s:%d\n", frame.Function, filepath.Base(frame.File), frame.Line)
 		}
+		for _, socket := range f.Sockets {
+			fmt.Fprintf(&b, "    socket %d %s, held by %v\n", socket.Inode, socket.State, socket.Holders)
+		}
 	}
 	for _, note := range r.Notes {
 		fmt.Fprintf(&b, "note: %s\n", note)

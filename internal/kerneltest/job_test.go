@@ -98,10 +98,10 @@ func traced(t *testing.T, k *tracing, p *workload.Proc) *verdict.Report {
 		p.Do("leak")
 	}
 	want := classes(rounds)
-	k.until("all leaks are found", func(r *verdict.Report) bool { return slices.Equal(leaks(r, "leak_classes"), want) })
+	found := k.until("all leaks are found", func(r *verdict.Report) bool { return slices.Equal(leaks(r, "leak_classes"), want) })
 	r, status := k.end()
 	if got := leaks(r, "leak_classes"); !slices.Equal(got, want) || r.Verdict != verdict.Leak || status != 1 {
-		t.Errorf("at the end, with status %d:\n got %v\nwant %v\n%s", status, got, want, describe(r))
+		t.Errorf("at the end, with status %d:\n got %v\nwant %v\n%s\nbefore that:\n%s", status, got, want, describe(r), describe(found))
 	}
 	if r.Loss.Events() != 0 {
 		t.Errorf("lost %+v", r.Loss)

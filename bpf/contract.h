@@ -68,7 +68,7 @@ struct event {
 	__u64 inode;
 	__u64 inode2;
 	__u64 stack;
-	__u64 call; /* see call_id of budget.h */
+	__u64 call; /* see callid.h */
 	__u64 walk; /* enum walk, or what the copy or the steps say; see copy.h */
 	__u64 begin;
 	__u64 child_start;
@@ -83,8 +83,20 @@ struct event {
 	__u8 pad;
 	struct sock_desc sock;
 	char comm[16];
+	char thread[16]; /* name of the acting thread, of a birth */
 };
-_Static_assert(sizeof(struct event) == 184, "event is part of the ABI");
+_Static_assert(sizeof(struct event) == 200, "event is part of the ABI");
+
+/* How much is sent of the events that there are most of: what comes after it is
+ * zero. Each byte is written here, carried to another CPU and read there. */
+enum event_size {
+	SIZE_TCP_DESTROY = 48,
+	SIZE_CLOSE = 120, /* and of a dup */
+	SIZE_TCP_STATE = 168,
+};
+_Static_assert(SIZE_TCP_DESTROY == __builtin_offsetof(struct event, inode2), "up to the inode");
+_Static_assert(SIZE_CLOSE == __builtin_offsetof(struct event, sock), "up to the flags");
+_Static_assert(SIZE_TCP_STATE == __builtin_offsetof(struct event, comm), "up to the sock");
 
 #define EXEC_FDS_WORDS 64
 

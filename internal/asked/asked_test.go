@@ -33,7 +33,7 @@ type program struct {
 }
 
 // tool finds a program that a test needs.
-func tool(t *testing.T, name string) string {
+func tool(t testing.TB, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	if err == nil {
@@ -47,7 +47,7 @@ func tool(t *testing.T, name string) string {
 }
 
 // source returns the absolute path of a file in testdata.
-func source(t *testing.T, name string) string {
+func source(t testing.TB, name string) string {
 	t.Helper()
 	p, err := filepath.Abs(filepath.Join("testdata", name))
 	if err != nil {
@@ -56,14 +56,14 @@ func source(t *testing.T, name string) string {
 	return p
 }
 
-func run(t *testing.T, name string, args ...string) {
+func run(t testing.TB, name string, args ...string) {
 	t.Helper()
 	if out, err := exec.Command(tool(t, name), args...).CombinedOutput(); err != nil {
 		t.Fatalf("run %s %v: %v\n%s", name, args, err, out)
 	}
 }
 
-func start(t *testing.T, source, path string, args ...string) *program {
+func start(t testing.TB, source, path string, args ...string) *program {
 	t.Helper()
 	p := &program{cmd: exec.Command(path, args...), name: source}
 	p.cmd.Stderr = os.Stderr
@@ -99,7 +99,7 @@ type traced struct {
 	many   map[uint64]int // how often there was one
 }
 
-func trace(t *testing.T, programs ...*program) *traced {
+func trace(t testing.TB, budget Budget, programs ...*program) *traced {
 	t.Helper()
 	var pids []uint32
 	for _, p := range programs {
@@ -110,7 +110,7 @@ func trace(t *testing.T, programs ...*program) *traced {
 		t.Fatal(err)
 	}
 	began := time.Now()
-	tracer, err := Open(t.Context(), tier)
+	tracer, err := Open(t.Context(), tier, budget)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +137,7 @@ func trace(t *testing.T, programs ...*program) *traced {
 	return &traced{tracer, tier, native, map[uint64]Ask{}, map[uint64]int{}}
 }
 
-func (k *traced) poll(t *testing.T) {
+func (k *traced) poll(t testing.TB) {
 	t.Helper()
 	err := k.Poll(func(a Ask) {
 		k.asks[a.Inode] = a
@@ -149,7 +149,7 @@ func (k *traced) poll(t *testing.T) {
 }
 
 // log lets a program begin and reads what it writes, until "done" or the end.
-func (k *traced) log(t *testing.T, p *program) map[uint64]string {
+func (k *traced) log(t testing.TB, p *program) map[uint64]string {
 	t.Helper()
 	if _, err := io.WriteString(p.in, "go\n"); err != nil {
 		t.Fatal(err)
@@ -211,7 +211,7 @@ func (k *traced) who(p *program, inode uint64) string {
 }
 
 // lineOf returns the line of a file in testdata that has a text.
-func lineOf(t *testing.T, name, text string) int {
+func lineOf(t testing.TB, name, text string) int {
 	t.Helper()
 	content, err := os.ReadFile(source(t, name))
 	if err != nil {
@@ -238,7 +238,7 @@ func TestNode(t *testing.T) {
 		t.Fatal("the servers did not start")
 	}
 	p := start(t, "ways.js", node, source(t, "ways.js"), peer.out.Text(), dir+"/peer.sock")
-	k := trace(t, p)
+	k := trace(t, Budget{}, p)
 	k.compare(t, p, 33)
 }
 
@@ -253,7 +253,7 @@ func TestUvloop(t *testing.T) {
 		t.Skip("needs uvloop, which is not installed: run scripts/setup.sh")
 	}
 	p := start(t, "loop.py", python, source(t, "loop.py"))
-	k := trace(t, p)
+	k := trace(t, Budget{}, p)
 	k.compare(t, p, 4)
 }
 
@@ -264,14 +264,14 @@ func TestGo(t *testing.T) {
 	exe := filepath.Join(t.TempDir(), "gostart")
 	run(t, "go", "build", "-ldflags=-s -w", "-o", exe, source(t, "gostart/main.go"))
 	p := start(t, "gostart/main.go", exe)
-	k := trace(t, p)
+	k := trace(t, Budget{}, p)
 	k.compare(t, p, 2)
 }
 
 // compare lets a program run, and compares what it says of its sockets with what
 // was found out. Each of its functions must be found once at least, and none of
 // them for a socket of another.
-func (k *traced) compare(t *testing.T, p *program, functions int) {
+func (k *traced) compare(t testing.TB, p *program, functions int) {
 	t.Helper()
 	found := map[string]int{}
 	unknown := 0
@@ -302,59 +302,11 @@ func (k *traced) compare(t *testing.T, p *program, functions int) {
 	t.Logf("%d sockets, %d not known; %+v", len(asked), unknown, k.loss(t))
 }
 
-func (k *traced) loss(t *testing.T) Loss {
+func (k *traced) loss(t testing.TB) Loss {
 	t.Helper()
 	loss, err := k.Loss()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return loss
-}
-
-// TestReuse: handles whose addresses are used again at once, and sockets that are
-// made in between without one, by a program in C. None is taken for another's.
-func TestReuse(t *testing.T) {
-	needs.Root(t)
-	handles := 20_000
-	if n := os.Getenv("SOCKLEAK_HANDLES"); n != "" {
-		var err error
-		if handles, err = strconv.Atoi(n); err != nil {
-			t.Fatal(err)
-		}
-	}
-	exe := filepath.Join(t.TempDir(), "handles")
-	if _, err := os.Stat("/usr/include/uv.h"); err != nil && os.Getenv("CI") == "" {
-		t.Skip("needs uv.h, which is not installed: run scripts/setup.sh")
-	}
-	run(t, "gcc", "-O2", "-g", "-Wall", "-Wextra", "-Werror", source(t, "handles.c"), "-o", exe, "-luv")
-	p := start(t, "handles.c", exe, strconv.Itoa(handles))
-	k := trace(t, p)
-	began := time.Now()
-	asked := k.log(t, p)
-	took := time.Since(began)
-	var right, wrong, missing, own int
-	for inode, who := range asked {
-		got, _, _ := strings.Cut(k.who(p, inode), " ")
-		switch {
-		case who == "-" && k.many[inode] == 0:
-			own++
-		case got == who && k.many[inode] == 1:
-			right++
-		case got == "" && who != "-":
-			missing++
-		default:
-			if wrong++; wrong < 10 {
-				t.Errorf("socket %d of %s: got %q, %d times", inode, who, got, k.many[inode])
-			}
-		}
-	}
-	loss := k.loss(t)
-	t.Logf("%d sockets at %.0f/s: %d right, %d wrong, %d not known, %d of its own; %+v",
-		len(asked), float64(len(asked))/took.Seconds(), right, wrong, missing, own, loss)
-	if lost := loss.Full + loss.Unknown + loss.Busy + loss.NotRun + loss.Ring; uint64(missing) > lost {
-		t.Errorf("%d are not known, and %d were counted as lost", missing, lost)
-	}
-	if right < handles/2 || own == 0 {
-		t.Errorf("%d right and %d of its own prove nothing", right, own)
-	}
 }

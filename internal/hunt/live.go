@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sockleak/internal/asked"
 	"sockleak/internal/deepstack"
 	"sockleak/internal/event"
 	"sockleak/internal/framepointer"
@@ -37,9 +38,12 @@ const (
 	// secondLook is the pause before the last look: what was only passing
 	// through is gone then.
 	secondLook = 250 * time.Millisecond
-	// snapshotShare bounds the time spent in snapshots: a look that took one
-	// unit is followed by at least this many without.
+	// snapshotShare bounds the time spent in snapshots: one that took one unit is
+	// followed by at least this many without. judgeShare does so for judgements
+	// and reports, which hold up nobody else, and take long when they have to read
+	// the symbols of a large program, once.
 	snapshotShare = 20
+	judgeShare    = 3
 )
 
 // live is a trace of the running kernel.
@@ -62,13 +66,14 @@ type live struct {
 	loss    event.Loss
 	started time.Time
 	cost    time.Duration // of the last snapshot, the merge included
+	judged  time.Duration // that the judgement and the report of the last look took
 	began   uint64        // when what is traced could begin, ns of CLOCK_MONOTONIC
 }
 
 // Trace traces until cfg.For has passed, ctx ends, or every process in scope has
 // ended, and returns the last report.
 func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, error) {
-	l := &live{cfg: cfg, obs: obs, fs: procfs.New("/proc"), compat: compat{}}
+	l := &live{cfg: cfg, obs: obs, fs: procfs.New("/proc")}
 	l.opts = options{
 		Judgement: cfg.Judgement, Scope: cfg.Probe.Scope, Self: uint32(os.Getpid()),
 		Command: cfg.Command, MaxSockets: cfg.Probe.MaxSockets, JudgeEnd: len(cfg.Probe.Scope.PIDs) > 0,
@@ -105,7 +110,8 @@ func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, erro
 	l.engine = newEngine(l.opts, hz, clock, tiers{fp, &l.deep, &l.unwound}, base)
 	l.engine.created, l.engine.lived = l.created, l.deep.asks.lived
 	if cfg.Stacks.deep(len(l.opts.Scope.PIDs) > 0) {
-		l.deep.asks = asks{wanted: cfg.RequestedAt, there: l.processes}
+		l.deep.asks = asks{wanted: cfg.RequestedAt, there: l.processes, budget: asked.Budget{Rate: cfg.Probe.StackRate}}
+		l.deep.asks.budget.Processes, l.deep.asks.budget.Calls = l.probe.Budget()
 		if l.maps != nil {
 			l.maps.Watch(l.mapped)
 		}
@@ -114,7 +120,7 @@ func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, erro
 			return nil, err // now, and not after the seconds that starting takes
 		}
 		l.deep.scope = deepstack.Options{
-			PIDs: l.opts.Scope.PIDs, Children: l.opts.Scope.Children, LeftOut: l.probe.LeftOut(),
+			PIDs: l.opts.Scope.PIDs, Children: l.opts.Scope.Children, Call: l.probe.Walk,
 		}
 		l.deep.start(ctx)
 		defer l.deep.close()
@@ -210,10 +216,10 @@ func (l *live) loop(ctx context.Context) error {
 		if err := l.reconcile(false); err != nil {
 			return err
 		}
-		if err := l.obs.Interim(l.engine.report()); err != nil {
+		if err := l.judging(func() error { return l.obs.Interim(l.engine.report()) }); err != nil {
 			return err
 		}
-		earliest = now.Add(snapshotShare * l.cost)
+		earliest = now.Add(max(snapshotShare*l.cost, judgeShare*l.judged))
 		nextLook = now.Add(l.cfg.Interval)
 		if nextLook.Before(earliest) {
 			nextLook = earliest
@@ -301,7 +307,6 @@ func (l *live) drain(deadline time.Time) error {
 // created finds the better stacks of a socket that was made.
 func (l *live) created(ev *event.Event) {
 	l.deep.asks.created(ev)
-	l.deep.asks.created(ev)
 	id, lack := l.unwound.created(ev)
 	switch {
 	case l.deep.joiner != nil:
@@ -314,7 +319,6 @@ func (l *live) created(ev *event.Event) {
 // better gives a socket a better stack than it had.
 func (l *live) better(x exchanged) {
 	l.rec.fixed(recording.KindExchange, x)
-	l.deep.asks.exchanged(x)
 	l.deep.asks.exchanged(x)
 	l.engine.exchange(x)
 }
@@ -358,7 +362,7 @@ func (l *live) describe(key event.ProcessKey) (described, bool) {
 	// Where it can't be told, the program's functions have no names either, and
 	// that is told.
 	if narrow, err := l.fs.Is32Bit(key.PID); err == nil && narrow {
-		l.compat[key] = info.Comm
+		l.compat.add(key, info.Comm)
 	}
 	started := info.Start.Round(0).UTC()
 	d.Start = &started
@@ -409,11 +413,25 @@ func (l *live) reconcile(final bool) error {
 	if err := l.snapshot(); err != nil {
 		return err
 	}
+	l.judged = 0
+	return l.judging(func() error { return l.look(final) })
+}
+
+// judging does something that takes time, and counts that.
+func (l *live) judging(f func() error) error {
+	began := time.Now()
+	defer func() { l.judged += time.Since(began) }()
+	return l.probe.Aside(f)
+}
+
+// look judges after a snapshot.
+func (l *live) look(final bool) error {
 	loss, err := l.probe.Loss()
 	if err != nil {
 		return err
 	}
 	t := tick{Time: probe.Now(), Final: final, Ended: l.engine.ended(), Loss: loss, Processes: l.count()}
+	t.Named = len(l.engine.unseen()) > 0 && l.opts.named(l.fs, l.engine.alive)
 	if final {
 		t.TimeWait = l.timeWait()
 		if t.Notes, err = l.endNotes(); err != nil {

@@ -100,6 +100,8 @@ func TestProblems(t *testing.T) {
 		}, unknown("kernel memory", "user registers", "stacks, tier 1")},
 		{"no uprobes", func(f *fake) { f.uprobeErr = syscall.EPERM },
 			[]Check{degraded("uprobes", "operation not permitted", "CONFIG_UPROBE_EVENTS")}},
+		{"uprobes want more privilege", func(f *fake) { f.uprobeErr = fmt.Errorf("open perf event: %w", syscall.EACCES) },
+			[]Check{degraded("uprobes", "permission denied", "add CAP_SYS_ADMIN")}},
 		{"no registers", func(f *fake) { f.helperErr[asm.FnTaskPtRegs] = ebpf.ErrNotSupported },
 			[]Check{degraded("user registers", "no bpf_task_pt_regs", "5.15"), degraded("stacks, tier 1", "no bpf_task_pt_regs", "5.15")}},
 
@@ -166,7 +168,7 @@ func TestProblems(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			sys := working()
 			test.broken(sys)
-			checks := run(sys, "amd64")
+			checks := run(sys, "amd64", everyCheck)
 			got := byName(t, checks)
 			if names := slices.Sorted(maps.Keys(got)); !reflect.DeepEqual(names, slices.Sorted(slices.Values(everything))) {
 				t.Errorf("checks %q", names)
@@ -192,6 +194,9 @@ func TestProblems(t *testing.T) {
 				}
 			}
 			checkFatal(t, checks, fatal)
+			if tracing := run(sys, "amd64", extent{tracing: true}); !reflect.DeepEqual(Fatal(tracing), Fatal(checks)) {
+				t.Errorf("for tracing: %v\nwant: %v", Fatal(tracing), Fatal(checks))
+			}
 			if sys.openedIDs != 0 {
 				t.Errorf("left tracefs open")
 			}

@@ -13,15 +13,6 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-type usesBudget struct {
-	_     structs.HostLayout
-	Since uint64
-	Calls uint32
-	Share uint32
-	Owed  uint32
-	Pad   uint32
-}
-
 type usesCall struct {
 	_     structs.HostLayout
 	Begin uint64
@@ -29,10 +20,11 @@ type usesCall struct {
 	Inode uint64
 }
 
-type usesCallWalks struct {
+type usesLastTarget struct {
 	_     structs.HostLayout
-	Last  uint64
-	Walks uint64
+	Start uint64
+	Tgid  uint32
+	Pad   uint32
 }
 
 type usesStackRecord struct {
@@ -52,17 +44,16 @@ type usesStackRecord struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	usesMapBudgets         = "budgets"
 	usesMapCalls           = "calls"
-	usesMapCallsWalked     = "calls_walked"
 	usesMapComms           = "comms"
 	usesMapCounters        = "counters"
 	usesMapEvents          = "events"
-	usesMapLeftOut         = "left_out"
+	usesMapLastTarget      = "last_target"
 	usesMapStackRoom       = "stack_room"
 	usesMapStacksSent      = "stacks_sent"
 	usesMapTargets         = "targets"
 	usesMapTcpSocks        = "tcp_socks"
+	usesMapWalkers         = "walkers"
 	usesProgExitEpollCtl   = "exit_epoll_ctl"
 	usesProgExitGetsockopt = "exit_getsockopt"
 	usesProgExitRead       = "exit_read"
@@ -142,17 +133,16 @@ type usesProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type usesMapSpecs struct {
-	Budgets     *ebpf.MapSpec `ebpf:"budgets"`
-	Calls       *ebpf.MapSpec `ebpf:"calls"`
-	CallsWalked *ebpf.MapSpec `ebpf:"calls_walked"`
-	Comms       *ebpf.MapSpec `ebpf:"comms"`
-	Counters    *ebpf.MapSpec `ebpf:"counters"`
-	Events      *ebpf.MapSpec `ebpf:"events"`
-	LeftOut     *ebpf.MapSpec `ebpf:"left_out"`
-	StackRoom   *ebpf.MapSpec `ebpf:"stack_room"`
-	StacksSent  *ebpf.MapSpec `ebpf:"stacks_sent"`
-	Targets     *ebpf.MapSpec `ebpf:"targets"`
-	TcpSocks    *ebpf.MapSpec `ebpf:"tcp_socks"`
+	Calls      *ebpf.MapSpec `ebpf:"calls"`
+	Comms      *ebpf.MapSpec `ebpf:"comms"`
+	Counters   *ebpf.MapSpec `ebpf:"counters"`
+	Events     *ebpf.MapSpec `ebpf:"events"`
+	LastTarget *ebpf.MapSpec `ebpf:"last_target"`
+	StackRoom  *ebpf.MapSpec `ebpf:"stack_room"`
+	StacksSent *ebpf.MapSpec `ebpf:"stacks_sent"`
+	Targets    *ebpf.MapSpec `ebpf:"targets"`
+	TcpSocks   *ebpf.MapSpec `ebpf:"tcp_socks"`
+	Walkers    *ebpf.MapSpec `ebpf:"walkers"`
 }
 
 // usesVariableSpecs contains global variables before they are loaded into the kernel.
@@ -188,32 +178,30 @@ func (o *usesObjects) Close() error {
 //
 // It can be passed to loadUsesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type usesMaps struct {
-	Budgets     *ebpf.Map `ebpf:"budgets"`
-	Calls       *ebpf.Map `ebpf:"calls"`
-	CallsWalked *ebpf.Map `ebpf:"calls_walked"`
-	Comms       *ebpf.Map `ebpf:"comms"`
-	Counters    *ebpf.Map `ebpf:"counters"`
-	Events      *ebpf.Map `ebpf:"events"`
-	LeftOut     *ebpf.Map `ebpf:"left_out"`
-	StackRoom   *ebpf.Map `ebpf:"stack_room"`
-	StacksSent  *ebpf.Map `ebpf:"stacks_sent"`
-	Targets     *ebpf.Map `ebpf:"targets"`
-	TcpSocks    *ebpf.Map `ebpf:"tcp_socks"`
+	Calls      *ebpf.Map `ebpf:"calls"`
+	Comms      *ebpf.Map `ebpf:"comms"`
+	Counters   *ebpf.Map `ebpf:"counters"`
+	Events     *ebpf.Map `ebpf:"events"`
+	LastTarget *ebpf.Map `ebpf:"last_target"`
+	StackRoom  *ebpf.Map `ebpf:"stack_room"`
+	StacksSent *ebpf.Map `ebpf:"stacks_sent"`
+	Targets    *ebpf.Map `ebpf:"targets"`
+	TcpSocks   *ebpf.Map `ebpf:"tcp_socks"`
+	Walkers    *ebpf.Map `ebpf:"walkers"`
 }
 
 func (m *usesMaps) Close() error {
 	return _UsesClose(
-		m.Budgets,
 		m.Calls,
-		m.CallsWalked,
 		m.Comms,
 		m.Counters,
 		m.Events,
-		m.LeftOut,
+		m.LastTarget,
 		m.StackRoom,
 		m.StacksSent,
 		m.Targets,
 		m.TcpSocks,
+		m.Walkers,
 	)
 }
 

@@ -76,6 +76,12 @@ func TestFindings(t *testing.T) {
 			w.state(s, event.StateClose, 0)
 			w.watch(10 * second)
 		},
+		"dead-listener": func(w *world) {
+			s := w.socket(7)
+			w.listen(s)
+			w.state(s, event.StateClose, 0)
+			w.watch(10 * second)
+		},
 		"growing": func(w *world) {
 			w.watch(24*second, func(int) { w.create(event.Socket, app, 7, udp()) })
 		},
@@ -100,12 +106,13 @@ func TestFindings(t *testing.T) {
 			w.watch(110 * second)
 		},
 		"superseded": func(w *world) {
-			for _, port := range []uint16{1, 2} {
+			newest := func(int) { w.send(w.socks[len(w.socks)-2]); w.send(w.socks[len(w.socks)-1]) }
+			for _, port := range []uint16{1, 2, 3} {
 				w.accept(7, netip.AddrPortFrom(server.Addr(), port))
 				w.accept(7, netip.AddrPortFrom(other.Addr(), port))
-				w.sleep(2 * second)
+				w.watch(4*second, newest)
 			}
-			w.watch(110*second, func(int) { w.send(w.socks[2]); w.send(w.socks[3]) })
+			w.watch(110*second, newest)
 		},
 		"inherited": func(w *world) {
 			w.connect(w.socket(7), server)

@@ -67,6 +67,7 @@ type objects struct {
 	Again2     *ebpf.Program `ebpf:"deep_again2"`
 	Again3     *ebpf.Program `ebpf:"deep_again3"`
 	After      *ebpf.Program `ebpf:"deep_after"`
+	Use        *ebpf.Program `ebpf:"deep_use"`
 	EnterMmap  *ebpf.Program `ebpf:"enter_mmap"`
 	ExitMmap   *ebpf.Program `ebpf:"exit_mmap"`
 	OnExec     *ebpf.Program `ebpf:"on_exec"`
@@ -193,8 +194,11 @@ func retype(spec *ebpf.CollectionSpec) error {
 	if !ok {
 		return fmt.Errorf("deep stacks on %s: %w", runtime.GOARCH, errors.ErrUnsupported)
 	}
-	patched := 0
 	ins := spec.Programs[entry].Instructions
+	if err := withoutKernel(ins); err != nil {
+		return err
+	}
+	patched := 0
 	for i := range ins {
 		if ins[i].OpCode.Class() == asm.LdXClass && ins[i].OpCode.Size() == asm.DWord &&
 			ins[i].Offset == offset && ins[i].Src != asm.RFP {
@@ -206,6 +210,25 @@ func retype(spec *ebpf.CollectionSpec) error {
 	}
 	if patched != 1 {
 		return fmt.Errorf("adapt the profiler's program %s: %d loads at offset %d of its context, not one", entry, patched, offset)
+	}
+	return nil
+}
+
+// withoutKernel takes the walk of the kernel's stack out of the entry: it costs as
+// much as some frames of user space, and tells nothing. That there is none, as for
+// a thread whose stack can't be walked, is an answer the entry knows.
+func withoutKernel(ins asm.Instructions) error {
+	patched := 0
+	for i := range ins {
+		if ins[i].IsBuiltinCall() && ins[i].Constant == int64(asm.FnGetStack) {
+			md := ins[i].Metadata
+			ins[i] = asm.Mov.Imm(asm.R0, 0)
+			ins[i].Metadata = md
+			patched++
+		}
+	}
+	if patched != 1 {
+		return fmt.Errorf("adapt the profiler's program %s: %d walks of the kernel's stack, not one", entry, patched)
 	}
 	return nil
 }
@@ -251,8 +274,8 @@ func (u *unwinder) loadOwn(pc *tracer.ProbeContext) error {
 		return fmt.Errorf("bind the profiler's maps: %w", err)
 	}
 	replace := map[string]*ebpf.Map{}
-	if u.opts.LeftOut != nil {
-		replace["left_out"] = u.opts.LeftOut
+	if u.opts.Uses != nil {
+		replace["use_walks"] = u.opts.Uses.Walks()
 	}
 	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: replace})
 	if err != nil {
@@ -294,7 +317,7 @@ func (u *unwinder) connect() error {
 func (u *unwinder) close() error {
 	var errs []error
 	o := &u.own
-	for _, p := range []*ebpf.Program{o.Stop, o.Socket, o.Socketpair, o.Accept, o.Again1, o.Again2, o.Again3, o.After, o.EnterMmap, o.ExitMmap,
+	for _, p := range []*ebpf.Program{o.Stop, o.Socket, o.Socketpair, o.Accept, o.Again1, o.Again2, o.Again3, o.After, o.Use, o.EnterMmap, o.ExitMmap,
 		o.OnExec, o.OnFork, o.OnFree, o.LearnNow} {
 		errs = append(errs, p.Close())
 	}

@@ -93,7 +93,8 @@ func judge(c *Case, got []verdict.Finding, known fact) judgement {
 	total := 0
 	for i := range got {
 		f := &got[i]
-		if f.Origin.Quality == stack.None && slices.ContainsFunc(c.Want, func(w Want) bool { return w.OnlyNew != "" }) {
+		stray := func(w Want) bool { return w.OnlyNew != "" && w.Class == f.Class }
+		if f.Origin.Quality == stack.None && slices.ContainsFunc(c.Want, stray) {
 			continue // what was there before is found by what it looks like
 		}
 		switch w := slices.IndexFunc(c.Want, func(w Want) bool { return w.Class == f.Class }); {

@@ -113,7 +113,7 @@ func TestUnopened(t *testing.T) {
 func TestEndUntold(t *testing.T) {
 	needs.Root(t)
 	p := start(t, "handles.c", handlesProgram(t), "1")
-	k := trace(t, p)
+	k := trace(t, Budget{}, p)
 	k.log(t, p)
 	if !k.has(t, p) {
 		t.Fatal("it is not attached to")

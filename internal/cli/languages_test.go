@@ -65,12 +65,7 @@ func leakers(t *testing.T, dir string) (all []leaker) {
 			}
 		}
 		if l.file != "" {
-			text, err := os.ReadFile(filepath.Join(src, source))
-			if err != nil {
-				t.Fatal(err)
-			}
-			before, _, _ := strings.Cut(string(text), "LEAK")
-			l.line = strings.Count(before, "\n") + 1
+			l.line = markedLine(t, filepath.Join(src, source), "LEAK")
 		}
 		all = append(all, l)
 	}
@@ -95,6 +90,20 @@ func leakers(t *testing.T, dir string) (all []leaker) {
 	// Its own frames are not to be had, see docs/stacks.md.
 	add(leaker{comm: "ruby", argv: []string{"ruby", src + "/leak.rb"}, function: "rsock_socket", kind: stack.Native}, "leak.rb")
 	return all
+}
+
+// markedLine returns the line of a file that has a mark.
+func markedLine(t *testing.T, path, mark string) int {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, _, found := strings.Cut(string(text), mark)
+	if !found {
+		t.Fatalf("%s has no %q", path, mark)
+	}
+	return strings.Count(before, "\n") + 1
 }
 
 // runAll runs the programs at once under sockleak run, as a user would, and returns

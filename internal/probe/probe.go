@@ -197,6 +197,12 @@ func (p *Probe) Missing() []string { return p.missing }
 // same tracepoints, and were attached later, of which socket not to.
 func (p *Probe) LeftOut() *ebpf.Map { return p.objects.LeftOut }
 
+// Budget returns the maps of bpf/budget.h, for those who take more stacks of the
+// same processes.
+func (p *Probe) Budget() (processes, calls *ebpf.Map) {
+	return p.objects.Budgets, p.objects.CallsWalked
+}
+
 // Read calls f with every record until the deadline has passed and the ring is
 // empty, or max records were read. It looks at the deadline, and when the kernel
 // wakes it for a new stack. The bytes are valid during the call.

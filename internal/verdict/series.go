@@ -134,7 +134,17 @@ func (s *series) rises(growth int) bool {
 	if len(s.counts) < judged {
 		return false
 	}
-	var least, samples [4]int
+	least, samples := s.quarters()
+	for q := range least {
+		if samples[q] == 0 || q > 0 && least[q] <= least[q-1] {
+			return false
+		}
+	}
+	return least[3]-least[0] >= growth
+}
+
+// quarters returns the least of each quarter of the time, and of how many samples.
+func (s *series) quarters() (least, samples [4]int) {
 	for i, count := range s.counts {
 		q := 3
 		if span := uint64(s.span()); s.times[i]-s.times[0] < span {
@@ -144,10 +154,5 @@ func (s *series) rises(growth int) bool {
 			least[q] = count
 		}
 	}
-	for q := range least {
-		if samples[q] == 0 || q > 0 && least[q] <= least[q-1] {
-			return false
-		}
-	}
-	return least[3]-least[0] >= growth
+	return least, samples
 }

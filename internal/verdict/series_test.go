@@ -162,7 +162,7 @@ func TestLimits(t *testing.T) {
 	load := [11]uint64{100, 106, 100, 106, 102, 108, 101, 109, 102, 109, 103}
 	for i := range uint64(11) {
 		have := map[event.ProcessKey]Descriptors{
-			process(9): {Used: load[i], NoFile: 1024}, // comes and goes
+			process(9): {Used: load[i], NoFile: 1024},  // comes and goes
 			process(1): {Used: 100 + i, NoFile: 1024},  // +60/min, 914 left
 			process(2): {Used: 1000 + i, NoFile: 1024}, // +60/min, 14 left
 			process(3): {Used: 2000 + i, NoFile: 1024}, // the limit was lowered

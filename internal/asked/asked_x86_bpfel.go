@@ -116,9 +116,7 @@ type askedPageInfo struct {
 
 type askedWalk struct {
 	_         structs.HostLayout
-	Tid       uint32
-	Pad       uint32
-	Since     uint64
+	Lock      uint64
 	Task      uint64
 	Yielded   uint64
 	Preempted uint64

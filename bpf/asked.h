@@ -53,6 +53,7 @@ enum ask_counter {
 	ASK_SPARED,	  /* of them, those left out to stay within the budget */
 	ASK_BUSY,	  /* of them, those made while another walk held the CPU's record */
 	ASK_NOT_RUN,	  /* of them, those for which the unwinder could not be called */
+	ASK_UNREAD,	  /* times that a stack could not be read to see what a thread is in */
 	ASK_RING_FULL,	  /* sockets that found no place in asks */
 	ASK_COUNTERS,
 };

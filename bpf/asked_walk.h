@@ -7,18 +7,6 @@
 #include "budget.h"
 #include "callid.h"
 
-/* Words of the stack that are read at once. */
-#define PIECE 16
-
-static __always_inline void count(enum ask_counter which)
-{
-	__u32 key = which;
-	__u64 *n = bpf_map_lookup_elem(&ask_counters, &key);
-
-	if (n)
-		(*n)++;
-}
-
 /* Whether the profiler has read the acting process. */
 static __always_inline bool profiled(void)
 {
@@ -62,9 +50,7 @@ static __always_inline bool take_record(struct walk *w)
 	return __sync_val_compare_and_swap(&w->lock, held, now) == held;
 }
 
-/* Which call of a function it is that was just entered, see callid.h. The stack of
- * a BPF program is small, and a map's room would be another's meanwhile: programs at
- * uprobes can be preempted by one another. */
+/* Which call of a function it is that was just entered, see callid.h. */
 static __always_inline __u64 entered_by(struct pt_regs *ctx)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();

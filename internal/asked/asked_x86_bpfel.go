@@ -34,8 +34,9 @@ const (
 	askedAskCounterASK_SPARED       askedAskCounter = 3
 	askedAskCounterASK_BUSY         askedAskCounter = 4
 	askedAskCounterASK_NOT_RUN      askedAskCounter = 5
-	askedAskCounterASK_RING_FULL    askedAskCounter = 6
-	askedAskCounterASK_COUNTERS     askedAskCounter = 7
+	askedAskCounterASK_UNREAD       askedAskCounter = 6
+	askedAskCounterASK_RING_FULL    askedAskCounter = 7
+	askedAskCounterASK_COUNTERS     askedAskCounter = 8
 )
 
 type askedAskNext uint32

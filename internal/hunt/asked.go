@@ -187,7 +187,7 @@ func lossNotes(loss asked.Loss, lost int, rate uint32) []string {
 		notes = append(notes, fmt.Sprintf("of %s of %s handles of libuv the stack was left out, to stay within --stack-rate %d; where their sockets were asked for is inferred from others of the same call if those have one such place",
 			words.Thousands(loss.Spared), words.Thousands(loss.Handles), rate))
 	}
-	if n := loss.Full + loss.Busy + loss.NotRun + loss.Ring + uint64(lost); n > 0 {
+	if n := loss.Full + loss.Busy + loss.NotRun + loss.Unread + loss.Ring + uint64(lost); n > 0 {
 		notes = append(notes, fmt.Sprintf("where they were asked for was lost for %d sockets", n))
 	}
 	if loss.Unknown > 0 {

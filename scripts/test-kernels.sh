@@ -19,7 +19,7 @@ dir=${1:?usage: $0 DIR ARCH/SERIES...}
 shift
 mkdir -p "$dir"
 dir=$(cd "$dir" && pwd)
-read -ra packages <<<"${PACKAGES:-./internal/tracepoint ./internal/probe ./internal/hunt ./internal/kerneltest}"
+read -ra packages <<<"${PACKAGES:-./internal/tracepoint ./internal/probe ./internal/release ./internal/hunt ./internal/kerneltest}"
 
 scripts/setup.sh kernels
 status=0

@@ -223,7 +223,7 @@ func idle(kind ebpf.ProgramType) *ebpf.ProgramSpec {
 }
 
 func (kernel) FollowFiles() (string, error) {
-	t, err := release.Open()
+	t, err := release.Open(release.Scope{})
 	if err != nil {
 		return "", err
 	}

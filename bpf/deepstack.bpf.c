@@ -38,15 +38,15 @@ static __always_inline struct call *current_call(void)
 }
 
 /* The inode number of the socket behind a descriptor of the acting task, 0 if it
- * is none. */
-static __always_inline __u64 socket_inode(struct task_struct *task, __u32 fd)
+ * is none. It is asked for every socket, so what can be is loaded as C does. */
+static __always_inline __u64 socket_inode(__u32 fd)
 {
-	struct fdtable *fdt = BPF_CORE_READ(task, files, fdt);
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task_btf();
+	struct fdtable *fdt = task->files->fdt;
 	struct inode *inode;
 	struct file *file;
 
-	if (fd >= BPF_CORE_READ(fdt, max_fds) ||
-	    bpf_probe_read_kernel(&file, sizeof(file), BPF_CORE_READ(fdt, fd) + fd) || !file)
+	if (fd >= fdt->max_fds || bpf_probe_read_kernel(&file, sizeof(file), fdt->fd + fd) || !file)
 		return 0;
 	inode = BPF_CORE_READ(file, f_inode);
 	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) != S_IFSOCK)
@@ -54,30 +54,17 @@ static __always_inline __u64 socket_inode(struct task_struct *task, __u32 fd)
 	return BPF_CORE_READ(inode, i_ino);
 }
 
-/* Whether the stack of a socket isn't wanted. */
-static __always_inline bool is_left_out(__u64 inode)
-{
-	__u32 zero = 0;
-	__u64 *last = bpf_map_lookup_elem(&left_out, &zero);
-
-	return last && *last == inode;
-}
-
 /* Has the stack of the acting task walked for a socket. */
 static __always_inline int before_call(void *ctx, __s32 fd)
 {
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task_btf();
 	struct call *call = current_call();
-	__u64 inode = socket_inode(task, fd);
+	__u64 inode = socket_inode(fd);
 
 	if (!call || !inode)
 		return 0;
-	if (is_left_out(inode)) {
-		count(DEEP_LEFT_OUT);
-		return 0;
-	}
 	call->inode = inode;
-	call->start = BPF_CORE_READ(task, group_leader, start_boottime);
+	call->start = task->group_leader->start_boottime;
 	call->rounds = 0;
 	call->again = false;
 	count(DEEP_ASKED);

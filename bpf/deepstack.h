@@ -53,7 +53,6 @@ enum deep_counter {
 	DEEP_RING_FULL, /* of them, those that found no place in births */
 	DEEP_REPEATED,	/* walked, and known already */
 	DEEP_NOT_RUN,	/* the tail call into the profiler failed */
-	DEEP_LEFT_OUT,	/* not asked for, because left_out has the socket */
 	DEEP_COUNTERS,
 };
 
@@ -129,16 +128,6 @@ struct {
 	__type(key, __u32);
 	__type(value, __u8);
 } mapping_code SEC(".maps");
-
-/* The inode number of the socket made last on this CPU whose stack is not to be
- * taken, see budget.h. inserted in: who runs at the same tracepoint before us, if
- * Go was given their map; else it stays 0. read in: here. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u64);
-} left_out SEC(".maps");
 
 /* The profiler's own maps, bound to by name at load; see
  * support/ebpf/extmaps.h of its source for what they are. */

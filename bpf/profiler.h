@@ -7,7 +7,6 @@
 #include "mix.h"
 
 enum {
-	BPF_MAP_TYPE_PROG_ARRAY = 3,
 	BPF_MAP_TYPE_PERF_EVENT_ARRAY = 4,
 	BPF_MAP_TYPE_LPM_TRIE = 11,
 	BPF_F_NO_PREALLOC = 1,

@@ -243,7 +243,7 @@ static __always_inline int on_task_file(struct bpf_iter__task_file *ctx)
 	r.known |= KNOWN_DESCRIPTOR;
 	/* A socket from before the attach: its next states belong to us too. */
 	if (is_tcp(&r.sock) && in_scope(task, r.pid))
-		follow_tcp(sk, r.inode);
+		find_tcp(sk, r.inode);
 	/* All of it or nothing: what does not fit is taken back, and the program
 	 * runs again for this file (bpf_seq_read). */
 	bpf_seq_write(ctx->meta->seq, &r, sizeof(r));

@@ -67,6 +67,6 @@ func (t *Tier) Loss() (Loss, error) {
 	return Loss{
 		Asked: sums[deepDeepCounterDEEP_ASKED], RingFull: sums[deepDeepCounterDEEP_RING_FULL],
 		NotRun: sums[deepDeepCounterDEEP_NOT_RUN], Repeated: sums[deepDeepCounterDEEP_REPEATED],
-		LeftOut: sums[deepDeepCounterDEEP_LEFT_OUT], Unknown: t.unknown,
+		Unknown: t.unknown,
 	}, nil
 }

@@ -40,8 +40,7 @@ const (
 	deepDeepCounterDEEP_RING_FULL deepDeepCounter = 1
 	deepDeepCounterDEEP_REPEATED  deepDeepCounter = 2
 	deepDeepCounterDEEP_NOT_RUN   deepDeepCounter = 3
-	deepDeepCounterDEEP_LEFT_OUT  deepDeepCounter = 4
-	deepDeepCounterDEEP_COUNTERS  deepDeepCounter = 5
+	deepDeepCounterDEEP_COUNTERS  deepDeepCounter = 4
 )
 
 type deepDeepNext uint32
@@ -91,7 +90,6 @@ const (
 	deepMapInhibitEvents        = "inhibit_events"
 	deepMapInterpreterOffsets   = "interpreter_offsets"
 	deepMapKnownStacks          = "known_stacks"
-	deepMapLeftOut              = "left_out"
 	deepMapMappingCode          = "mapping_code"
 	deepMapNext                 = "next"
 	deepMapPerCpuRecords        = "per_cpu_records"
@@ -203,7 +201,6 @@ type deepMapSpecs struct {
 	InhibitEvents        *ebpf.MapSpec `ebpf:"inhibit_events"`
 	InterpreterOffsets   *ebpf.MapSpec `ebpf:"interpreter_offsets"`
 	KnownStacks          *ebpf.MapSpec `ebpf:"known_stacks"`
-	LeftOut              *ebpf.MapSpec `ebpf:"left_out"`
 	MappingCode          *ebpf.MapSpec `ebpf:"mapping_code"`
 	Next                 *ebpf.MapSpec `ebpf:"next"`
 	PerCpuRecords        *ebpf.MapSpec `ebpf:"per_cpu_records"`
@@ -265,7 +262,6 @@ type deepMaps struct {
 	InhibitEvents        *ebpf.Map `ebpf:"inhibit_events"`
 	InterpreterOffsets   *ebpf.Map `ebpf:"interpreter_offsets"`
 	KnownStacks          *ebpf.Map `ebpf:"known_stacks"`
-	LeftOut              *ebpf.Map `ebpf:"left_out"`
 	MappingCode          *ebpf.Map `ebpf:"mapping_code"`
 	Next                 *ebpf.Map `ebpf:"next"`
 	PerCpuRecords        *ebpf.Map `ebpf:"per_cpu_records"`
@@ -284,7 +280,6 @@ func (m *deepMaps) Close() error {
 		m.InhibitEvents,
 		m.InterpreterOffsets,
 		m.KnownStacks,
-		m.LeftOut,
 		m.MappingCode,
 		m.Next,
 		m.PerCpuRecords,

@@ -54,9 +54,11 @@ type Options struct {
 	// MaxStacks is how many distinct stacks are held; 32,768 by default. Those
 	// that were not seen for the longest time go first.
 	MaxStacks int
-	// LeftOut is the map of left_out in bpf/deepstack.h, from who was attached
-	// before; nil: no stack is left out.
-	LeftOut *ebpf.Map
+	// Call has programs called for the sockets whose stacks are wanted, at the
+	// return of the calls that made them, until the Closer is closed: result for
+	// those that return the descriptor, pair for socketpair. nil: all stacks are
+	// wanted, and the Tier attaches the programs itself.
+	Call func(result, pair *ebpf.Program) (io.Closer, error)
 }
 
 // Birth says which stack a socket was made on.
@@ -73,7 +75,6 @@ type Loss struct {
 	RingFull uint64 // of them, those whose Birth found no place
 	NotRun   uint64 // of them, those for which the unwinder could not be called
 	Repeated uint64 // no loss: of them, those whose stack was known already
-	LeftOut  uint64 // no loss: sockets whose stack was not to be asked for
 	Unknown  uint64 // of the Births read, those of processes that weren't known yet
 }
 

@@ -193,8 +193,11 @@ func retype(spec *ebpf.CollectionSpec) error {
 	if !ok {
 		return fmt.Errorf("deep stacks on %s: %w", runtime.GOARCH, errors.ErrUnsupported)
 	}
-	patched := 0
 	ins := spec.Programs[entry].Instructions
+	if err := withoutKernel(ins); err != nil {
+		return err
+	}
+	patched := 0
 	for i := range ins {
 		if ins[i].OpCode.Class() == asm.LdXClass && ins[i].OpCode.Size() == asm.DWord &&
 			ins[i].Offset == offset && ins[i].Src != asm.RFP {
@@ -206,6 +209,25 @@ func retype(spec *ebpf.CollectionSpec) error {
 	}
 	if patched != 1 {
 		return fmt.Errorf("adapt the profiler's program %s: %d loads at offset %d of its context, not one", entry, patched, offset)
+	}
+	return nil
+}
+
+// withoutKernel takes the walk of the kernel's stack out of the entry: it costs as
+// much as some frames of user space, and tells nothing. That there is none, as for
+// a thread whose stack can't be walked, is an answer the entry knows.
+func withoutKernel(ins asm.Instructions) error {
+	patched := 0
+	for i := range ins {
+		if ins[i].IsBuiltinCall() && ins[i].Constant == int64(asm.FnGetStack) {
+			md := ins[i].Metadata
+			ins[i] = asm.Mov.Imm(asm.R0, 0)
+			ins[i].Metadata = md
+			patched++
+		}
+	}
+	if patched != 1 {
+		return fmt.Errorf("adapt the profiler's program %s: %d walks of the kernel's stack, not one", entry, patched)
 	}
 	return nil
 }
@@ -250,11 +272,7 @@ func (u *unwinder) loadOwn(pc *tracer.ProbeContext) error {
 	if err := pc.RewriteMaps(spec, nil); err != nil {
 		return fmt.Errorf("bind the profiler's maps: %w", err)
 	}
-	replace := map[string]*ebpf.Map{}
-	if u.opts.LeftOut != nil {
-		replace["left_out"] = u.opts.LeftOut
-	}
-	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: replace})
+	coll, err := ebpf.NewCollection(spec)
 	if err != nil {
 		return fmt.Errorf("load the BPF programs: %w", err)
 	}

@@ -68,6 +68,9 @@ func (b *binding) Load(_ context.Context, _ tracer.ProbeRegistrar, pc *tracer.Pr
 	if err := setVariables(spec, map[string]any{"origin_id_probe": b.tier.unwinder.origin}); err != nil {
 		return nil, err
 	}
+	if err := withoutKernel(spec.Programs[entry].Instructions); err != nil {
+		return nil, err
+	}
 	if err := pc.RewriteMaps(spec, nil); err != nil {
 		return nil, fmt.Errorf("bind the profiler's maps: %w", err)
 	}

@@ -176,17 +176,17 @@ func (a *asks) note() []string {
 	if err != nil {
 		return append(notes, fmt.Sprintf("how many requests for sockets were lost is not known: %v", err))
 	}
-	return append(notes, lossNotes(loss, a.lost, a.budget.Rate)...)
+	if loss.Spared > 0 {
+		notes = append(notes, fmt.Sprintf("of %s of %s handles of libuv the stack was left out, to stay within --stack-rate %d; where their sockets were asked for is inferred from others of the same call if those have one such place",
+			words.Thousands(loss.Spared), words.Thousands(loss.Handles), a.budget.Rate))
+	}
+	return append(notes, lossNotes(loss, a.lost)...)
 }
 
 // lossNotes says what is not known of where sockets were asked for. lost counts
-// requests, rate is that of the stacks.
-func lossNotes(loss asked.Loss, lost int, rate uint32) []string {
+// requests.
+func lossNotes(loss asked.Loss, lost int) []string {
 	var notes []string
-	if loss.Spared > 0 {
-		notes = append(notes, fmt.Sprintf("of %s of %s handles of libuv the stack was left out, to stay within --stack-rate %d; where their sockets were asked for is inferred from others of the same call if those have one such place",
-			words.Thousands(loss.Spared), words.Thousands(loss.Handles), rate))
-	}
 	if n := loss.Full + loss.Busy + loss.NotRun + loss.Unread + loss.Ring + uint64(lost); n > 0 {
 		notes = append(notes, fmt.Sprintf("where they were asked for was lost for %d sockets", n))
 	}

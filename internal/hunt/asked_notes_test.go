@@ -23,7 +23,7 @@ func TestLossNotes(t *testing.T) {
 		"both":        {loss: asked.Loss{Ring: 7, Unknown: 7}, want: []string{lost, unknown}},
 	}
 	for name, test := range tests {
-		if got := lossNotes(test.loss, test.lost, 200); !slices.Equal(got, test.want) {
+		if got := lossNotes(test.loss, test.lost); !slices.Equal(got, test.want) {
 			t.Errorf("%s: got %q, want %q", name, got, test.want)
 		}
 	}

@@ -38,9 +38,12 @@ const (
 	// secondLook is the pause before the last look: what was only passing
 	// through is gone then.
 	secondLook = 250 * time.Millisecond
-	// snapshotShare bounds the time spent in snapshots: a look that took one
-	// unit is followed by at least this many without.
+	// snapshotShare bounds the time spent in snapshots: one that took one unit is
+	// followed by at least this many without. judgeShare does so for judgements
+	// and reports, which hold up nobody else, and take long when they have to read
+	// the symbols of a large program, once.
 	snapshotShare = 20
+	judgeShare    = 3
 )
 
 // live is a trace of the running kernel.
@@ -63,6 +66,7 @@ type live struct {
 	loss    event.Loss
 	started time.Time
 	cost    time.Duration // of the last snapshot, the merge included
+	judged  time.Duration // that the judgement and the report of the last look took
 	began   uint64        // when what is traced could begin, ns of CLOCK_MONOTONIC
 }
 
@@ -116,7 +120,7 @@ func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, erro
 			return nil, err // now, and not after the seconds that starting takes
 		}
 		l.deep.scope = deepstack.Options{
-			PIDs: l.opts.Scope.PIDs, Children: l.opts.Scope.Children, LeftOut: l.probe.LeftOut(),
+			PIDs: l.opts.Scope.PIDs, Children: l.opts.Scope.Children, Call: l.probe.Walk,
 		}
 		l.deep.start(ctx)
 		defer l.deep.close()
@@ -212,10 +216,10 @@ func (l *live) loop(ctx context.Context) error {
 		if err := l.reconcile(false); err != nil {
 			return err
 		}
-		if err := l.obs.Interim(l.engine.report()); err != nil {
+		if err := l.judging(func() error { return l.obs.Interim(l.engine.report()) }); err != nil {
 			return err
 		}
-		earliest = now.Add(snapshotShare * l.cost)
+		earliest = now.Add(max(snapshotShare*l.cost, judgeShare*l.judged))
 		nextLook = now.Add(l.cfg.Interval)
 		if nextLook.Before(earliest) {
 			nextLook = earliest
@@ -409,6 +413,19 @@ func (l *live) reconcile(final bool) error {
 	if err := l.snapshot(); err != nil {
 		return err
 	}
+	l.judged = 0
+	return l.judging(func() error { return l.look(final) })
+}
+
+// judging does something that takes time, and counts that.
+func (l *live) judging(f func() error) error {
+	began := time.Now()
+	defer func() { l.judged += time.Since(began) }()
+	return l.probe.Aside(f)
+}
+
+// look judges after a snapshot.
+func (l *live) look(final bool) error {
 	loss, err := l.probe.Loss()
 	if err != nil {
 		return err

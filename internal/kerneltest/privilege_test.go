@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sockleak/internal/needs"
+	"sockleak/internal/preflight"
 	"sockleak/internal/verdict"
 )
 
@@ -210,4 +211,26 @@ func effective(t *testing.T, pid int) uint64 {
 		t.Fatalf("parse CapEff: %v", err)
 	}
 	return set
+}
+
+// TestUprobePrivilege: uprobes take CAP_SYS_ADMIN besides what complete stacks take,
+// on kernels since 6.16 and on stable ones since July 2025, and doctor says so.
+func TestUprobePrivilege(t *testing.T) {
+	needs.Root(t)
+	uprobes := func(have []capability) preflight.Check {
+		cmd := exec.Command(command(t), "doctor", "-o", "json")
+		with(have)(cmd)
+		return checksOf(t, finish(t, cmd))["uprobes"]
+	}
+	less := without(forStacks(t), capAdmin)
+	if c := uprobes(append(less, capAdmin)); c.Status != preflight.OK {
+		t.Errorf("with %s: %+v", capAdmin.name, c)
+	}
+	c := uprobes(less)
+	if c.Status == preflight.OK && needs.Older(t, 6, 16) && paranoid(t) <= 2 {
+		return // CAP_PERFMON is enough
+	}
+	if c.Status != preflight.Degraded || !strings.Contains(c.Remedy, capAdmin.name) {
+		t.Errorf("without %s: %+v", capAdmin.name, c)
+	}
 }

@@ -100,7 +100,11 @@ func checkRegisters(t *testing.T) {
 // doctor is what doctor says, by the name of the requirement.
 func doctor(t *testing.T) map[string]preflight.Check {
 	t.Helper()
-	got := sockleak(t, "doctor", "-o", "json")
+	return checksOf(t, sockleak(t, "doctor", "-o", "json"))
+}
+
+func checksOf(t *testing.T, got outcome) map[string]preflight.Check {
+	t.Helper()
 	var checks []preflight.Check
 	if err := json.Unmarshal([]byte(got.stdout), &checks); err != nil {
 		t.Fatalf("doctor: %v: %+v", err, got)

@@ -83,6 +83,8 @@ type Socket struct {
 	Lack event.Lack
 	// Established: the socket was connected at some time.
 	Established bool
+	// Listened: it was a listener until it was shut down.
+	Listened bool
 	// Destroyed: the kernel let go of the TCP socket behind it.
 	Destroyed bool
 	// Thread is the thread that created it, for Table.ThreadName; zero if its

@@ -29,6 +29,7 @@ type Probe struct {
 	links     []io.Closer
 	ring      *ringbuf.Reader
 	record    ringbuf.Record
+	aside     aside
 	copies    *ringbuf.Reader // nil: none are taken
 	// copyRecord is reused.
 	copyRecord ringbuf.Record
@@ -193,9 +194,30 @@ func (p *Probe) attachCall(ids *tracepoint.IDs, name string, program *ebpf.Progr
 // Missing names the optional hooks this kernel doesn't have.
 func (p *Probe) Missing() []string { return p.missing }
 
-// LeftOut is the map in which the kernel side tells those that walk stacks at the
-// same tracepoints, and were attached later, of which socket not to.
-func (p *Probe) LeftOut() *ebpf.Map { return p.objects.LeftOut }
+// Walk has other programs called for the sockets whose stacks are not left out, at
+// the return of the calls that made them, until the Closer is closed: result for
+// those that return the descriptor, pair for socketpair.
+func (p *Probe) Walk(result, pair *ebpf.Program) (io.Closer, error) {
+	for slot, program := range map[bpfWalker]*ebpf.Program{bpfWalkerWALKER_RESULT: result, bpfWalkerWALKER_PAIR: pair} {
+		if err := p.objects.Walkers.Put(uint32(slot), program); err != nil {
+			return nil, fmt.Errorf("put %s into the prog array: %w", program, err)
+		}
+	}
+	return walking{p.objects.Walkers}, nil
+}
+
+// walking is the prog array with the programs of Walk.
+type walking struct{ programs *ebpf.Map }
+
+// Close implements io.Closer.
+func (w walking) Close() error {
+	for _, slot := range []bpfWalker{bpfWalkerWALKER_RESULT, bpfWalkerWALKER_PAIR} {
+		if err := w.programs.Delete(uint32(slot)); err != nil {
+			return fmt.Errorf("take a program out of the prog array: %w", err)
+		}
+	}
+	return nil
+}
 
 // Scope returns the constants and maps of bpf/scope.h, for those who trace the same
 // processes: our own, enum scope_rule, the processes and the names.
@@ -213,6 +235,7 @@ func (p *Probe) Budget() (processes, calls *ebpf.Map) {
 // empty, or max records were read. It looks at the deadline, and when the kernel
 // wakes it for a new stack. The bytes are valid during the call.
 func (p *Probe) Read(deadline time.Time, max int, f func(record []byte)) error {
+	max -= p.aside.take(max, f)
 	p.ring.SetDeadline(deadline)
 	for range max {
 		err := p.ring.ReadInto(&p.record)

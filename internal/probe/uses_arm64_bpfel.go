@@ -20,6 +20,13 @@ type usesCall struct {
 	Inode uint64
 }
 
+type usesLastTarget struct {
+	_     structs.HostLayout
+	Start uint64
+	Tgid  uint32
+	Pad   uint32
+}
+
 type usesStackRecord struct {
 	_      structs.HostLayout
 	Kind   uint32
@@ -41,11 +48,12 @@ const (
 	usesMapComms           = "comms"
 	usesMapCounters        = "counters"
 	usesMapEvents          = "events"
-	usesMapLeftOut         = "left_out"
+	usesMapLastTarget      = "last_target"
 	usesMapStackRoom       = "stack_room"
 	usesMapStacksSent      = "stacks_sent"
 	usesMapTargets         = "targets"
 	usesMapTcpSocks        = "tcp_socks"
+	usesMapWalkers         = "walkers"
 	usesProgExitEpollCtl   = "exit_epoll_ctl"
 	usesProgExitGetsockopt = "exit_getsockopt"
 	usesProgExitRead       = "exit_read"
@@ -129,11 +137,12 @@ type usesMapSpecs struct {
 	Comms      *ebpf.MapSpec `ebpf:"comms"`
 	Counters   *ebpf.MapSpec `ebpf:"counters"`
 	Events     *ebpf.MapSpec `ebpf:"events"`
-	LeftOut    *ebpf.MapSpec `ebpf:"left_out"`
+	LastTarget *ebpf.MapSpec `ebpf:"last_target"`
 	StackRoom  *ebpf.MapSpec `ebpf:"stack_room"`
 	StacksSent *ebpf.MapSpec `ebpf:"stacks_sent"`
 	Targets    *ebpf.MapSpec `ebpf:"targets"`
 	TcpSocks   *ebpf.MapSpec `ebpf:"tcp_socks"`
+	Walkers    *ebpf.MapSpec `ebpf:"walkers"`
 }
 
 // usesVariableSpecs contains global variables before they are loaded into the kernel.
@@ -173,11 +182,12 @@ type usesMaps struct {
 	Comms      *ebpf.Map `ebpf:"comms"`
 	Counters   *ebpf.Map `ebpf:"counters"`
 	Events     *ebpf.Map `ebpf:"events"`
-	LeftOut    *ebpf.Map `ebpf:"left_out"`
+	LastTarget *ebpf.Map `ebpf:"last_target"`
 	StackRoom  *ebpf.Map `ebpf:"stack_room"`
 	StacksSent *ebpf.Map `ebpf:"stacks_sent"`
 	Targets    *ebpf.Map `ebpf:"targets"`
 	TcpSocks   *ebpf.Map `ebpf:"tcp_socks"`
+	Walkers    *ebpf.Map `ebpf:"walkers"`
 }
 
 func (m *usesMaps) Close() error {
@@ -186,11 +196,12 @@ func (m *usesMaps) Close() error {
 		m.Comms,
 		m.Counters,
 		m.Events,
-		m.LeftOut,
+		m.LastTarget,
 		m.StackRoom,
 		m.StacksSent,
 		m.Targets,
 		m.TcpSocks,
+		m.Walkers,
 	)
 }
 

@@ -3,6 +3,7 @@ package verdict
 import (
 	"time"
 
+	"sockleak/internal/lifecycle"
 	"sockleak/internal/words"
 )
 
@@ -18,6 +19,9 @@ type Doubts struct {
 	// Rising is how many connections origins have whose connections only become
 	// more, and which have not been silent for long enough.
 	Rising int
+	// Unseen is how many sockets are among such that only become more and whose
+	// creation was not seen, so that their origins can't be told apart.
+	Unseen int
 	// Replaced is how many silent connections, accepted on Port, may have been
 	// given up for the one that each of Peers addresses uses, or be a pool's.
 	Replaced, Peers int
@@ -40,6 +44,9 @@ func (j *Judge) Doubts() Doubts {
 		if class, grows := j.growing(key); class == Abandoned && !grows {
 			d.Rising += n.live
 		}
+		if _, rises := j.rising(key); rises && key.arrival == lifecycle.Received {
+			d.Unseen += n.live
+		}
 	}
 	return d
 }
@@ -59,6 +66,9 @@ func (d Doubts) conclude(r *Report, add func(string, ...any)) bool {
 	case d.Replaced > 0:
 		add("%s accepted on port %d are silent, while each of %s uses one: so do devices look that came back and whose old connections were kept, and so does a pool; trace while they come back to tell",
 			words.Counted(d.Replaced, "connection", "connections"), d.Port, words.Counted(d.Peers, "peer", "peers"))
+	case d.Unseen > 0:
+		add("%s only become more, and whether one origin leaks them can't be told: their creation was not seen (passed by SCM_RIGHTS or pidfd_getfd, made by io_uring, or the event was lost)",
+			words.Counted(d.Unseen, "socket", "sockets"))
 	default:
 		return false
 	}

@@ -26,6 +26,19 @@ func TestDoubts(t *testing.T) {
 		"idle connections that only become more": {func(w *world) {
 			w.watch(90*second, func(int) { w.connect(w.socket(7), server) })
 		}, Inconclusive, "the 45 connections of an origin only become more"},
+		"sockets whose creation was not seen": {func(w *world) {
+			w.look()
+			w.deaf = true
+			w.watch(40*second, func(int) { w.create(event.Socket, app, 7, udp()) })
+		}, Inconclusive, "20 sockets only become more, and whether one origin leaks them can't be told"},
+		"sockets whose creation was not seen, as many as there were": {func(w *world) {
+			w.look()
+			w.deaf = true
+			for range 20 {
+				w.create(event.Socket, app, 7, udp())
+			}
+			w.watch(40 * second)
+		}, NoLeak, "no origin's sockets only become more"},
 		"the same, and the idle time is over": {func(w *world) {
 			w.watch(150*second, func(int) { w.connect(w.socket(7), server) })
 		}, Leak, "sockets left open"},

@@ -42,7 +42,9 @@ func (j *Judge) Findings(t *lifecycle.Table, names Names) []Finding {
 	groups := j.accused()
 	grown := j.grown(t)
 	for key, members := range grown.members {
-		j.addGrown(groups, key, members)
+		if key.stack != 0 {
+			j.addGrown(groups, key, members)
+		}
 	}
 	j.joinGrown(groups, grown)
 	ended := j.leftByEnded()
@@ -96,7 +98,7 @@ func (j *Judge) addGrown(groups map[groupKey]*group, key groupKey, members []mem
 
 // in is the group of the same sockets in another class.
 func (k groupKey) in(c Class) groupKey {
-	k.class = c
+	k.class, k.arrival = c, lifecycle.Created
 	return k
 }
 
@@ -227,6 +229,7 @@ func (j *Judge) origin(g *group, names Names) Origin {
 	if g.key.stack == 0 {
 		o := Origin{Quality: stack.None, Frames: []stack.Frame{}, Reason: "the stack could not be taken"}
 		switch m := &g.members[0]; {
+		case g.rose != nil: // made while tracing, whatever was there before
 		case m.Arrival == lifecycle.Preexisting:
 			o.Reason = "opened before tracing began: no stack"
 		case m.Arrival == lifecycle.Received:

@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"hash/maphash"
 	"iter"
 	"maps"
 	"slices"
@@ -50,10 +51,16 @@ type Judge struct {
 
 	// What the last look saw: the suspects in full, of the others only how
 	// many there are.
-	members   map[groupKey][]member
-	others    map[groupKey]tally
-	scattered map[event.ProcessKey]bool // see scatter
-	listening map[port]bool
+	members map[groupKey][]member
+	others  map[groupKey]tally
+	// idleBefore counts the idle connections from before tracing began, quiet
+	// those that observations are about; spreads and scattered, see scatter.
+	idleBefore map[service]int
+	quiet      map[place]int
+	seed       maphash.Seed
+	spreads    map[uint64]spread // by hash of the service
+	scattered  map[event.ProcessKey]bool
+	listening  map[port]bool
 	// superseded has since when connections are; met are those that are looked
 	// at for it.
 	superseded map[name]uint64
@@ -70,16 +77,6 @@ type Judge struct {
 	// as they were grouped then.
 	endedGrown map[groupKey]*series
 	looked     uint64 // its time, ns
-}
-
-// tally counts sockets that no rule accuses.
-type tally struct {
-	live, silent int
-	// established are TCP's among them, idle those of these that are silent for
-	// the time that makes them suspect.
-	established, idle int
-	label             label // of one of them
-	quiet             quiet
 }
 
 // name is a socket's name, for as long as it lives.
@@ -142,6 +139,10 @@ func NewJudge(p Patience, began uint64) *Judge {
 		origins:    newOrigins(),
 		members:    map[groupKey][]member{},
 		others:     map[groupKey]tally{},
+		idleBefore: map[service]int{},
+		quiet:      map[place]int{},
+		seed:       maphash.MakeSeed(),
+		spreads:    map[uint64]spread{},
 		scattered:  map[event.ProcessKey]bool{},
 		superseded: map[name]uint64{},
 		left:       map[event.ProcessKey]bool{},
@@ -220,6 +221,9 @@ func (j *Judge) Look(now uint64, t *lifecycle.Table, names Names) (suspects int)
 	j.listening = listeningPorts(t)
 	clear(j.members)
 	clear(j.others)
+	clear(j.idleBefore)
+	clear(j.quiet)
+	clear(j.spreads)
 	j.supersede(now, t)
 	j.regroup()
 	// First what the sockets are in and of which origin, because one socket can
@@ -232,12 +236,12 @@ func (j *Judge) Look(now uint64, t *lifecycle.Table, names Names) (suspects int)
 			delete(j.suspects, n)
 		}
 	}
+	clear(j.scattered)
 	for s, holders := range t.Sockets() {
 		j.group(j.subject(now, s, holders))
 	}
 	j.forgetDead(t)
 	j.dropUses(t)
-	j.scatter()
 	j.sample(now)
 	return len(j.suspects)
 }
@@ -265,6 +269,7 @@ func (j *Judge) regroup() {
 func (j *Judge) watch(s subject, names Names) {
 	c, ok := j.judge(s)
 	if !ok {
+		j.noteBefore(s)
 		if p := owner(s.Socket, s.holders); j.scattered[p] && j.silent(s.Socket) {
 			j.learn(p, s.Socket, names)
 		}
@@ -281,7 +286,7 @@ func (j *Judge) group(s subject) {
 	key := j.groupOf(s.Socket, s.holders, c.class)
 	if !ok {
 		n := j.others[key]
-		n.add(j, s)
+		n.add(j, key, s)
 		j.others[key] = n
 		return
 	}

@@ -22,6 +22,9 @@ type groupKey struct {
 	originKey
 	class Class // empty: in no condition that a rule names
 	label label
+	// arrival tells those without a stack apart that no rule accuses: what was
+	// made while tracing can only be told to become more by itself.
+	arrival lifecycle.Arrival
 }
 
 // label is what a socket is for, as far as that can be seen from outside.
@@ -78,6 +81,9 @@ func (j *Judge) groupOf(s *lifecycle.Socket, holders []lifecycle.Holder, c Class
 	key := groupKey{originKey: originKey{process: process, stack: id, by: divide(s)}, class: c}
 	if id == 0 || bare {
 		key.label = j.labelOf(s, process)
+	}
+	if id == 0 && c == "" {
+		key.arrival = s.Arrival
 	}
 	return key
 }

@@ -295,6 +295,9 @@ func (p *process) attach(pid uint32, file *os.File, path string, places []place)
 	}
 	for _, at := range places {
 		l, err := exe.Uprobe("", at.program, &link.UprobeOptions{Address: at.offset, PID: int(pid)})
+		if errors.Is(err, unix.EACCES) {
+			return fmt.Errorf("attach to %s of %s: %w: on this kernel uprobes take CAP_SYS_ADMIN", at.function, path, err)
+		}
 		if err != nil {
 			return fmt.Errorf("attach to %s of %s: %w", at.function, path, err)
 		}

@@ -84,7 +84,7 @@ func (b *Budget) maps() map[string]*ebpf.Map {
 }
 
 // Open loads the programs, which stand on those of tier. They cost nothing until
-// there is a process with libuv. Whoever calls it closes the Tracer, before tier.
+// there is a process with libuv or of Go. Whoever calls it closes the Tracer, before tier.
 func Open(ctx context.Context, tier *deepstack.Tier, budget Budget) (*Tracer, error) {
 	t := &Tracer{}
 	if err := t.open(ctx, tier, budget); err != nil {
@@ -124,32 +124,43 @@ func (t *Tracer) open(ctx context.Context, tier *deepstack.Tier, budget Budget) 
 	if t.asks, err = ringbuf.NewReader(t.own.Asks); err != nil {
 		return fmt.Errorf("open the ring buffer: %w", err)
 	}
-	t.follow = follow(&t.own, t.attach)
+	attach, err := t.attacher()
+	if err != nil {
+		return err
+	}
+	t.follow = follow(&t.own, attach)
 	return nil
 }
 
-// attach attaches to the tracepoints, where each program costs every socket of the
-// machine something.
-func (t *Tracer) attach() error {
+// attacher returns what attaches to the tracepoints. Each program there costs every
+// socket of the machine something, so that is for when it is of use; but by then
+// the privilege to look for the tracepoints may have been given up.
+func (t *Tracer) attacher() (func() error, error) {
 	ids, err := tracepoint.Open()
 	if err != nil {
-		return fmt.Errorf("open tracefs: %w", err)
+		return nil, fmt.Errorf("open tracefs: %w", err)
 	}
 	defer ids.Close()
+	at := map[uint64]*ebpf.Program{}
 	for name, p := range map[string]*ebpf.Program{
 		"sys_exit_socket": t.own.Socket, "sys_exit_accept": t.own.Accept, "sys_exit_accept4": t.own.Accept,
 	} {
 		id, err := ids.ID("syscalls", name)
 		if err != nil {
-			return fmt.Errorf("find tracepoint %s: %w", name, err)
+			return nil, fmt.Errorf("find tracepoint %s: %w", name, err)
 		}
-		l, err := tracepoint.Attach(id, p)
-		if err != nil {
-			return fmt.Errorf("attach to %s: %w", name, err)
-		}
-		t.links = append(t.links, l)
+		at[id] = p
 	}
-	return nil
+	return func() error {
+		for id, p := range at {
+			l, err := tracepoint.Attach(id, p)
+			if err != nil {
+				return fmt.Errorf("attach %s: %w", p, err)
+			}
+			t.links = append(t.links, l)
+		}
+		return nil
+	}, nil
 }
 
 // Close detaches from everything.

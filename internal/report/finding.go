@@ -136,14 +136,14 @@ func countWords(f *verdict.Finding) string {
 // where shows the line of code that made the sockets. Why an origin was inferred
 // stands in the evidence. asked: where they were asked for was shown before.
 func (t *text) where(o *verdict.Origin, asked bool) {
-	lead := "   created at  "
+	lead, why := "   created at  ", nowhere(o)
 	switch {
 	case asked:
 		lead = "   made at  "
-	case o.Inferred:
+	case o.Inferred && why == "":
 		lead = "   likely created at  "
 	}
-	if why := nowhere(o); why != "" {
+	if why != "" {
 		t.para(bold, lead, bold, "unknown: "+why)
 		return
 	}

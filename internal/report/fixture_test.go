@@ -21,6 +21,7 @@ func fixtures() map[string]*verdict.Report {
 		"unknown":      unknown(),
 		"gateway":      gateway(),
 		"checker":      checker(),
+		"relay":        relay(),
 	}
 }
 

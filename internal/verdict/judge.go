@@ -264,6 +264,9 @@ func (j *Judge) regroup() {
 		}
 		to := key
 		to.stack = id
+		if j.origins.names(key.process, id) {
+			to.label = label{}
+		}
 		j.groups[to] = j.groups[to].plus(j.groups[key])
 		delete(j.groups, key)
 	}
@@ -302,7 +305,8 @@ func (j *Judge) group(s subject) {
 }
 
 // learn resolves a stack that is seen for the first time. If it turns out to be
-// one with others, what was counted under it is counted with them.
+// one with others, what was counted under it is counted with them; and what was
+// counted under one that names no line, and was exchanged for it, by what it names.
 func (j *Judge) learn(p event.ProcessKey, s *lifecycle.Socket, names Names) {
 	id := j.stackOf(p, s)
 	if !j.origins.learn(p, id, names) {
@@ -310,12 +314,15 @@ func (j *Judge) learn(p event.ProcessKey, s *lifecycle.Socket, names Names) {
 	}
 	standIn, bare := j.origins.of(p, id)
 	for key, counted := range j.groups {
-		if key.process != p || key.stack != id || key.label != (label{}) {
+		if key.process != p || key.stack != id {
 			continue
 		}
 		to := key
 		to.stack = standIn
-		if bare {
+		switch {
+		case !bare:
+			to.label = label{}
+		case key.label == (label{}):
 			// Of sockets for several peers all is taken for this one's.
 			to.label = j.labelOf(s, p)
 		}

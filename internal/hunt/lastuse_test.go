@@ -142,7 +142,7 @@ func TestLastUseRate(t *testing.T) {
 	p := workload.Start(t, workload.Build(t, "lastuse"))
 	p.Ready()
 	cfg := lastUseConfig(p.PID, hunt.StacksSnapshot)
-	cfg.Probe.StackRate = 50
+	cfg.Probe.RingSize, cfg.Probe.StackRate = 32<<20, 50
 	r := traceWhile(t, cfg, quiet{}, func() {
 		p.Do(fmt.Sprintf("serve %d", each))
 		time.Sleep(ripe)
@@ -154,7 +154,7 @@ func TestLastUseRate(t *testing.T) {
 	line := workload.LeakLine(t, "lastuse")
 	want := []used{{"read", "end of file", each, stack.Complete, fmt.Sprintf("forget_at_end:%d", line)}}
 	if got := usesOf(f); !slices.Equal(got, want) || !f.LastUse[0].Origin.Inferred {
-		t.Errorf("last use %+v, want %+v, inferred", got, want)
+		t.Errorf("last use %+v, want %+v, inferred; lost %+v", got, want, r.Loss)
 	}
 }
 

@@ -17,9 +17,11 @@ type use struct {
 	time    uint64 // ns
 	process event.ProcessKey
 	stack   uint64
+	call    uint64 // event.Event.Call
 	op      event.Op
 	errno   int32
 	spared  bool // no stack was taken, stack is the call
+	better  bool // stack was exchanged for one that tells more
 }
 
 // uses is what is known of such calls. What was seen to stand for what is kept as for
@@ -43,7 +45,7 @@ func (j *Judge) Used(e *event.Event) {
 	if !e.Spared {
 		j.uses.calls.note(p, e.Call, e.Stack)
 	}
-	j.uses.last[e.Inode] = use{time: e.Time, process: p, stack: e.Stack, op: e.Op, errno: e.Errno, spared: e.Spared}
+	j.uses.last[e.Inode] = use{time: e.Time, process: p, stack: e.Stack, call: e.Call, op: e.Op, errno: e.Errno, spared: e.Spared}
 }
 
 // BetterUse notes that the stack of the call that was made on a socket at the time
@@ -52,7 +54,7 @@ func (j *Judge) BetterUse(p event.ProcessKey, inode, at, call, lesser, better ui
 	j.uses.better.note(p, lesser, better)
 	j.uses.better.note(p, call, better)
 	if u, ok := j.uses.last[inode]; ok && u.time == at && u.process == p {
-		u.stack = better
+		u.stack, u.better = better, true
 		j.uses.last[inode] = u
 	}
 }
@@ -78,10 +80,19 @@ func (j *Judge) dropUses(t *lifecycle.Table) {
 }
 
 // where is the stack that a call was made on, as far as it is known, and whether it is
-// that of others by the same call.
+// that of others by the same call. Where frame pointers lead astray, only the call tells
+// of those whose better stack was lost.
 func (u *uses) where(c use, names Names) (id uint64, inferred bool) {
+	if names.Origin(c.process, c.stack).Quality == stack.Complete {
+		return c.stack, false
+	}
 	id = bestOf(u.better, u.calls, c.process, c.stack)
-	return id, id != c.stack && names.Origin(c.process, c.stack).Quality != stack.Complete
+	if id == c.stack && !c.better {
+		if by := bestOf(u.better, u.calls, c.process, c.call); by != c.call {
+			id = by
+		}
+	}
+	return id, id != c.stack
 }
 
 // placeOf is where a call was made as the report has it.

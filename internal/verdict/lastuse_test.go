@@ -88,6 +88,23 @@ func TestLastUseStacks(t *testing.T) {
 			}
 			use(true, call)
 		}, map[place]int{{"at_9", "", true}: 3}},
+		"frame pointers that lead astray, one walk lost": {func(w *world, use func(bool, uint64) (uint64, uint64)) {
+			inode, at := use(false, 507)
+			w.judge.BetterUse(process(app), inode, at, call, 507, 9)
+			use(false, 508)
+		}, map[place]int{{"at_9", "", true}: 2}},
+		"a stack by frame pointers that is whole": {func(w *world, use func(bool, uint64) (uint64, uint64)) {
+			inode, at := use(false, 507)
+			w.judge.BetterUse(process(app), inode, at, call, 507, 9)
+			use(false, 8)
+		}, map[place]int{{"at_9", "", false}: 1, {"at_8", "", false}: 1}},
+		"a walk of its own that tells no line": {func(w *world, use func(bool, uint64) (uint64, uint64)) {
+			for _, better := range []uint64{9, 510} {
+				inode, at := use(false, 507)
+				w.judge.BetterUse(process(app), inode, at, 0, 0, better)
+			}
+			use(true, call)
+		}, map[place]int{{"at_9", "", false}: 1, {"at_10", "", false}: 1, {"at_7", "", true}: 1}},
 		"exchanged for several": {func(w *world, use func(bool, uint64) (uint64, uint64)) {
 			for _, better := range []uint64{8, 9} {
 				inode, at := use(false, 507)

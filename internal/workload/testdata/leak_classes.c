@@ -96,8 +96,9 @@ LEAKS static void leak_here_unanswered(void)
 
 	set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
 	set(fd, IPPROTO_TCP, TCP_KEEPIDLE, 1);
-	set(fd, IPPROTO_TCP, TCP_KEEPINTVL, 1);
-	set(fd, IPPROTO_TCP, TCP_KEEPCNT, 127); /* the most */
+	/* The connection lives for 127 probes, the most: longer than a test waits. */
+	set(fd, IPPROTO_TCP, TCP_KEEPINTVL, 3);
+	set(fd, IPPROTO_TCP, TCP_KEEPCNT, 127);
 }
 
 /* An answer that nobody reads. */

@@ -46,7 +46,7 @@ func TestCompleteStacks(t *testing.T) {
 		}
 		// Until the profiler is there, which takes its time.
 		if time.Since(last) > time.Second {
-			p.Do("leak")
+			p.Do("leak 1")
 			loop.Do("leak")
 			told, last = told+1, time.Now()
 		}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"sockleak/internal/needs"
 	"sockleak/internal/stack"
 	"sockleak/internal/verdict"
 )
@@ -175,7 +176,7 @@ func of(r *verdict.Report, l *leaker) (found, right, complete int) {
 // every socket is counted, and most lead to the line, with a complete stack. The
 // first ones of an interpreter may come before the unwinder has read it.
 func TestRunLanguages(t *testing.T) {
-	needRoot(t)
+	needs.Root(t)
 	all := leakers(t, t.TempDir())
 	r := runAll(t, all, "deep", "20", "150")
 	for _, l := range all {
@@ -196,7 +197,7 @@ func TestRunLanguages(t *testing.T) {
 // unwinder of tier 1 comes too late. What the frame pointers' tier can lead to the
 // line does.
 func TestRunShort(t *testing.T) {
-	needRoot(t)
+	needs.Root(t)
 	all := leakers(t, t.TempDir())
 	r := runAll(t, all, "auto", "5", "0")
 	for _, l := range all {

@@ -25,7 +25,7 @@ import (
 type Probe struct {
 	constants map[string]any
 	objects   bpfObjects
-	uses      usesPrograms // empty unless wanted
+	uses      *Uses // nil unless wanted
 	links     []io.Closer
 	ring      *ringbuf.Reader
 	record    ringbuf.Record
@@ -69,7 +69,7 @@ func (p *Probe) open(cfg Config) error {
 		return err
 	}
 	if cfg.LastUse {
-		if err := p.loadUses(cfg); err != nil {
+		if p.uses, err = loadUseObjects(cfg, p.constants, &p.objects.bpfMaps); err != nil {
 			return err
 		}
 	}
@@ -88,27 +88,6 @@ func (p *Probe) open(cfg Config) error {
 		return err
 	}
 	return p.attachCalls()
-}
-
-// loadUses loads the programs of --last-use, which write into the same maps.
-func (p *Probe) loadUses(cfg Config) error {
-	spec, err := loadUses()
-	if err != nil {
-		return err
-	}
-	if err := set(spec, p.constants); err != nil {
-		return err
-	}
-	size(spec, cfg)
-	o := &p.objects.bpfMaps
-	err = spec.LoadAndAssign(&p.uses, &ebpf.CollectionOptions{MapReplacements: map[string]*ebpf.Map{
-		usesMapEvents: o.Events, usesMapCounters: o.Counters, usesMapTargets: o.Targets, usesMapComms: o.Comms,
-		usesMapStacksSent: o.StacksSent, usesMapStackRoom: o.StackRoom,
-	}})
-	if err != nil {
-		return fmt.Errorf("load the BPF programs for --last-use: %w", err)
-	}
-	return nil
 }
 
 func (p *Probe) fill(s Scope) error {
@@ -167,10 +146,10 @@ func (p *Probe) attachCalls() error {
 			return err
 		}
 	}
-	if p.uses == (usesPrograms{}) {
+	if p.uses == nil {
 		return nil
 	}
-	for name, program := range useHooks(&p.uses) {
+	for name, program := range useHooks(&p.uses.objects.usesPrograms) {
 		if err := p.attachCall(ids, name, program); err != nil {
 			return err
 		}
@@ -217,6 +196,12 @@ func (w walking) Close() error {
 		}
 	}
 	return nil
+}
+
+// Scope returns the constants and maps of bpf/scope.h, for those who trace the same
+// processes: our own, enum scope_rule, the processes and the names.
+func (p *Probe) Scope() (self, rules uint32, targets, comms *ebpf.Map) {
+	return p.constants[bpfVarCfgSelf].(uint32), p.constants[bpfVarCfgScope].(uint32), p.objects.Targets, p.objects.Comms
 }
 
 // Budget returns the maps of bpf/budget.h, for those who take more stacks of the
@@ -273,31 +258,14 @@ func (p *Probe) Loss() (event.Loss, error) {
 		programs = append(programs, h.program(&o.bpfPrograms))
 	}
 	var err error
-	if loss.ProbeSkipped, err = skipped(programs...); err != nil {
+	if loss.ProbeSkipped, err = tracepoint.Skipped(programs...); err != nil {
 		return loss, err
 	}
 	// An interrupt that changes a state while another change is being handled
 	// on the same CPU doesn't run the program again.
-	n, err := skipped(o.TcpState, o.TcpDestroy)
+	n, err := tracepoint.Skipped(o.TcpState, o.TcpDestroy)
 	loss.StateSkipped += n
 	return loss, err
-}
-
-// skipped is how often the kernel did not run the programs because another one,
-// or they themselves, were running on that CPU (trace_call_bpf, bpf_trace_run).
-// Kernels before 5.12 don't count it.
-func skipped(programs ...*ebpf.Program) (sum uint64, err error) {
-	for _, prog := range programs {
-		stats, err := prog.Stats()
-		if errors.Is(err, ebpf.ErrNotSupported) {
-			return 0, nil
-		}
-		if err != nil {
-			return 0, fmt.Errorf("read the counters of %s: %w", prog, err)
-		}
-		sum += stats.RecursionMisses
-	}
-	return sum, nil
 }
 
 // Close detaches everything; the kernel frees the programs and maps.
@@ -312,7 +280,10 @@ func (p *Probe) Close() error {
 	if p.snap != nil {
 		errs = append(errs, p.snap.Close())
 	}
-	errs = append(errs, p.uses.Close(), p.objects.Close())
+	if p.uses != nil {
+		errs = append(errs, p.uses.close())
+	}
+	errs = append(errs, p.objects.Close())
 	return errors.Join(errs...)
 }
 

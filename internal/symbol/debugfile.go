@@ -14,6 +14,7 @@ import (
 
 	"github.com/ulikunitz/xz"
 
+	"sockleak/internal/elfguard"
 	"sockleak/internal/rootfile"
 )
 
@@ -69,7 +70,7 @@ func openDebug(roots, paths []string, belongs func(*os.File, *elf.File) (bool, e
 			}
 			var d *elf.File
 			ok := false
-			err = guard(h.Name(), func() (err error) {
+			err = elfguard.Do(h.Name(), func() (err error) {
 				if d, err = elf.NewFile(h); err == nil {
 					ok, err = belongs(h, d)
 				}

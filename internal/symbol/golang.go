@@ -4,6 +4,8 @@ import (
 	"debug/elf"
 	"debug/gosym"
 	"fmt"
+
+	"sockleak/internal/stack"
 )
 
 // maxPclntab bounds Go's table of functions and lines; the largest programs
@@ -11,9 +13,31 @@ import (
 const maxPclntab = 512 << 20
 
 // goTable is what a Go program needs for its own stack traces. It is there in
-// stripped programs too. Functions that were inlined are not told apart: the
-// line is that of the innermost, the function the one that has the code.
-type goTable struct{ *gosym.Table }
+// stripped programs too. Without inlines, functions that were inlined are not told
+// apart: the line is that of the innermost, the function the one that has the code.
+type goTable struct {
+	*gosym.Table
+	inlines *goInlines // nil for programs of Go before 1.20
+}
+
+// frames returns the functions at an address, callee first, with what base says of
+// all of them; none if the address is of no function.
+func (t *goTable) frames(addr uint64, base stack.Frame) []stack.Frame {
+	var frames []stack.Frame
+	pc := addr
+	if t.inlines != nil {
+		frames, pc = t.inlines.at(addr, t)
+	}
+	file, line, fn := t.PCToLine(pc)
+	if fn == nil {
+		return nil
+	}
+	frames = append(frames, stack.Frame{Function: fn.Name, File: file, Line: max(line, 0)})
+	for i := range frames {
+		frames[i].Module, frames[i].Address, frames[i].Kind = base.Module, base.Address, base.Kind
+	}
+	return frames
+}
 
 // newGoTable reads the table of a Go program; nil if it isn't one.
 func newGoTable(f *elf.File, symbol func(string) uint64) (*goTable, error) {
@@ -45,7 +69,7 @@ func newGoTable(f *elf.File, symbol func(string) uint64) (*goTable, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", sec.Name, err)
 	}
-	return &goTable{tab}, nil
+	return &goTable{tab, newGoInlines(f, data, sec.Addr, text)}, nil
 }
 
 // textStart returns what runtime.text was when the program was linked, from
@@ -87,21 +111,32 @@ func pointer(f *elf.File, sec *elf.Section, at uint64) uint64 {
 }
 
 // relocated returns the addend of the relative relocation at addr.
-func relocated(f *elf.File, addr uint64) uint64 {
+func relocated(f *elf.File, addr uint64) (value uint64) {
+	eachRelative(f, func(at, v uint64) bool {
+		if at == addr {
+			value = v
+		}
+		return at != addr
+	})
+	return value
+}
+
+// eachRelative calls g with the address and the addend of each relocation, until it
+// returns false.
+func eachRelative(f *elf.File, g func(addr, value uint64) bool) {
 	rela := f.Section(".rela.dyn")
 	if rela == nil || rela.Size > maxPclntab {
-		return 0
+		return
 	}
 	data, err := rela.Data()
 	if err != nil {
-		return 0
+		return
 	}
 	for ; len(data) >= 24; data = data[24:] {
-		if f.ByteOrder.Uint64(data) == addr {
-			return f.ByteOrder.Uint64(data[16:])
+		if !g(f.ByteOrder.Uint64(data), f.ByteOrder.Uint64(data[16:])) {
+			return
 		}
 	}
-	return 0
 }
 
 // isEntry checks a start of the code: the program's entry point, which Go's own

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 
+	"sockleak/internal/elfguard"
 	"sockleak/internal/stack"
 )
 
@@ -29,7 +30,7 @@ type image struct {
 // newImage parses the headers. r stays open as long as the image is used.
 func newImage(r io.ReaderAt, path string, pid uint32) (*image, error) {
 	img := &image{path: path, pid: pid, r: r}
-	err := guard(path, func() (err error) {
+	err := elfguard.Do(path, func() (err error) {
 		img.elf, err = elf.NewFile(r)
 		if err != nil {
 			return fmt.Errorf("read %s: %w", path, err)
@@ -75,8 +76,8 @@ func (m *image) load() {
 			sources = append(sources, debug)
 		}
 	}
-	m.fail(guard(m.path, func() error { return m.loadSymbols(sources) }))
-	m.fail(guard(m.path, func() (err error) {
+	m.fail(elfguard.Do(m.path, func() error { return m.loadSymbols(sources) }))
+	m.fail(elfguard.Do(m.path, func() (err error) {
 		m.gotab, err = newGoTable(m.elf, m.symbolNamed)
 		return err
 	}))
@@ -86,7 +87,7 @@ func (m *image) load() {
 			from = m.debug.Name()
 		}
 		if m.lines == nil && hasDWARF(f) {
-			m.fail(guard(from, func() (err error) {
+			m.fail(elfguard.Do(from, func() (err error) {
 				m.lines, err = newDWARF(f, m.fileOf(i))
 				return err
 			}))
@@ -160,7 +161,7 @@ func (m *image) frames(addr, at uint64) ([]stack.Frame, error) {
 	}
 	if m.lines != nil {
 		var frames []stack.Frame
-		err := guard(m.path, func() (err error) {
+		err := elfguard.Do(m.path, func() (err error) {
 			frames, err = m.lines.frames(addr, base)
 			return err
 		})
@@ -173,6 +174,16 @@ func (m *image) frames(addr, at uint64) ([]stack.Frame, error) {
 			if last := &frames[len(frames)-1]; last.Function == "" || last.Function[0] == '_' {
 				m.name(last, addr)
 			}
+			return frames, m.told()
+		}
+	}
+	if m.gotab != nil {
+		var frames []stack.Frame
+		m.fail(elfguard.Do(m.path, func() error {
+			frames = m.gotab.frames(addr, base)
+			return nil
+		}))
+		if len(frames) > 0 {
 			return frames, m.told()
 		}
 	}

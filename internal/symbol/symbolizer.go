@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"sockleak/internal/elfguard"
 	"sockleak/internal/procfs"
 	"sockleak/internal/stack"
 )
@@ -177,7 +178,7 @@ func (c Code) Read(addr uint64, b []byte) bool { return readCode(c.img.elf, addr
 
 // Function returns the start of the function that holds a virtual address.
 func (c Code) Function(addr uint64) (start uint64, ok bool) {
-	err := guard(c.img.path, func() error {
+	err := elfguard.Do(c.img.path, func() error {
 		_, start, ok = c.img.function(addr)
 		return nil
 	})

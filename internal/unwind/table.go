@@ -11,12 +11,11 @@ import (
 	"go.opentelemetry.io/ebpf-profiler/libpf/pfelf"
 	"go.opentelemetry.io/ebpf-profiler/nativeunwind/elfunwindinfo"
 	"go.opentelemetry.io/ebpf-profiler/nativeunwind/stackdeltatypes"
+
+	"sockleak/internal/elfguard"
 )
 
 const (
-	// maxRead bounds what is read of one file, in bytes. The largest that was
-	// met, node, needs some 3 MB.
-	maxRead = 512 << 20
 	// maxEntries bounds the table of one file: node has 285,000.
 	maxEntries = 1 << 23
 	// entryCode is how long the code at a program's entry point is taken to be:
@@ -46,20 +45,25 @@ const none = math.MaxUint16
 // readTable reads the unwind information of an ELF file. The file belongs to the
 // program that is looked at, so nothing in it is trusted.
 func readTable(r io.ReaderAt) (t *table, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			t, err = nil, fmt.Errorf("read unwind information: damaged file: %v", p)
-		}
-	}()
-	limited := &limitedReader{r: r, left: maxRead}
-	f, err := pfelf.NewFile(limited, 0, false)
+	err = elfguard.Do("unwind information", func() error {
+		t, err = extract(elfguard.NewReader(r, elfguard.MaxRead))
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+func extract(r io.ReaderAt) (*table, error) {
+	f, err := pfelf.NewFile(r, 0, false)
 	if err != nil {
 		return nil, fmt.Errorf("read ELF headers: %w", err)
 	}
 	if f.Machine != elf.EM_X86_64 && f.Machine != elf.EM_AARCH64 {
 		return nil, fmt.Errorf("unwind code of %s: %w", f.Machine, errors.ErrUnsupported)
 	}
-	t = &table{machine: f.Machine, entry: f.Entry}
+	t := &table{machine: f.Machine, entry: f.Entry}
 	for _, p := range f.Progs {
 		if p.Type == elf.PT_LOAD && p.Flags&elf.PF_X != 0 {
 			t.loads = append(t.loads, p.ProgHeader)
@@ -79,26 +83,8 @@ type alone struct{}
 
 func (alone) OpenELF(string) (*pfelf.File, error) { return nil, errors.ErrUnsupported }
 
-// limitedReader reads so many bytes and no more. Beyond that it panics, which
-// readTable turns into an error: of a damaged file the library reads the same
-// place for ever, whatever error it gets.
-type limitedReader struct {
-	r    io.ReaderAt
-	left int64
-}
-
+// errTooLarge is for tables with more than there can be room for.
 var errTooLarge = errors.New("too much unwind information")
-
-// readCost is what a read counts beside its bytes.
-const readCost = 256
-
-// ReadAt implements io.ReaderAt.
-func (l *limitedReader) ReadAt(b []byte, off int64) (int, error) {
-	if l.left -= int64(len(b)) + readCost; l.left < 0 {
-		panic(errTooLarge)
-	}
-	return l.r.ReadAt(b, off)
-}
 
 // fill takes over the library's blocks, sorted by address, in a third of the
 // memory. Where they overlap, the later one counts, as in the library's Find.

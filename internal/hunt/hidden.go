@@ -97,7 +97,7 @@ func (h *hidden) notes(now uint64) ([]string, error) {
 	for _, pid := range slices.Sorted(maps.Keys(groups)) {
 		g := groups[pid]
 		notes = append(notes, fmt.Sprintf("%d sockets made by %s (pid %d) are open without a descriptor in any process, the oldest for %s: "+
-			"in a table of io_uring, or under way in an AF_UNIX socket", g.count, g.comm, pid, words.Duration(time.Duration(now-min(now, g.oldest)))))
+			"in a table of io_uring, under way in an AF_UNIX socket, or for an accept that waits, which has its socket from the start", g.count, g.comm, pid, words.Duration(time.Duration(now-min(now, g.oldest)))))
 	}
 	unseen, err := h.files.Unreleased()
 	if unseen > 0 && len(groups) > 0 {

@@ -111,7 +111,7 @@ func evidence() map[string]verdict.Socket {
 			s.KeepAlive, s.Probes = ptr(true), ptr[uint8](2)
 		}),
 		"leak_here_unread":     socket(tcp, established, between, carried(7, 7), func(s *verdict.Socket) { s.RecvQ = ptr[uint32](7) }),
-		"leak_here_superseded": socket(tcp, established, between, carried(8, 8), func(s *verdict.Socket) { s.Remote = ptr(devices) }),
+		"leak_here_superseded": socket(tcp, established, between, carried(16, 16), func(s *verdict.Socket) { s.Remote = ptr(devices) }),
 		"leak_here_kept":       socket(tcp, established, between, carried(16, 16)),
 		"leak_here_growing":    socket(udp, "UNCONN", ended),
 		"leak_here_peergone": socket(local, established, func(s *verdict.Socket) {

@@ -94,9 +94,7 @@ const rounds = 4
 // report, in which all of it was found.
 func traced(t *testing.T, k *tracing, p *workload.Proc) *verdict.Report {
 	t.Helper()
-	for range rounds {
-		p.Do("leak")
-	}
+	p.Do(fmt.Sprint("leak ", rounds))
 	want := classes(rounds)
 	found := k.until("all leaks are found", func(r *verdict.Report) bool { return slices.Equal(leaks(r, "leak_classes"), want) })
 	r, status := k.end()
@@ -216,9 +214,7 @@ func TestRun(t *testing.T) {
 func TestSnapshot(t *testing.T) {
 	needs.Root(t)
 	p := program(t, "leak_classes")
-	for range rounds {
-		p.Do("leak")
-	}
+	p.Do(fmt.Sprint("leak ", rounds))
 	got := sockleak(t, "snapshot", "-o", "json", fmt.Sprint(p.PID))
 	var snap struct {
 		Groups []struct {

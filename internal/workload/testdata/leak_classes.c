@@ -1,7 +1,7 @@
 /* Leaks a socket in each condition that leaks leave them in, each in a function
  * of its own, and uses others well in between:
  *
- *   leak    one of each that one alone shows, answers "ok"
+ *   leak N  N of each that do not take growth to show, 16 at most, answers "ok"
  *   grow    one of each that only their number shows, answers "ok"
  *   quit    ends
  *
@@ -96,8 +96,9 @@ LEAKS static void leak_here_unanswered(void)
 
 	set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
 	set(fd, IPPROTO_TCP, TCP_KEEPIDLE, 1);
-	set(fd, IPPROTO_TCP, TCP_KEEPINTVL, 1);
-	set(fd, IPPROTO_TCP, TCP_KEEPCNT, 127); /* the most */
+	/* The connection lives for 127 probes, the most: longer than a test waits. */
+	set(fd, IPPROTO_TCP, TCP_KEEPINTVL, 3);
+	set(fd, IPPROTO_TCP, TCP_KEEPCNT, 127);
 }
 
 /* An answer that nobody reads. */
@@ -117,16 +118,20 @@ LEAKS static void leak_here_peergone(void)
 	close(tcp_accept(local_listener));
 }
 
-/* A device that lost its power comes back; its old connection is kept. */
-LEAKS static void leak_here_superseded(void)
+/* The connection of a device that will lose its power. */
+LEAKS static struct link leak_here_superseded(uint32_t number)
 {
-	struct link lost, kept;
+	struct link l = admit_device(number);
 
-	new_device();
-	lost = admit_device();
+	pass(l);
+	return l;
+}
+
+/* It comes back; its old connection, which was in use, is kept. */
+static void come_back(uint32_t number, struct link lost)
+{
 	pass(lost);
-	kept = admit_device();
-	keep_passing(kept);
+	keep_passing(admit_device(number));
 }
 
 /* Nothing speaks against it but that there are ever more. */
@@ -152,7 +157,7 @@ static void use_well(void)
 	close(fd);
 }
 
-static void leak(char *self)
+static void leak_one(char *self)
 {
 	leak_here_never();
 	use_well();
@@ -168,7 +173,22 @@ static void leak(char *self)
 	leak_here_unanswered();
 	leak_here_unread();
 	leak_here_peergone();
-	leak_here_superseded();
+}
+
+static void leak(char *self, uint32_t n)
+{
+	struct link lost[16];
+	uint32_t first = devices + 1;
+
+	if (n > sizeof lost / sizeof *lost)
+		die("leak so many");
+	for (uint32_t i = 0; i < n; i++) {
+		leak_one(self);
+		lost[i] = leak_here_superseded(++devices);
+	}
+	sleep_ms(1200); /* in use is what talks for more than its first second */
+	for (uint32_t i = 0; i < n; i++)
+		come_back(first + i, lost[i]);
 }
 
 int main(int argc, char **argv)
@@ -181,8 +201,8 @@ int main(int argc, char **argv)
 	set_up();
 	say("ready");
 	while (read_line(STDIN_FILENO, line, sizeof line)) {
-		if (strcmp(line, "leak") == 0) {
-			leak(argv[0]);
+		if (strncmp(line, "leak ", 5) == 0) {
+			leak(argv[0], (uint32_t)atoi(line + 5));
 		} else if (strcmp(line, "grow") == 0) {
 			leak_here_growing();
 			leak_here_kept();

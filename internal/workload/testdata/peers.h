@@ -60,19 +60,17 @@ struct link {
 	int device, server;
 };
 
-static uint32_t device; /* the newest one's number */
-
-/* Each has an address of its own, from 127.1.0.1 on. */
-static void new_device(void) { device++; }
+static uint32_t devices; /* how many there were */
 
 /* libc's accept4() is called from here, where its own frame hides the caller from a
  * walk by frame pointers, and not from the function that leaks. */
-static __attribute__((noinline)) struct link admit_device(void)
+static __attribute__((noinline)) struct link admit_device(uint32_t number)
 {
 	struct sockaddr_in own = loopback(0), gateway = loopback(gateway_port);
 	struct link l = {.device = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
 
-	own.sin_addr.s_addr = htonl((INADDR_LOOPBACK & ~0xffffffU) + 0x10000 + device);
+	/* Each has an address of its own, from 127.1.0.1 on. */
+	own.sin_addr.s_addr = htonl((INADDR_LOOPBACK & ~0xffffffU) + 0x10000 + number);
 	if (l.device < 0 || bind(l.device, (struct sockaddr *)&own, sizeof own) < 0 ||
 	    connect(l.device, (struct sockaddr *)&gateway, sizeof gateway) < 0)
 		die("connect a device");

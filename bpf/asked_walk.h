@@ -7,14 +7,6 @@
 #include "budget.h"
 #include "callid.h"
 
-/* Whether the profiler has read the acting process. */
-static __always_inline bool profiled(void)
-{
-	struct page page = {.prefix = 96, .pid = __builtin_bswap32(bpf_get_current_pid_tgid() >> 32)};
-
-	return bpf_map_lookup_elem(&pid_page_to_mapping_info, &page);
-}
-
 /* The holder of a CPU's record is one word, so that the time is always that of the
  * thread: in the upper half when it took the record, in units of 2^20 ns, and its
  * id in the lower. */

@@ -43,6 +43,7 @@ static __always_inline int before_call(void *ctx, __s32 fd)
 	if (!call || !inode)
 		return 0;
 	call->inode = inode;
+	call->use = 0;
 	call->start = task->group_leader->start_boottime;
 	call->rounds = 0;
 	call->again = false;
@@ -61,6 +62,7 @@ static __always_inline void send(struct call *call, enum deep_outcome outcome, _
 		b->time = bpf_ktime_get_ns();
 		b->inode = call->inode;
 		b->stack = stack;
+		b->use = call->use;
 		b->pid = id >> 32;
 		b->tid = id;
 		b->outcome = outcome;
@@ -211,6 +213,35 @@ SEC("tracepoint/syscalls/sys_exit_any")
 int deep_after(void *ctx __attribute__((unused)))
 {
 	return after_call();
+}
+
+/* Tail-called by uses.bpf.c, with the use that it has just sent. A walk that uses up
+ * its tail calls stays short: to take it up again needs more programs at the
+ * tracepoint, on every read and write. For the same reason none comes after this
+ * one, so whether the profiler knows the process is looked at before. */
+SEC("tracepoint/syscalls/sys_exit_any")
+int deep_use(void *ctx)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task_btf();
+	struct call *call = current_call();
+	struct use_walk *use;
+	__u32 zero = 0;
+
+	use = bpf_map_lookup_elem(&use_walks, &zero);
+	if (!call || !use)
+		return 0;
+	call->inode = use->inode;
+	call->use = use->time;
+	call->start = task->group_leader->start_boottime;
+	call->rounds = MAX_ROUNDS;
+	call->again = false;
+	count(DEEP_ASKED);
+	if (!profiled())
+		send(call, OUTCOME_UNKNOWN, 0); /* and the profiler gets to know it */
+	bpf_tail_call(ctx, &next, NEXT_UNWIND);
+	count(DEEP_NOT_RUN);
+	call->inode = 0;
+	return 0;
 }
 
 /* Has the profiler look at a process: as its own report_pid does. */

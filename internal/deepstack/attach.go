@@ -46,12 +46,25 @@ func (t *Tier) attach() error {
 			}
 		}
 	}
-	if t.unwinder.opts.Call == nil {
+	if t.unwinder.opts.Call != nil {
+		calls, err := t.unwinder.opts.Call(own.Socket, own.Socketpair)
+		if err != nil {
+			return fmt.Errorf("be called for sockets: %w", err)
+		}
+		t.links = append(t.links, calls)
+	}
+	return t.attachUses()
+}
+
+// attachUses has the tier called after uses, if there are any.
+func (t *Tier) attachUses() error {
+	uses := t.unwinder.opts.Uses
+	if uses == nil {
 		return nil
 	}
-	calls, err := t.unwinder.opts.Call(own.Socket, own.Socketpair)
+	calls, err := uses.Walk(t.unwinder.own.Use)
 	if err != nil {
-		return fmt.Errorf("be called for sockets: %w", err)
+		return fmt.Errorf("be called for uses: %w", err)
 	}
 	t.links = append(t.links, calls)
 	return nil

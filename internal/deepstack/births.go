@@ -43,6 +43,7 @@ func decode(raw []byte) (Birth, error) {
 		Time:  order.Uint64(raw[unsafe.Offsetof(r.Time):]),
 		Inode: order.Uint64(raw[unsafe.Offsetof(r.Inode):]),
 		Stack: order.Uint64(raw[unsafe.Offsetof(r.Stack):]),
+		Use:   order.Uint64(raw[unsafe.Offsetof(r.Use):]),
 		PID:   order.Uint32(raw[unsafe.Offsetof(r.Pid):]),
 		TID:   order.Uint32(raw[unsafe.Offsetof(r.Tid):]),
 	}

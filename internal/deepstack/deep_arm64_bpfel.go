@@ -16,6 +16,7 @@ import (
 type deepCall struct {
 	_      structs.HostLayout
 	Inode  uint64
+	Use    uint64
 	Start  uint64
 	Rounds uint32
 	Again  bool
@@ -27,6 +28,7 @@ type deepDeepBirth struct {
 	Time    uint64
 	Inode   uint64
 	Stack   uint64
+	Use     uint64
 	Pid     uint32
 	Tid     uint32
 	Outcome uint32
@@ -81,6 +83,12 @@ type deepPageInfo struct {
 	BiasAndUnwinder uint64
 }
 
+type deepUseWalk struct {
+	_     structs.HostLayout
+	Inode uint64
+	Time  uint64
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -98,6 +106,7 @@ const (
 	deepMapPidPageToMappingInfo = "pid_page_to_mapping_info"
 	deepMapReportEvents         = "report_events"
 	deepMapScope                = "scope"
+	deepMapUseWalks             = "use_walks"
 	deepMapWalking              = "walking"
 	deepProgDeepAccept          = "deep_accept"
 	deepProgDeepAfter           = "deep_after"
@@ -107,6 +116,7 @@ const (
 	deepProgDeepSocket          = "deep_socket"
 	deepProgDeepSocketpair      = "deep_socketpair"
 	deepProgDeepStop            = "deep_stop"
+	deepProgDeepUse             = "deep_use"
 	deepProgEnterMmap           = "enter_mmap"
 	deepProgExitMmap            = "exit_mmap"
 	deepProgLearnNow            = "learn_now"
@@ -184,6 +194,7 @@ type deepProgramSpecs struct {
 	DeepSocket     *ebpf.ProgramSpec `ebpf:"deep_socket"`
 	DeepSocketpair *ebpf.ProgramSpec `ebpf:"deep_socketpair"`
 	DeepStop       *ebpf.ProgramSpec `ebpf:"deep_stop"`
+	DeepUse        *ebpf.ProgramSpec `ebpf:"deep_use"`
 	EnterMmap      *ebpf.ProgramSpec `ebpf:"enter_mmap"`
 	ExitMmap       *ebpf.ProgramSpec `ebpf:"exit_mmap"`
 	LearnNow       *ebpf.ProgramSpec `ebpf:"learn_now"`
@@ -209,6 +220,7 @@ type deepMapSpecs struct {
 	PidPageToMappingInfo *ebpf.MapSpec `ebpf:"pid_page_to_mapping_info"`
 	ReportEvents         *ebpf.MapSpec `ebpf:"report_events"`
 	Scope                *ebpf.MapSpec `ebpf:"scope"`
+	UseWalks             *ebpf.MapSpec `ebpf:"use_walks"`
 	Walking              *ebpf.MapSpec `ebpf:"walking"`
 }
 
@@ -270,6 +282,7 @@ type deepMaps struct {
 	PidPageToMappingInfo *ebpf.Map `ebpf:"pid_page_to_mapping_info"`
 	ReportEvents         *ebpf.Map `ebpf:"report_events"`
 	Scope                *ebpf.Map `ebpf:"scope"`
+	UseWalks             *ebpf.Map `ebpf:"use_walks"`
 	Walking              *ebpf.Map `ebpf:"walking"`
 }
 
@@ -288,6 +301,7 @@ func (m *deepMaps) Close() error {
 		m.PidPageToMappingInfo,
 		m.ReportEvents,
 		m.Scope,
+		m.UseWalks,
 		m.Walking,
 	)
 }
@@ -329,6 +343,7 @@ type deepPrograms struct {
 	DeepSocket     *ebpf.Program `ebpf:"deep_socket"`
 	DeepSocketpair *ebpf.Program `ebpf:"deep_socketpair"`
 	DeepStop       *ebpf.Program `ebpf:"deep_stop"`
+	DeepUse        *ebpf.Program `ebpf:"deep_use"`
 	EnterMmap      *ebpf.Program `ebpf:"enter_mmap"`
 	ExitMmap       *ebpf.Program `ebpf:"exit_mmap"`
 	LearnNow       *ebpf.Program `ebpf:"learn_now"`
@@ -347,6 +362,7 @@ func (p *deepPrograms) Close() error {
 		p.DeepSocket,
 		p.DeepSocketpair,
 		p.DeepStop,
+		p.DeepUse,
 		p.EnterMmap,
 		p.ExitMmap,
 		p.LearnNow,

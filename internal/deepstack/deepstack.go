@@ -18,6 +18,7 @@ import (
 	"io"
 	"log/slog"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -59,19 +60,31 @@ type Options struct {
 	// those that return the descriptor, pair for socketpair. nil: all stacks are
 	// wanted, and the Tier attaches the programs itself.
 	Call func(result, pair *ebpf.Program) (io.Closer, error)
+	// Uses has the stacks of uses taken too; nil: none are.
+	Uses Uses
 }
 
-// Birth says which stack a socket was made on.
+// Uses is who sends the uses of sockets (event.Use), and calls the Tier after each.
+type Uses interface {
+	// Walks is the map of bpf/usewalk.h.
+	Walks() *ebpf.Map
+	// Walk has a program tail-called after each use whose stack is wanted, until the
+	// Closer is closed.
+	Walk(*ebpf.Program) (io.Closer, error)
+}
+
+// Birth says which stack a socket was made on, or used on.
 type Birth struct {
 	Time     uint64 // ns of CLOCK_MONOTONIC, at the return of the call
 	Inode    uint64 // of the socket; of a socketpair, the first's, which stands for both
+	Use      uint64 // Time of the event.Use that it is the stack of; zero: of the creation
 	Stack    uint64 // for Resolve; zero if there is none
 	PID, TID uint32
 }
 
 // Loss counts what is missing. All counters only grow.
 type Loss struct {
-	Asked    uint64 // sockets whose stack was asked for
+	Asked    uint64 // sockets, and uses of them, whose stack was asked for
 	RingFull uint64 // of them, those whose Birth found no place
 	NotRun   uint64 // of them, those for which the unwinder could not be called
 	Repeated uint64 // no loss: of them, those whose stack was known already
@@ -120,7 +133,7 @@ func Start(ctx context.Context, o Options) (*Tier, error) {
 // start is the list of what is started; Close undoes it.
 func (t *Tier) start(ctx, run context.Context) error {
 	var err error
-	t.tracer, err = tracer.NewTracer(run, &tracer.Config{
+	t.tracer, err = newTracer(run, &tracer.Config{
 		TraceReporter: t.stacks, ExecutableReporter: t.stacks.files,
 		Intervals:             intervals{times.New(time.Second, time.Second, time.Minute)},
 		InterpretersConfig:    languages(),
@@ -161,6 +174,20 @@ func (t *Tier) start(ctx, run context.Context) error {
 	}
 	t.since = now()
 	return nil
+}
+
+// newTracer tries again where the profiler misread the kernel: its program that looks
+// for offsets runs for every thread of ours, and two at once spoil each other's answer
+// (support/ebpf/system_config.ebpf.c in its source).
+func newTracer(ctx context.Context, cfg *tracer.Config) (t *tracer.Tracer, err error) {
+	for range 3 {
+		t, err = tracer.NewTracer(ctx, cfg)
+		// The profiler doesn't wrap it.
+		if err == nil || !strings.Contains(err.Error(), "system analysis") {
+			break
+		}
+	}
+	return t, err
 }
 
 // frameCache is the number of frames whose names the profiler remembers.

@@ -67,6 +67,7 @@ type objects struct {
 	Again2     *ebpf.Program `ebpf:"deep_again2"`
 	Again3     *ebpf.Program `ebpf:"deep_again3"`
 	After      *ebpf.Program `ebpf:"deep_after"`
+	Use        *ebpf.Program `ebpf:"deep_use"`
 	EnterMmap  *ebpf.Program `ebpf:"enter_mmap"`
 	ExitMmap   *ebpf.Program `ebpf:"exit_mmap"`
 	OnExec     *ebpf.Program `ebpf:"on_exec"`
@@ -272,7 +273,11 @@ func (u *unwinder) loadOwn(pc *tracer.ProbeContext) error {
 	if err := pc.RewriteMaps(spec, nil); err != nil {
 		return fmt.Errorf("bind the profiler's maps: %w", err)
 	}
-	coll, err := ebpf.NewCollection(spec)
+	replace := map[string]*ebpf.Map{}
+	if u.opts.Uses != nil {
+		replace["use_walks"] = u.opts.Uses.Walks()
+	}
+	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: replace})
 	if err != nil {
 		return fmt.Errorf("load the BPF programs: %w", err)
 	}
@@ -312,7 +317,7 @@ func (u *unwinder) connect() error {
 func (u *unwinder) close() error {
 	var errs []error
 	o := &u.own
-	for _, p := range []*ebpf.Program{o.Stop, o.Socket, o.Socketpair, o.Accept, o.Again1, o.Again2, o.Again3, o.After, o.EnterMmap, o.ExitMmap,
+	for _, p := range []*ebpf.Program{o.Stop, o.Socket, o.Socketpair, o.Accept, o.Again1, o.Again2, o.Again3, o.After, o.Use, o.EnterMmap, o.ExitMmap,
 		o.OnExec, o.OnFork, o.OnFree, o.LearnNow} {
 		errs = append(errs, p.Close())
 	}

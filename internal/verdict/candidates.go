@@ -25,7 +25,9 @@ type aim struct {
 }
 
 // of returns the groups that sockets of a group may be of. Where it is known of some
-// who asked, those of which only the event loop's stack is known are none.
+// who asked, those of which only the event loop's stack is known are none; and where
+// some name a line, those are none whose stack lacks frames and names none: it may be
+// of that line.
 func (c *candidates) of(key groupKey) []groupKey {
 	if c.by == nil {
 		c.index()
@@ -41,7 +43,17 @@ func (c *candidates) of(key groupKey) []groupKey {
 	if slices.ContainsFunc(found, c.asked) {
 		found = slices.DeleteFunc(found, func(k groupKey) bool { return k.label != (label{}) })
 	}
+	if slices.ContainsFunc(found, func(k groupKey) bool { return k.label == (label{}) }) {
+		found = slices.DeleteFunc(found, func(k groupKey) bool { return k.label != (label{}) && c.judge.vague(k.process, c.among[k]) })
+	}
 	return found
+}
+
+// saysMore reports whether an origin can be that of sockets whose stack names no
+// line: theirs is an event loop's, and it is known who asked for its own; or theirs
+// is not all there is of a stack, and its own names a line.
+func (c *candidates) saysMore(origin groupKey, nameless []member) bool {
+	return c.asked(origin) || origin.label == (label{}) && c.judge.vague(origin.process, nameless)
 }
 
 // asked reports whether it is known of sockets of a group who asked for them.

@@ -50,7 +50,7 @@ func (j *Judge) Findings(t *lifecycle.Table, names Names) []Finding {
 	ended := j.leftByEnded()
 	j.addEnded(groups, ended)
 	young := j.young(groups)
-	j.joinUnasked(groups)
+	j.joinNameless(groups)
 	j.join(groups, t)
 	j.joinYoung(groups, young)
 
@@ -131,17 +131,26 @@ func (j *Judge) settled(members []member) []member {
 	return all
 }
 
-// gravest orders findings by confidence, count, and then so that the order is
-// the same every time.
+// gravest orders findings by confidence, whether they name a line, count, and then
+// so that the order is the same every time.
 func gravest(a, b Finding) int {
 	rank := map[Confidence]int{High: 0, Medium: 1, Low: 2}
 	return cmp.Or(
 		cmp.Compare(rank[a.Confidence], rank[b.Confidence]),
+		cmp.Compare(nameless(&a), nameless(&b)),
 		cmp.Compare(b.Count, a.Count),
 		cmp.Compare(a.Process.PID, b.Process.PID),
 		cmp.Compare(a.Class, b.Class),
 		cmp.Compare(a.Sockets[0].Inode, b.Sockets[0].Inode),
 	)
+}
+
+// nameless is 1 for a finding that names no line, else 0.
+func nameless(f *Finding) int {
+	if f.Origin.Culprit != nil || f.RequestedAt != nil && f.RequestedAt.Culprit != nil {
+		return 0
+	}
+	return 1
 }
 
 func (j *Judge) finding(g *group, names Names) Finding {

@@ -26,6 +26,7 @@ type service struct {
 // tally counts sockets that no rule accuses.
 type tally struct {
 	live, silent int
+	attended     int // accepted, and the server waits on them
 	// established are TCP's among them, idle those of these that are silent for
 	// the time that makes them suspect.
 	established, idle int
@@ -43,7 +44,11 @@ func (n *tally) add(j *Judge, key groupKey, s subject) {
 	if connected(s) {
 		n.established++
 	}
-	if !j.silent(s.Socket) || attended(s.Socket, of.label.accepted) {
+	if attended(s.Socket, of.label.accepted) {
+		n.attended++
+		return
+	}
+	if !j.silent(s.Socket) {
 		return
 	}
 	n.silent++

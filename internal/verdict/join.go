@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	"sockleak/internal/event"
 	"sockleak/internal/lifecycle"
 )
 
@@ -43,19 +44,26 @@ func (j *Judge) join(groups map[groupKey]*group, t *lifecycle.Table) {
 	}
 }
 
-// joinUnasked gives sockets with an event loop's stack alone the origin of those of
-// the same process, class and purpose of which it is known who asked for them, if
-// there is only one such origin.
-func (j *Judge) joinUnasked(groups map[groupKey]*group) {
+// joinNameless gives sockets whose stack names no line the origin of those of the same
+// process, class and purpose that may be of the same one and say more, if there is
+// only one such origin.
+func (j *Judge) joinNameless(groups map[groupKey]*group) {
 	like := j.candidates(j.among(groups), j.stays)
 	for _, key := range slices.SortedFunc(maps.Keys(groups), byClass) {
 		if key.stack == 0 || key.label == (label{}) || j.asks(key.process, groups[key].members) {
 			continue
 		}
-		if candidates := like.of(key); len(candidates) == 1 && like.asked(candidates[0]) {
+		if candidates := like.of(key); len(candidates) == 1 && like.saysMore(candidates[0], groups[key].members) {
 			j.merge(groups, key, candidates[0])
 		}
 	}
+}
+
+// vague reports whether all stacks of a group may lack frames. In a program of an
+// interpreted language, before stacks of every language are there, one such stack is
+// that of many lines.
+func (j *Judge) vague(p event.ProcessKey, members []member) bool {
+	return !slices.ContainsFunc(members, func(m member) bool { return !j.origins.lacksFrames(p, j.stackOf(p, &m.Socket)) })
 }
 
 // young are the groups that are not accused, of which the origin isn't known, or not
@@ -83,7 +91,7 @@ func (j *Judge) joinYoung(groups map[groupKey]*group, young []*group) {
 		if len(candidates) != 1 || groups[candidates[0]] == nil {
 			continue
 		}
-		if g.key.stack != 0 && !like.asked(candidates[0]) {
+		if g.key.stack != 0 && !like.saysMore(candidates[0], g.members) {
 			continue
 		}
 		groups[g.key] = g

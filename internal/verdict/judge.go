@@ -61,13 +61,14 @@ type Judge struct {
 	spreads    map[uint64]spread // by hash of the service
 	scattered  map[event.ProcessKey]bool
 	listening  map[port]bool
+	listened   map[Listener]bool // at any look until now
 	// superseded has since when connections are; met are those that are looked
 	// at for it.
 	superseded map[name]uint64
 	met        map[name]acquaintance
+	uses       uses
 	// maybeSuperseded may be, or may be a pool's.
 	maybeSuperseded replaced
-	uses            map[uint64]use // by inode
 	ended           []member
 	// left has the processes that created those.
 	left map[event.ProcessKey]bool
@@ -133,6 +134,7 @@ func NewJudge(p Patience, began uint64) *Judge {
 		better:     relations{},
 		calls:      relations{},
 		asked:      relations{},
+		uses:       newUses(),
 		askCalls:   relations{},
 		askSpared:  map[event.ProcessKey]map[division]uint64{},
 		divided:    map[event.ProcessKey]map[division]uint64{},
@@ -145,6 +147,7 @@ func NewJudge(p Patience, began uint64) *Judge {
 		spreads:    map[uint64]spread{},
 		scattered:  map[event.ProcessKey]bool{},
 		superseded: map[name]uint64{},
+		listened:   map[Listener]bool{},
 		left:       map[event.ProcessKey]bool{},
 		endedGrown: map[groupKey]*series{},
 		met:        map[name]acquaintance{},
@@ -182,6 +185,7 @@ func (j *Judge) Forget(p event.ProcessKey) {
 		delete(j.askCalls, p)
 		delete(j.askSpared, p)
 		delete(j.divided, p)
+		j.uses.forget(p)
 		j.origins.forget(p)
 	}
 }
@@ -218,7 +222,7 @@ func (j *Judge) processes() iter.Seq[event.ProcessKey] {
 // origin may have several stacks.
 func (j *Judge) Look(now uint64, t *lifecycle.Table, names Names) (suspects int) {
 	j.looked = now
-	j.listening = listeningPorts(t)
+	j.listening = j.listeningPorts(t)
 	clear(j.members)
 	clear(j.others)
 	clear(j.idleBefore)
@@ -260,6 +264,9 @@ func (j *Judge) regroup() {
 		}
 		to := key
 		to.stack = id
+		if j.origins.names(key.process, id) {
+			to.label = label{}
+		}
 		j.groups[to] = j.groups[to].plus(j.groups[key])
 		delete(j.groups, key)
 	}
@@ -298,7 +305,8 @@ func (j *Judge) group(s subject) {
 }
 
 // learn resolves a stack that is seen for the first time. If it turns out to be
-// one with others, what was counted under it is counted with them.
+// one with others, what was counted under it is counted with them; and what was
+// counted under one that names no line, and was exchanged for it, by what it names.
 func (j *Judge) learn(p event.ProcessKey, s *lifecycle.Socket, names Names) {
 	id := j.stackOf(p, s)
 	if !j.origins.learn(p, id, names) {
@@ -306,12 +314,15 @@ func (j *Judge) learn(p event.ProcessKey, s *lifecycle.Socket, names Names) {
 	}
 	standIn, bare := j.origins.of(p, id)
 	for key, counted := range j.groups {
-		if key.process != p || key.stack != id || key.label != (label{}) {
+		if key.process != p || key.stack != id {
 			continue
 		}
 		to := key
 		to.stack = standIn
-		if bare {
+		switch {
+		case !bare:
+			to.label = label{}
+		case key.label == (label{}):
 			// Of sockets for several peers all is taken for this one's.
 			to.label = j.labelOf(s, p)
 		}

@@ -250,6 +250,15 @@ func (j *Judge) circumstances(l *lines, g *group, names Names) {
 	}
 }
 
+// nameless reports whether a member's stack names no line, in a group that names one.
+func (j *Judge) nameless(m *member, g *group) bool {
+	if m.Stack == 0 || g.key.label != (label{}) {
+		return false
+	}
+	_, bare := j.origins.of(g.key.process, j.bestStack(g.key.process, m.Stack))
+	return bare
+}
+
 // before says what is known of the sockets without a stack.
 func (j *Judge) before(l *lines, g *group, names Names) {
 	n := len(g.members)
@@ -265,6 +274,9 @@ func (j *Judge) before(l *lines, g *group, names Names) {
 			l.add("%s: where the program asked for %s was not seen; the line is that of others made on the same stack, or of the same class and peer",
 				some(unasked, n), either(unasked, "it", "them"))
 		}
+	} else if vague := count(g, func(m *member) bool { return j.nameless(m, g) }); vague > 0 {
+		l.add("%s a stack that lacks frames and names no line; the line is that of others of the same class and peer",
+			share(vague, n, "has", "have"))
 	}
 	before := count(g, func(m *member) bool { return m.Arrival == lifecycle.Preexisting })
 	if bare := count(g, func(m *member) bool { return m.Stack == 0 }); g.inferred && bare > 0 {

@@ -204,24 +204,6 @@ int ask_accept(struct sys_exit_ctx *ctx)
 	return 0;
 }
 
-/* The inode number of the socket behind a descriptor of the acting task, 0 if it
- * is none. */
-static __always_inline __u64 socket_inode(__u32 fd)
-{
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-	struct fdtable *fdt = BPF_CORE_READ(task, files, fdt);
-	struct inode *inode;
-	struct file *file;
-
-	if (fd >= BPF_CORE_READ(fdt, max_fds) ||
-	    bpf_probe_read_kernel(&file, sizeof(file), BPF_CORE_READ(fdt, fd) + fd) || !file)
-		return 0;
-	inode = BPF_CORE_READ(file, f_inode);
-	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) != S_IFSOCK)
-		return 0;
-	return BPF_CORE_READ(inode, i_ino);
-}
-
 static __always_inline void send(__u64 inode, enum ask_via via, const struct handle *h)
 {
 	struct ask *a = bpf_ringbuf_reserve(&asks, sizeof(*a), 0);

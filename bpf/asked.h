@@ -6,9 +6,6 @@
 #include "profiler.h"
 #include <bpf/bpf_core_read.h>
 
-#define S_IFMT 0170000
-#define S_IFSOCK 0140000
-
 CONFIG(__u64) cfg_fresh_ns;   /* how long a stack counts as known */
 CONFIG(__u32) cfg_stack_rate; /* as in maps.h: stacks of a process in a second, 0: all */
 

@@ -12,11 +12,7 @@
 
 static __always_inline void count(enum ask_counter which)
 {
-	__u32 key = which;
-	__u64 *n = bpf_map_lookup_elem(&ask_counters, &key);
-
-	if (n)
-		(*n)++;
+	count_in(&ask_counters, which);
 }
 
 #if defined(__TARGET_ARCH_x86)

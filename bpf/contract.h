@@ -165,6 +165,10 @@ enum step {
 	STEP_LR,	     /* and so the link register */
 };
 
+enum step_limit {
+	MAX_STEPS = 128, /* of a chain; a stack with more is copied each time */
+};
+
 enum row_flag {
 	ROW_BEGUN = 1 << 0,
 	ROW_WAS_ESTABLISHED = 1 << 1,

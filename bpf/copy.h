@@ -21,9 +21,6 @@
  * page. */
 #define COPY_PART 512
 
-/* The longest chain. A stack with more steps is copied each time. */
-#define MAX_STEPS 128
-
 /* A process that maps other code where this was is taken for the same no longer
  * than this, in s. */
 #define STEP_FRESH 60

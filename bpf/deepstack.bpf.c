@@ -18,11 +18,7 @@ const enum deep_next *keep_deep_next __attribute__((unused));
 
 static __always_inline void count(enum deep_counter which)
 {
-	__u32 key = which;
-	__u64 *n = bpf_map_lookup_elem(&deep_counters, &key);
-
-	if (n)
-		(*n)++;
+	count_in(&deep_counters, which);
 }
 
 static __always_inline bool in_scope(__u32 tgid)
@@ -35,23 +31,6 @@ static __always_inline struct call *current_call(void)
 	__u32 zero = 0;
 
 	return bpf_map_lookup_elem(&walking, &zero);
-}
-
-/* The inode number of the socket behind a descriptor of the acting task, 0 if it
- * is none. It is asked for every socket, so what can be is loaded as C does. */
-static __always_inline __u64 socket_inode(__u32 fd)
-{
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task_btf();
-	struct fdtable *fdt = task->files->fdt;
-	struct inode *inode;
-	struct file *file;
-
-	if (fd >= fdt->max_fds || bpf_probe_read_kernel(&file, sizeof(file), fdt->fd + fd) || !file)
-		return 0;
-	inode = BPF_CORE_READ(file, f_inode);
-	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) != S_IFSOCK)
-		return 0;
-	return BPF_CORE_READ(inode, i_ino);
 }
 
 /* Has the stack of the acting task walked for a socket. */

@@ -7,8 +7,6 @@
 #include "usewalk.h"
 #include <bpf/bpf_core_read.h>
 
-#define S_IFMT 0170000
-#define S_IFSOCK 0140000
 #define PROT_EXEC 4
 
 #define BPF_F_CURRENT_CPU 0xffffffffULL

@@ -5,6 +5,7 @@
 #define PROFILER_H
 
 #include "mix.h"
+#include <bpf/bpf_core_read.h>
 
 enum {
 	BPF_MAP_TYPE_PERF_EVENT_ARRAY = 4,
@@ -71,6 +72,31 @@ static __always_inline __u64 stack_id(void *record, __u64 start)
 		hash = mix(hash, frame[i]);
 	}
 	return hash ? hash : 1;
+}
+
+static __always_inline void count_in(void *counters, __u32 which)
+{
+	__u64 *n = bpf_map_lookup_elem(counters, &which);
+
+	if (n)
+		(*n)++;
+}
+
+/* The inode number of the socket behind a descriptor of the acting task, 0 if it
+ * is none. It is asked for every socket, so what can be is loaded as C does. */
+static __always_inline __u64 socket_inode(__u32 fd)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task_btf();
+	struct fdtable *fdt = task->files->fdt;
+	struct inode *inode;
+	struct file *file;
+
+	if (fd >= fdt->max_fds || bpf_probe_read_kernel(&file, sizeof(file), fdt->fd + fd) || !file)
+		return 0;
+	inode = BPF_CORE_READ(file, f_inode);
+	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) != S_IFSOCK)
+		return 0;
+	return BPF_CORE_READ(inode, i_ino);
 }
 
 #endif

@@ -23,6 +23,7 @@ KEEP(struct, row);
 KEEP(struct, stack_copy);
 KEEP(enum, walk);
 KEEP(enum, step);
+KEEP(enum, step_limit);
 KEEP(enum, record_kind);
 KEEP(enum, event_flag);
 KEEP(enum, event_size);

@@ -7,9 +7,6 @@
 #include "callid.h"
 #include "maps.h"
 
-#define S_IFMT 0170000
-#define S_IFSOCK 0140000
-
 /* Since 6.2 (a35b9af4ec2c): gives a pointer a type, by its number in the kernel's
  * BTF. Where there is no such function its address is 0. */
 extern void *bpf_rdonly_cast(const void *p, __u32 type) __ksym __weak;

@@ -50,6 +50,10 @@ enum {
 	BPF_RB_FORCE_WAKEUP = 2,
 };
 
+/* What kind of file an inode is: include/uapi/linux/stat.h. */
+#define S_IFMT 0170000
+#define S_IFSOCK 0140000
+
 /* Only asked whether they exist: in 5.11 and 5.15. */
 enum bpf_func_id {
 	BPF_FUNC_get_current_task_btf = 158,

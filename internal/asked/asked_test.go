@@ -116,9 +116,11 @@ func trace(t testing.TB, budget Budget, programs ...*program) *traced {
 	}
 	t.Logf("opened in %s", time.Since(began).Round(time.Millisecond))
 	t.Cleanup(func() {
+		closing := time.Now()
 		if err := tracer.Close(); err != nil {
 			t.Errorf("close: %v", err)
 		}
+		t.Logf("closed in %s", time.Since(closing).Round(time.Millisecond))
 		if err := tier.Close(); err != nil {
 			t.Errorf("close the tier: %v", err)
 		}

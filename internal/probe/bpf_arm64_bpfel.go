@@ -263,6 +263,12 @@ const (
 	bpfStepSTEP_LR  bpfStep = 65538
 )
 
+type bpfStepLimit uint32
+
+const (
+	bpfStepLimitMAX_STEPS bpfStepLimit = 128
+)
+
 type bpfUseOp uint32
 
 const (
@@ -364,6 +370,7 @@ const (
 	bpfVarKeepStackCopy    = "keep_stack_copy"
 	bpfVarKeepStackRecord  = "keep_stack_record"
 	bpfVarKeepStep         = "keep_step"
+	bpfVarKeepStepLimit    = "keep_step_limit"
 	bpfVarKeepUseOp        = "keep_use_op"
 	bpfVarKeepWalk         = "keep_walk"
 	bpfVarKeepWalker       = "keep_walker"
@@ -487,6 +494,7 @@ type bpfVariableSpecs struct {
 	KeepStackCopy   *ebpf.VariableSpec `ebpf:"keep_stack_copy"`
 	KeepStackRecord *ebpf.VariableSpec `ebpf:"keep_stack_record"`
 	KeepStep        *ebpf.VariableSpec `ebpf:"keep_step"`
+	KeepStepLimit   *ebpf.VariableSpec `ebpf:"keep_step_limit"`
 	KeepUseOp       *ebpf.VariableSpec `ebpf:"keep_use_op"`
 	KeepWalk        *ebpf.VariableSpec `ebpf:"keep_walk"`
 	KeepWalker      *ebpf.VariableSpec `ebpf:"keep_walker"`
@@ -577,6 +585,7 @@ type bpfVariables struct {
 	KeepStackCopy   *ebpf.Variable `ebpf:"keep_stack_copy"`
 	KeepStackRecord *ebpf.Variable `ebpf:"keep_stack_record"`
 	KeepStep        *ebpf.Variable `ebpf:"keep_step"`
+	KeepStepLimit   *ebpf.Variable `ebpf:"keep_step_limit"`
 	KeepUseOp       *ebpf.Variable `ebpf:"keep_use_op"`
 	KeepWalk        *ebpf.Variable `ebpf:"keep_walk"`
 	KeepWalker      *ebpf.Variable `ebpf:"keep_walker"`

@@ -69,6 +69,9 @@ const (
 	StepLR  = uint32(bpfStepSTEP_LR)
 )
 
+// MaxSteps is how many steps of a walk the kernel side follows.
+const MaxSteps = int(bpfStepLimitMAX_STEPS)
+
 // PutStep tells the kernel side what comes after the hash of a walk so far: the
 // offset of the word that is read from the base of the copy, or one of Step*.
 func (p *Probe) PutStep(hash uint64, next uint32) error {

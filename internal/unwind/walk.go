@@ -25,8 +25,8 @@ const (
 	// maxFrames bounds a walk. The smallest frame is 16 bytes, so that a
 	// copy has no more.
 	maxFrames = 512
-	// maxSteps is MAX_STEPS of bpf/copy.h.
-	maxSteps = 128
+	// maxSteps is MAX_STEPS of bpf/contract.h.
+	maxSteps = probe.MaxSteps
 	// copyBytes is COPY_BYTES of bpf/contract.h.
 	copyBytes = probe.CopyBytes
 )

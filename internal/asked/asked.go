@@ -75,7 +75,7 @@ func (t *Tracer) open(ctx context.Context, tier *deepstack.Tier) error {
 	if err != nil {
 		return fmt.Errorf("read the BPF programs: %w", err)
 	}
-	if t.uprobes, err = tier.ForUprobes(ctx, spec); err != nil {
+	if t.uprobes, err = tier.ForUprobes(spec); err != nil {
 		return err
 	}
 	coll, err := ebpf.NewCollection(spec)

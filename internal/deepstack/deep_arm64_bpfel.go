@@ -115,6 +115,7 @@ const (
 	deepProgOnExec              = "on_exec"
 	deepProgOnFork              = "on_fork"
 	deepProgOnFree              = "on_free"
+	deepProgRegistersAt         = "registers_at"
 	deepVarCfgChildren          = "cfg_children"
 	deepVarCfgFreshNs           = "cfg_fresh_ns"
 	deepVarCfgRecordCalls       = "cfg_record_calls"
@@ -192,6 +193,7 @@ type deepProgramSpecs struct {
 	OnExec         *ebpf.ProgramSpec `ebpf:"on_exec"`
 	OnFork         *ebpf.ProgramSpec `ebpf:"on_fork"`
 	OnFree         *ebpf.ProgramSpec `ebpf:"on_free"`
+	RegistersAt    *ebpf.ProgramSpec `ebpf:"registers_at"`
 }
 
 // deepMapSpecs contains maps before they are loaded into the kernel.
@@ -340,6 +342,7 @@ type deepPrograms struct {
 	OnExec         *ebpf.Program `ebpf:"on_exec"`
 	OnFork         *ebpf.Program `ebpf:"on_fork"`
 	OnFree         *ebpf.Program `ebpf:"on_free"`
+	RegistersAt    *ebpf.Program `ebpf:"registers_at"`
 }
 
 func (p *deepPrograms) Close() error {
@@ -358,6 +361,7 @@ func (p *deepPrograms) Close() error {
 		p.OnExec,
 		p.OnFork,
 		p.OnFree,
+		p.RegistersAt,
 	)
 }
 

@@ -39,7 +39,7 @@ test: lint
 	@scripts/test.sh
 
 # As root, for it traces; -v, because the times to the first finding are the result.
-# CI compares, and writes nothing.
+# With CI set nothing is written, and a missing language fails.
 casebook:
 	@scripts/setup.sh casebook
 	go test ./casebook -count 1 -v -timeout 20m -casebook $(if $(CI),,-write)

@@ -8,7 +8,7 @@
  *
  * There are no probes at the return of functions: they would put the kernel's
  * own return address on the stack, which the walk at socket(2) then ends at. */
-#include "asked.h"
+#include "asked_walk.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -18,15 +18,6 @@ const enum ask_via *keep_ask_via __attribute__((unused));
 const enum ask_counter *keep_ask_counter __attribute__((unused));
 const enum ask_next *keep_ask_next __attribute__((unused));
 
-static __always_inline void count(enum ask_counter which)
-{
-	__u32 key = which;
-	__u64 *n = bpf_map_lookup_elem(&ask_counters, &key);
-
-	if (n)
-		(*n)++;
-}
-
 #if defined(__TARGET_ARCH_x86)
 #define ARG0(ctx) ((ctx)->di)
 #define ARG1(ctx) ((ctx)->si)
@@ -35,78 +26,6 @@ static __always_inline void count(enum ask_counter which)
 #define ARG1(ctx) ((ctx)->regs[1])
 #endif
 
-/* Where the function that was just entered returns to. */
-static __always_inline __u64 returns_to(struct pt_regs *ctx)
-{
-#if defined(__TARGET_ARCH_x86)
-	__u64 word = 0;
-
-	bpf_probe_read_user(&word, sizeof(word), (void *)ctx->sp);
-	return word;
-#else
-	return ctx->regs[30];
-#endif
-}
-
-#if defined(__TARGET_ARCH_x86)
-/* Whether the return address of a frame is still where the call put it. */
-static __always_inline bool returns_still(const struct doing *d, __u64 sp __attribute__((unused)))
-{
-	__u64 word = 0;
-
-	return !bpf_probe_read_user(&word, sizeof(word), (void *)d->sp) && word == d->returns;
-}
-#else
-/* The bits of an address that pointer authentication leaves alone. */
-#define ADDRESS(word) ((word) & 0xffffffffffffULL)
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__uint(key_size, 4);
-	__uint(value_size, MAX_DEPTH);
-} stack_room SEC(".maps");
-
-/* Whether the return address of a frame is between the stack pointer and where
- * the function was entered: it came in a register, and the function put it where
- * it liked. */
-static __always_inline bool returns_still(const struct doing *d, __u64 sp)
-{
-	__u32 zero = 0, size = d->sp - sp;
-	__u64 *words = bpf_map_lookup_elem(&stack_room, &zero);
-
-	if (!words || size > MAX_DEPTH || bpf_probe_read_user(words, size, (void *)sp))
-		return false;
-	for (__u32 i = 0; i < MAX_DEPTH / 8; i++) {
-		if (i >= size / 8)
-			break;
-		if (ADDRESS(words[i]) == ADDRESS(d->returns))
-			return true;
-	}
-	return false;
-}
-#endif
-
-/* Whether a thread whose stack pointer is sp is still in the function that it was
- * seen to enter. What is called after the function returned overwrites its
- * return address, or is further away. */
-static __always_inline bool inside(const struct doing *d, __u64 sp)
-{
-	return d->handle && sp <= d->sp && d->sp - sp <= MAX_DEPTH && returns_still(d, sp);
-}
-
-static __always_inline struct doing *current_doing(void)
-{
-	__u32 tid = bpf_get_current_pid_tgid();
-	struct doing *d = bpf_map_lookup_elem(&threads, &tid);
-	struct doing none = {};
-
-	if (d)
-		return d;
-	bpf_map_update_elem(&threads, &tid, &none, BPF_NOEXIST);
-	return bpf_map_lookup_elem(&threads, &tid);
-}
-
 static __always_inline struct handle_key key_of(__u64 address)
 {
 	struct handle_key key = {.address = address, .tgid = bpf_get_current_pid_tgid() >> 32};
@@ -114,64 +33,14 @@ static __always_inline struct handle_key key_of(__u64 address)
 	return key;
 }
 
-/* Whether the profiler has read the acting process. */
-static __always_inline bool profiled(void)
-{
-	struct page page = {.prefix = 96, .pid = __builtin_bswap32(bpf_get_current_pid_tgid() >> 32)};
-
-	return bpf_map_lookup_elem(&pid_page_to_mapping_info, &page);
-}
-
-/* Whether the walk that holds the record of this CPU came to its end. The last
- * program of the profiler can't tell. But its thread is not on this CPU any more:
- * if it gave it up by itself, or was on a CPU again since, the walk is over. */
-static __always_inline bool over(const struct walk *w)
-{
-	struct task_struct *task = (struct task_struct *)w->task;
-
-	if (BPF_CORE_READ(task, pid) != (int)w->tid)
-		return false; /* it holds the record, and didn't come to say since when */
-	return BPF_CORE_READ(task, nvcsw) != w->yielded || BPF_CORE_READ(task, nivcsw) > w->preempted + 1 ||
-	       bpf_ktime_get_ns() - w->since > WALK_NS;
-}
-
-/* Has the profiler walk the stack; ask_stop gives it to the handle. */
-static __always_inline int walk_stack(struct pt_regs *ctx, struct handle_key key)
-{
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-	__u32 zero = 0, tid = bpf_get_current_pid_tgid(), holder;
-	struct walk *w = bpf_map_lookup_elem(&walks, &zero);
-
-	if (!w)
-		return 0;
-	if (!profiled()) {
-		count(ASK_UNKNOWN);
-		return 0;
-	}
-	holder = __sync_val_compare_and_swap(&w->tid, 0, tid);
-	if (holder && holder != tid && (!over(w) || __sync_val_compare_and_swap(&w->tid, holder, tid) != holder)) {
-		count(ASK_BUSY);
-		return 0;
-	}
-	w->since = bpf_ktime_get_ns();
-	w->task = (__u64)task;
-	w->yielded = BPF_CORE_READ(task, nvcsw);
-	w->preempted = BPF_CORE_READ(task, nivcsw);
-	w->handle = key;
-	w->start = BPF_CORE_READ(task, group_leader, start_boottime);
-	bpf_tail_call(ctx, &ask_nexts, ASK_UNWIND);
-	count(ASK_NOT_RUN);
-	w->tid = 0;
-	return 0;
-}
-
 /* A handle begins. */
 static __always_inline int made(struct pt_regs *ctx, __u64 address)
 {
 	struct handle_key key = key_of(address);
 	struct doing *d = current_doing();
-	struct handle none = {};
+	struct handle fresh = {};
 	__u64 accepted;
+	bool known;
 
 	if (!d || !address)
 		return 0;
@@ -191,11 +60,22 @@ static __always_inline int made(struct pt_regs *ctx, __u64 address)
 		return 0;
 	}
 	count(ASK_HANDLES);
-	if (bpf_map_update_elem(&handles, &key, &none, BPF_ANY)) {
+	known = profiled();
+	if (known && cfg_stack_rate) {
+		fresh.calls[0] = entered_by(ctx);
+		fresh.spared = spare(fresh.calls[0], cfg_stack_rate);
+	}
+	if (bpf_map_update_elem(&handles, &key, &fresh, BPF_ANY)) {
 		count(ASK_HANDLES_FULL);
 		return 0;
 	}
-	return walk_stack(ctx, key);
+	if (fresh.spared)
+		count(ASK_SPARED);
+	else if (known)
+		return walk_stack(ctx, key);
+	else
+		count(ASK_UNKNOWN);
+	return 0;
 }
 
 /* A function begins that may make the socket of a handle. */
@@ -224,8 +104,11 @@ static __always_inline void replace(struct doing *d, const struct handle_key *cl
 
 	if (!from || !to)
 		return;
-	for (int i = 1; i < ASK_STACKS; i++)
+	for (int i = 1; i < ASK_STACKS; i++) {
 		to->stacks[i] = from->stacks[i - 1];
+		to->calls[i] = from->calls[i - 1];
+	}
+	to->spared = (to->spared & 1) | (from->spared << 1 & ((1 << ASK_STACKS) - 1));
 }
 
 /* Stands in the place of the profiler's program that sends the stack. */
@@ -339,7 +222,7 @@ static __always_inline __u64 socket_inode(__u32 fd)
 	return BPF_CORE_READ(inode, i_ino);
 }
 
-static __always_inline void send(__u64 inode, enum ask_via via, const __u64 *stacks)
+static __always_inline void send(__u64 inode, enum ask_via via, const struct handle *h)
 {
 	struct ask *a = bpf_ringbuf_reserve(&asks, sizeof(*a), 0);
 	__u64 id = bpf_get_current_pid_tgid();
@@ -350,11 +233,12 @@ static __always_inline void send(__u64 inode, enum ask_via via, const __u64 *sta
 	}
 	a->time = bpf_ktime_get_ns();
 	a->inode = inode;
-	__builtin_memcpy(a->stacks, stacks, sizeof(a->stacks));
+	__builtin_memcpy(a->stacks, h->stacks, sizeof(a->stacks));
+	__builtin_memcpy(a->calls, h->calls, sizeof(a->calls));
 	a->pid = id >> 32;
 	a->tid = id;
 	a->via = via;
-	a->pad = 0;
+	a->spared = h->spared;
 	bpf_ringbuf_submit(a, BPF_RB_NO_WAKEUP);
 }
 
@@ -377,7 +261,8 @@ static __always_inline __u64 user_word(__u64 address)
 /* Which go statement started the goroutine that made a socket. */
 static __always_inline void started(struct pt_regs *regs, const struct go_layout *go, __s32 fd)
 {
-	__u64 g = GOROUTINE(regs), m, inode, stacks[ASK_STACKS] = {};
+	__u64 g = GOROUTINE(regs), m, inode;
+	struct handle none = {};
 
 	if (!g)
 		return;
@@ -385,10 +270,10 @@ static __always_inline void started(struct pt_regs *regs, const struct go_layout
 	m = user_word(g + go->g_m);
 	if (!m || user_word(m + go->m_curg) != g)
 		return;
-	stacks[0] = user_word(g + go->g_gopc);
+	none.stacks[0] = user_word(g + go->g_gopc);
 	inode = socket_inode(fd);
-	if (stacks[0] && inode)
-		send(inode, VIA_GO, stacks);
+	if (none.stacks[0] && inode)
+		send(inode, VIA_GO, &none);
 }
 
 /* Which handle the socket is for that was just made. */
@@ -404,8 +289,8 @@ static __always_inline void handled(struct pt_regs *regs, struct doing *d, __s32
 	d->handle = 0;
 	h = bpf_map_lookup_elem(&handles, &key);
 	inode = socket_inode(fd);
-	if (h && h->stacks[0] && inode)
-		send(inode, VIA_LIBUV, h->stacks);
+	if (h && inode && (h->stacks[0] || h->spared & 1))
+		send(inode, VIA_LIBUV, h);
 }
 
 SEC("tracepoint/syscalls/sys_exit_socket")

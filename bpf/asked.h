@@ -9,7 +9,8 @@
 #define S_IFMT 0170000
 #define S_IFSOCK 0140000
 
-CONFIG(__u64) cfg_fresh_ns; /* how long a stack counts as known */
+CONFIG(__u64) cfg_fresh_ns;   /* how long a stack counts as known */
+CONFIG(__u32) cfg_stack_rate; /* as in maps.h: stacks of a process in a second, 0: all */
 
 /* How far below the frame of a libuv function its socket(2) can be, in bytes:
  * uv_tcp_connect and what it calls take some 600. */
@@ -37,17 +38,19 @@ struct ask {
 	__u64 time; /* ns of CLOCK_MONOTONIC */
 	__u64 inode;
 	__u64 stacks[ASK_STACKS]; /* of the profiler, but see VIA_GO; zero: none */
+	__u64 calls[ASK_STACKS];  /* that made the handles, see callid.h; zero: not known */
 	__u32 pid;
 	__u32 tid;
-	__u32 via; /* enum ask_via */
-	__u32 pad;
+	__u32 via;    /* enum ask_via */
+	__u32 spared; /* bit mask of stacks that were left out */
 };
-_Static_assert(sizeof(struct ask) == 64, "ask is part of the ABI");
+_Static_assert(sizeof(struct ask) == 96, "ask is part of the ABI");
 
 enum ask_counter {
 	ASK_HANDLES,	  /* handles whose stack was asked for */
 	ASK_HANDLES_FULL, /* of them, those that found no place */
 	ASK_UNKNOWN,	  /* of them, those of processes the profiler didn't know yet */
+	ASK_SPARED,	  /* of them, those left out to stay within the budget */
 	ASK_BUSY,	  /* of them, those made while another walk held the CPU's record */
 	ASK_NOT_RUN,	  /* of them, those for which the unwinder could not be called */
 	ASK_RING_FULL,	  /* sockets that found no place in asks */
@@ -111,6 +114,9 @@ struct handle_key {
 
 struct handle {
 	__u64 stacks[ASK_STACKS];
+	__u64 calls[ASK_STACKS];
+	__u32 spared; /* as in struct ask */
+	__u32 pad;
 };
 
 /* A handle that lives -> where it was made. An address that is used again is

@@ -68,7 +68,7 @@ struct event {
 	__u64 inode;
 	__u64 inode2;
 	__u64 stack;
-	__u64 call; /* see call_id of budget.h */
+	__u64 call; /* see callid.h */
 	__u64 walk; /* enum walk, or what the copy or the steps say; see copy.h */
 	__u64 begin;
 	__u64 child_start;
@@ -83,8 +83,9 @@ struct event {
 	__u8 pad;
 	struct sock_desc sock;
 	char comm[16];
+	char thread[16]; /* name of the acting thread, of a birth */
 };
-_Static_assert(sizeof(struct event) == 184, "event is part of the ABI");
+_Static_assert(sizeof(struct event) == 200, "event is part of the ABI");
 
 #define EXEC_FDS_WORDS 64
 

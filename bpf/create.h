@@ -17,6 +17,20 @@ struct origin {
 	bool spared; /* no stack was taken, to stay within the budget */
 };
 
+/* Which call it is, see callid.h. The first word counts whatever it is, because a
+ * library may have made the call. */
+static __always_inline __u64 call_id(__u64 start)
+{
+	struct call_site c = call_site();
+	__u64 hash = mix_site(&c, start);
+	__u32 zero = 0;
+	struct stack_record *room = bpf_map_lookup_elem(&stack_room, &zero);
+
+	if (room && !bpf_probe_read_user(room->ip, NEAR_WORDS * 8, (void *)c.sp))
+		hash = mix_words(mix(hash, room->ip[0]), &c, room->ip + 1, NEAR_WORDS - 1);
+	return hash ? hash : 1;
+}
+
 static __always_inline struct origin take_origin(void *ctx)
 {
 	__u64 start = current_start();
@@ -25,7 +39,7 @@ static __always_inline struct origin take_origin(void *ctx)
 	if (!cfg_stacks)
 		return o;
 	o.call = call_id(start);
-	o.spared = spare(o.call);
+	o.spared = spare(o.call, cfg_stack_rate);
 	o.stack = o.spared ? o.call : take_stack(ctx, start);
 	o.walk = o.spared ? WALK_NONE : take_copy(start);
 	return o;
@@ -57,6 +71,7 @@ static __always_inline __u64 born(enum record_kind kind, __s32 fd, __s32 fd2, st
 		return inode;
 	begin_event(e, kind);
 	name_event(e);
+	bpf_get_current_comm(e->thread, sizeof(e->thread));
 	sk = sock_of(file);
 	describe(&e->sock, sk, false);
 	if (is_tcp(&e->sock) && !follow_tcp(sk, inode))

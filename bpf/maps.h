@@ -102,40 +102,6 @@ struct {
 	__type(value, __u8);
 } stacks_sent SEC(".maps");
 
-/* How many sockets a process made in the second that began at since. */
-struct budget {
-	__u64 since;
-	__u32 calls;
-	__u32 share; /* one in so many is walked, by the second before */
-	__u32 owed;  /* walks beside the share, see budget.h */
-	__u32 pad;
-};
-
-/* Process id -> its budget of stacks.
- * inserted in: budget.h. deleted in: by eviction, which begins a new second. read
- * in: budget.h. */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 4096);
-	__type(key, __u32);
-	__type(value, struct budget);
-} budgets SEC(".maps");
-
-struct call_walks {
-	__u64 last;
-	__u64 walks;
-};
-
-/* Call, see call_id -> its walks.
- * inserted in: budget.h. deleted in: by eviction; the call is new then. read in:
- * budget.h. */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 16384);
-	__type(key, __u64);
-	__type(value, struct call_walks);
-} calls_walked SEC(".maps");
-
 /* The inode number of the socket made last on this CPU whose stack was left out:
  * what walks stacks at the same tracepoint after us leaves it out too.
  * inserted in: create.h. deleted in: never, no other socket has the number. read

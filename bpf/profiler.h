@@ -4,8 +4,7 @@
 #ifndef PROFILER_H
 #define PROFILER_H
 
-#include "vmlinux.h"
-#include <bpf/bpf_helpers.h>
+#include "mix.h"
 
 enum {
 	BPF_MAP_TYPE_PROG_ARRAY = 3,
@@ -45,12 +44,6 @@ struct {
 	__type(key, struct page);
 	__type(value, struct page_info);
 } pid_page_to_mapping_info SEC(".maps");
-
-static __always_inline __u64 mix(__u64 hash, __u64 word)
-{
-	hash = (hash ^ word) * 0x9fb21c651e98df25ULL;
-	return hash ^ hash >> 28;
-}
 
 /* No stack is longer in the profiler's record. */
 #define MAX_WORDS 3072

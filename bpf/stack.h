@@ -3,15 +3,8 @@
 #ifndef STACK_H
 #define STACK_H
 
+#include "mix.h"
 #include "task.h"
-
-/* Multiply and rotate, after wyhash and its kin: every address and its place in
- * the stack changes the result. */
-static __always_inline __u64 mix(__u64 hash, __u64 word)
-{
-	hash = (hash ^ word) * 0x9fb21c651e98df25ULL;
-	return hash ^ hash >> 28;
-}
 
 /* Sends the stack unless it was sent before, and returns its id, 0 when there is
  * none. The id covers the process and the program it runs, because the same

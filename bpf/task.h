@@ -4,6 +4,7 @@
 #define TASK_H
 
 #include <bpf/bpf_core_read.h>
+#include "callid.h"
 #include "maps.h"
 
 #define S_IFMT 0170000
@@ -138,15 +139,6 @@ static __always_inline unsigned long current_arg(int n)
 {
 	return call_arg(user_regs(current_task()), n);
 }
-
-/* From where a call was made. */
-struct call_site {
-	__u64 pc;
-	__u64 sp;
-	__u64 link; /* arm64: where it returns to */
-	__u64 begin, end; /* of the program's own code, without its libraries */
-	__u64 exec;	  /* number of the program the process runs */
-};
 
 /* As C does where the kernel lets us, for the reason of current_descriptors. */
 static __always_inline struct call_site call_site(void)

@@ -22,8 +22,27 @@ const aged = idle + 25*time.Second
 // attach traces the programs for a time, as a user would.
 func attach(t *testing.T, sockleak string, programs []*Program, duration time.Duration, more ...string) (time.Time, []arrival) {
 	t.Helper()
+	tell(programs)
 	args := []string{"attach", "--output", "ndjson", "--top", "0", "--idle", idle.String(), "--for", duration.String()}
-	return trace(t, sockleak, slices.Concat(args, more, pids(t, programs))...)
+	begun, reports := trace(t, sockleak, slices.Concat(args, more, pids(t, programs))...)
+	for n := range reports {
+		findings := reports[n].report.Findings
+		for i := range findings {
+			if f := &findings[i]; owner(programs, f) == nil {
+				t.Errorf("of no program, or of a child that has ended: %s (pid %d): %s", f.Process.Comm, f.Process.PID, short(f))
+			}
+		}
+	}
+	return begun, reports
+}
+
+// tell tells those that wait for it that they are traced now.
+func tell(programs []*Program) {
+	for _, p := range programs {
+		if p.traced != nil {
+			p.traced()
+		}
+	}
 }
 
 // storyTimes are how long each story's programs are traced. The gateway's need
@@ -31,7 +50,7 @@ func attach(t *testing.T, sockleak string, programs []*Program, duration time.Du
 var storyTimes = []struct {
 	story    int
 	duration time.Duration
-}{{3, 30 * time.Second}, {5, 30 * time.Second}, {2, 40 * time.Second}, {1, 60 * time.Second}, {4, idle + 20*time.Second}}
+}{{3, 30 * time.Second}, {5, 30 * time.Second}, {2, 40 * time.Second}, {1, 60 * time.Second}, {4, idle + 40*time.Second}}
 
 // TestStories traces each story's leaking programs alone, and prints how long it
 // took to the first correct finding. They have been running for a while.
@@ -114,6 +133,7 @@ func TestAllAtOnce(t *testing.T) {
 	needs(t)
 	sockleak := buildSockleak(t)
 	programs := cast(t, append(stories(), further()...))
+	tell(programs)
 	_, reports := trace(t, sockleak, "hunt", "--stacks", "deep", "--output", "ndjson", "--top", "0",
 		"--idle", idle.String(), "--exclude", "casebook.test", "--for", watched.String())
 	results := examine(t, programs, reports)

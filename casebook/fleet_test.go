@@ -128,26 +128,38 @@ func drain(c net.Conn) error {
 }
 
 // live is a device's life: heartbeats on one connection after the other, on the
-// nth for the time that stay says. How the old one is given up is for the caller.
-func (f *fleet) live(i int, give func(net.Conn), stay func(n int) time.Duration) error {
+// nth until over tells. How the old one is given up is for the caller.
+func (f *fleet) live(i int, give func(net.Conn), over func(n int) <-chan time.Time) error {
 	for n := 0; ; n++ {
 		c, err := f.connect(i)
 		if err != nil {
 			return err
 		}
-		for end := time.Now().Add(stay(n)); time.Now().Before(end); {
-			select {
-			case <-f.stop:
-				return nil
-			case <-time.After(heartbeat):
-			}
-			if _, err := io.WriteString(c, "alive\n"); err != nil {
-				return fmt.Errorf("device %d: heartbeat: %w", i, err)
-			}
+		if alive, err := f.beat(c, over(n)); !alive || err != nil {
+			return err
 		}
 		give(c)
 	}
 }
+
+// beat sends heartbeats until over tells; alive: it wasn't the fleet that ended.
+func (f *fleet) beat(c net.Conn, over <-chan time.Time) (alive bool, err error) {
+	for {
+		select {
+		case <-f.stop:
+			return false, nil
+		case <-over:
+			return true, nil
+		case <-time.After(heartbeat):
+		}
+		if _, err := io.WriteString(c, "alive\n"); err != nil {
+			return true, fmt.Errorf("heartbeat to %v: %w", c.RemoteAddr(), err)
+		}
+	}
+}
+
+// always is the time of a device that never gives up its connection.
+func always(int) <-chan time.Time { return nil }
 
 // unplug cuts the wire: no packet arrives any more, and nobody is told.
 func (f *fleet) unplug() {

@@ -32,6 +32,7 @@ type Program struct {
 	PID  int
 
 	source string // its main file
+	traced func() // what happens once it is traced; nil: nothing
 
 	cmd   *exec.Cmd
 	in    io.WriteCloser

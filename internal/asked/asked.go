@@ -9,7 +9,6 @@
 package asked
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -32,7 +31,12 @@ type Ask struct {
 	// Stacks are numbers for deepstack.Tier.Resolve: that of the handle, then of
 	// the one that was closed right after this one was made, and so on, zero for
 	// none. A program can do that by chance; see Replaced.
-	Stacks   [4]uint64
+	Stacks [4]uint64
+	// Calls tell the calls apart that made these handles, by less than a stack, as
+	// event.Event.Call does; zero where there is no budget. Spared says whose
+	// stacks were left out, to stay within it.
+	Calls    [4]uint64
+	Spared   [4]bool
 	PID, TID uint32
 	// Started is, in a program of Go, where the go statement that started the
 	// goroutine returns to: an address of the process. Then there are no Stacks.
@@ -44,6 +48,7 @@ type Loss struct {
 	Handles uint64 // handles whose stack was asked for
 	Full    uint64 // of them, those that found no place
 	Unknown uint64 // of them, those made before the profiler knew the process
+	Spared  uint64 // no loss: of them, those left out to stay within the budget
 	Busy    uint64 // of them, those that another walk on the same CPU stood in the way of
 	NotRun  uint64 // of them, those for which the unwinder could not be called
 	Ring    uint64 // sockets whose Ask found no place
@@ -59,26 +64,46 @@ type Tracer struct {
 	follow  *follower
 }
 
+// Budget bounds the stacks that are taken of one process, together with those that
+// are taken where sockets are made: see bpf/budget.h.
+type Budget struct {
+	Rate uint32 // stacks in a second; zero: all
+	// Processes and Calls are the maps budgets and calls_walked of who takes the
+	// others; nil: nobody does.
+	Processes, Calls *ebpf.Map
+}
+
+// maps are those that are shared.
+func (b *Budget) maps() map[string]*ebpf.Map {
+	if b.Processes == nil {
+		return nil
+	}
+	return map[string]*ebpf.Map{askedMapBudgets: b.Processes, askedMapCallsWalked: b.Calls}
+}
+
 // Open loads the programs, which stand on those of tier. They cost nothing until
 // there is a process with libuv. Whoever calls it closes the Tracer, before tier.
-func Open(ctx context.Context, tier *deepstack.Tier) (*Tracer, error) {
+func Open(tier *deepstack.Tier, budget Budget) (*Tracer, error) {
 	t := &Tracer{}
-	if err := t.open(ctx, tier); err != nil {
+	if err := t.open(tier, budget); err != nil {
 		return nil, errors.Join(fmt.Errorf("trace where sockets are asked for: %w", err), t.Close())
 	}
 	return t, nil
 }
 
 // open is the list of what is started; Close undoes it.
-func (t *Tracer) open(ctx context.Context, tier *deepstack.Tier) error {
+func (t *Tracer) open(tier *deepstack.Tier, budget Budget) error {
 	spec, err := loadAsked()
 	if err != nil {
 		return fmt.Errorf("read the BPF programs: %w", err)
 	}
+	if err := spec.Variables[askedVarCfgStackRate].Set(budget.Rate); err != nil {
+		return fmt.Errorf("set %s: %w", askedVarCfgStackRate, err)
+	}
 	if t.uprobes, err = tier.ForUprobes(spec); err != nil {
 		return err
 	}
-	coll, err := ebpf.NewCollection(spec)
+	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: budget.maps()})
 	if err != nil {
 		return fmt.Errorf("load the BPF programs: %w", err)
 	}
@@ -133,9 +158,7 @@ func (t *Tracer) Close() error {
 	if t.follow != nil {
 		errs = append(errs, t.follow.close())
 	}
-	for _, l := range t.links {
-		errs = append(errs, l.Close())
-	}
+	errs = append(errs, tracepoint.CloseAll(t.links))
 	if t.asks != nil {
 		errs = append(errs, t.asks.Close())
 	}
@@ -183,8 +206,11 @@ func decode(raw []byte) (Ask, error) {
 		a.Started = order.Uint64(raw[unsafe.Offsetof(r.Stacks):])
 		return a, nil
 	}
+	spared := order.Uint32(raw[unsafe.Offsetof(r.Spared):])
 	for i := range a.Stacks {
 		a.Stacks[i] = order.Uint64(raw[unsafe.Offsetof(r.Stacks)+8*uintptr(i):])
+		a.Calls[i] = order.Uint64(raw[unsafe.Offsetof(r.Calls)+8*uintptr(i):])
+		a.Spared[i] = spared&(1<<i) != 0
 	}
 	return a, nil
 }
@@ -204,6 +230,7 @@ func (t *Tracer) Loss() (Loss, error) {
 	return Loss{
 		Handles: sums[askedAskCounterASK_HANDLES], Full: sums[askedAskCounterASK_HANDLES_FULL],
 		Unknown: sums[askedAskCounterASK_UNKNOWN], Busy: sums[askedAskCounterASK_BUSY],
+		Spared: sums[askedAskCounterASK_SPARED],
 		NotRun: sums[askedAskCounterASK_NOT_RUN], Ring: sums[askedAskCounterASK_RING_FULL],
 	}, nil
 }

@@ -18,10 +18,11 @@ type askedAsk struct {
 	Time   uint64
 	Inode  uint64
 	Stacks [4]uint64
+	Calls  [4]uint64
 	Pid    uint32
 	Tid    uint32
 	Via    uint32
-	Pad    uint32
+	Spared uint32
 }
 
 type askedAskCounter uint32
@@ -30,10 +31,11 @@ const (
 	askedAskCounterASK_HANDLES      askedAskCounter = 0
 	askedAskCounterASK_HANDLES_FULL askedAskCounter = 1
 	askedAskCounterASK_UNKNOWN      askedAskCounter = 2
-	askedAskCounterASK_BUSY         askedAskCounter = 3
-	askedAskCounterASK_NOT_RUN      askedAskCounter = 4
-	askedAskCounterASK_RING_FULL    askedAskCounter = 5
-	askedAskCounterASK_COUNTERS     askedAskCounter = 6
+	askedAskCounterASK_SPARED       askedAskCounter = 3
+	askedAskCounterASK_BUSY         askedAskCounter = 4
+	askedAskCounterASK_NOT_RUN      askedAskCounter = 5
+	askedAskCounterASK_RING_FULL    askedAskCounter = 6
+	askedAskCounterASK_COUNTERS     askedAskCounter = 7
 )
 
 type askedAskNext uint32
@@ -50,6 +52,21 @@ const (
 	askedAskViaVIA_LIBUV askedAskVia = 1
 	askedAskViaVIA_GO    askedAskVia = 2
 )
+
+type askedBudget struct {
+	_     structs.HostLayout
+	Since uint64
+	Calls uint32
+	Share uint32
+	Owed  uint32
+	Fresh uint32
+}
+
+type askedCallWalks struct {
+	_     structs.HostLayout
+	Last  uint64
+	Walks uint64
+}
 
 type askedDoing struct {
 	_        structs.HostLayout
@@ -72,6 +89,9 @@ type askedGoLayout struct {
 type askedHandle struct {
 	_      structs.HostLayout
 	Stacks [4]uint64
+	Calls  [4]uint64
+	Spared uint32
+	Pad    uint32
 }
 
 type askedHandleKey struct {
@@ -114,6 +134,8 @@ const (
 	askedMapAskNexts             = "ask_nexts"
 	askedMapAsks                 = "asks"
 	askedMapAttached             = "attached"
+	askedMapBudgets              = "budgets"
+	askedMapCallsWalked          = "calls_walked"
 	askedMapGoPrograms           = "go_programs"
 	askedMapHandles              = "handles"
 	askedMapKnownStacks          = "known_stacks"
@@ -135,6 +157,7 @@ const (
 	askedVarCfgRecordFrames      = "cfg_record_frames"
 	askedVarCfgRecordLength      = "cfg_record_length"
 	askedVarCfgRecordValue       = "cfg_record_value"
+	askedVarCfgStackRate         = "cfg_stack_rate"
 	askedVarKeepAsk              = "keep_ask"
 	askedVarKeepAskCounter       = "keep_ask_counter"
 	askedVarKeepAskNext          = "keep_ask_next"
@@ -201,6 +224,8 @@ type askedMapSpecs struct {
 	AskNexts             *ebpf.MapSpec `ebpf:"ask_nexts"`
 	Asks                 *ebpf.MapSpec `ebpf:"asks"`
 	Attached             *ebpf.MapSpec `ebpf:"attached"`
+	Budgets              *ebpf.MapSpec `ebpf:"budgets"`
+	CallsWalked          *ebpf.MapSpec `ebpf:"calls_walked"`
 	GoPrograms           *ebpf.MapSpec `ebpf:"go_programs"`
 	Handles              *ebpf.MapSpec `ebpf:"handles"`
 	KnownStacks          *ebpf.MapSpec `ebpf:"known_stacks"`
@@ -220,6 +245,7 @@ type askedVariableSpecs struct {
 	CfgRecordFrames *ebpf.VariableSpec `ebpf:"cfg_record_frames"`
 	CfgRecordLength *ebpf.VariableSpec `ebpf:"cfg_record_length"`
 	CfgRecordValue  *ebpf.VariableSpec `ebpf:"cfg_record_value"`
+	CfgStackRate    *ebpf.VariableSpec `ebpf:"cfg_stack_rate"`
 	KeepAsk         *ebpf.VariableSpec `ebpf:"keep_ask"`
 	KeepAskCounter  *ebpf.VariableSpec `ebpf:"keep_ask_counter"`
 	KeepAskNext     *ebpf.VariableSpec `ebpf:"keep_ask_next"`
@@ -250,6 +276,8 @@ type askedMaps struct {
 	AskNexts             *ebpf.Map `ebpf:"ask_nexts"`
 	Asks                 *ebpf.Map `ebpf:"asks"`
 	Attached             *ebpf.Map `ebpf:"attached"`
+	Budgets              *ebpf.Map `ebpf:"budgets"`
+	CallsWalked          *ebpf.Map `ebpf:"calls_walked"`
 	GoPrograms           *ebpf.Map `ebpf:"go_programs"`
 	Handles              *ebpf.Map `ebpf:"handles"`
 	KnownStacks          *ebpf.Map `ebpf:"known_stacks"`
@@ -266,6 +294,8 @@ func (m *askedMaps) Close() error {
 		m.AskNexts,
 		m.Asks,
 		m.Attached,
+		m.Budgets,
+		m.CallsWalked,
 		m.GoPrograms,
 		m.Handles,
 		m.KnownStacks,
@@ -286,6 +316,7 @@ type askedVariables struct {
 	CfgRecordFrames *ebpf.Variable `ebpf:"cfg_record_frames"`
 	CfgRecordLength *ebpf.Variable `ebpf:"cfg_record_length"`
 	CfgRecordValue  *ebpf.Variable `ebpf:"cfg_record_value"`
+	CfgStackRate    *ebpf.Variable `ebpf:"cfg_stack_rate"`
 	KeepAsk         *ebpf.Variable `ebpf:"keep_ask"`
 	KeepAskCounter  *ebpf.Variable `ebpf:"keep_ask_counter"`
 	KeepAskNext     *ebpf.Variable `ebpf:"keep_ask_next"`

@@ -99,7 +99,7 @@ type traced struct {
 	many   map[uint64]int // how often there was one
 }
 
-func trace(t *testing.T, programs ...*program) *traced {
+func trace(t *testing.T, budget Budget, programs ...*program) *traced {
 	t.Helper()
 	var pids []uint32
 	for _, p := range programs {
@@ -110,7 +110,7 @@ func trace(t *testing.T, programs ...*program) *traced {
 		t.Fatal(err)
 	}
 	began := time.Now()
-	tracer, err := Open(t.Context(), tier)
+	tracer, err := Open(tier, budget)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,7 +238,7 @@ func TestNode(t *testing.T) {
 		t.Fatal("the servers did not start")
 	}
 	p := start(t, "ways.js", node, source(t, "ways.js"), peer.out.Text(), dir+"/peer.sock")
-	k := trace(t, p)
+	k := trace(t, Budget{}, p)
 	k.compare(t, p, 33)
 }
 
@@ -253,7 +253,7 @@ func TestUvloop(t *testing.T) {
 		t.Skip("needs uvloop, which is not installed: run scripts/setup.sh")
 	}
 	p := start(t, "loop.py", python, source(t, "loop.py"))
-	k := trace(t, p)
+	k := trace(t, Budget{}, p)
 	k.compare(t, p, 4)
 }
 
@@ -264,7 +264,7 @@ func TestGo(t *testing.T) {
 	exe := filepath.Join(t.TempDir(), "gostart")
 	run(t, "go", "build", "-ldflags=-s -w", "-o", exe, source(t, "gostart/main.go"))
 	p := start(t, "gostart/main.go", exe)
-	k := trace(t, p)
+	k := trace(t, Budget{}, p)
 	k.compare(t, p, 2)
 }
 
@@ -309,52 +309,4 @@ func (k *traced) loss(t *testing.T) Loss {
 		t.Fatal(err)
 	}
 	return loss
-}
-
-// TestReuse: handles whose addresses are used again at once, and sockets that are
-// made in between without one, by a program in C. None is taken for another's.
-func TestReuse(t *testing.T) {
-	needs.Root(t)
-	handles := 20_000
-	if n := os.Getenv("SOCKLEAK_HANDLES"); n != "" {
-		var err error
-		if handles, err = strconv.Atoi(n); err != nil {
-			t.Fatal(err)
-		}
-	}
-	exe := filepath.Join(t.TempDir(), "handles")
-	if _, err := os.Stat("/usr/include/uv.h"); err != nil && os.Getenv("CI") == "" {
-		t.Skip("needs uv.h, which is not installed: run scripts/setup.sh")
-	}
-	run(t, "gcc", "-O2", "-g", "-Wall", "-Wextra", "-Werror", source(t, "handles.c"), "-o", exe, "-luv")
-	p := start(t, "handles.c", exe, strconv.Itoa(handles))
-	k := trace(t, p)
-	began := time.Now()
-	asked := k.log(t, p)
-	took := time.Since(began)
-	var right, wrong, missing, own int
-	for inode, who := range asked {
-		got, _, _ := strings.Cut(k.who(p, inode), " ")
-		switch {
-		case who == "-" && k.many[inode] == 0:
-			own++
-		case got == who && k.many[inode] == 1:
-			right++
-		case got == "" && who != "-":
-			missing++
-		default:
-			if wrong++; wrong < 10 {
-				t.Errorf("socket %d of %s: got %q, %d times", inode, who, got, k.many[inode])
-			}
-		}
-	}
-	loss := k.loss(t)
-	t.Logf("%d sockets at %.0f/s: %d right, %d wrong, %d not known, %d of its own; %+v",
-		len(asked), float64(len(asked))/took.Seconds(), right, wrong, missing, own, loss)
-	if lost := loss.Full + loss.Unknown + loss.Busy + loss.NotRun + loss.Ring; uint64(missing) > lost {
-		t.Errorf("%d are not known, and %d were counted as lost", missing, lost)
-	}
-	if right < handles/2 || own == 0 {
-		t.Errorf("%d right and %d of its own prove nothing", right, own)
-	}
 }

@@ -3,14 +3,20 @@ package asked
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
+	"sockleak/internal/rootfile"
 	"sockleak/internal/symbol"
+	"sockleak/internal/tracepoint"
 )
 
 const (
@@ -20,6 +26,9 @@ const (
 	maxFiles = 4096
 	// maxRequests bounds what waits to be looked at.
 	maxRequests = 8192
+	// sweepEvery is how often those that ended without anybody saying so are
+	// let go of.
+	sweepEvery = 2 * time.Second
 )
 
 // follower attaches uprobes to processes and takes them away. Attaching takes
@@ -27,8 +36,9 @@ const (
 type follower struct {
 	own      *objects
 	requests chan request
+	closing  atomic.Bool
 	done     sync.WaitGroup
-	files    map[identity]contents
+	files    map[rootfile.Identity]contents
 	attached map[uint32]*process
 
 	mu     sync.Mutex
@@ -38,7 +48,7 @@ type follower struct {
 // Status is what became of the processes that have libuv, or are of Go.
 type Status struct {
 	Files   int   // mapped by processes, so far, that were taken care of
-	Refused int   // processes beyond the bound, and mappings that were not looked at
+	Refused int   // processes beyond the bound, and what was not looked at because too much waited
 	Err     error // the last that kept a process from being followed
 }
 
@@ -49,9 +59,6 @@ type request struct {
 	gone    bool
 }
 
-// identity tells one file from another.
-type identity struct{ dev, inode uint64 }
-
 // contents is what a file has that is of interest.
 type contents struct {
 	libuv  *library       // nil: not
@@ -61,13 +68,15 @@ type contents struct {
 // library is where libuv is in a file.
 type library struct{ places []place }
 
+// process is one that is followed, whoever else gets its number later.
 type process struct {
-	files map[identity]bool
+	pidfd int // tells of its end
+	files map[rootfile.Identity]bool
 	links []link.Link
 }
 
 func follow(own *objects) *follower {
-	f := &follower{own: own, requests: make(chan request, maxRequests), files: map[identity]contents{}, attached: map[uint32]*process{}}
+	f := &follower{own: own, requests: make(chan request, maxRequests), files: map[rootfile.Identity]contents{}, attached: map[uint32]*process{}}
 	f.done.Go(f.run)
 	return f
 }
@@ -97,85 +106,102 @@ func (f *follower) ask(r request) {
 	select {
 	case f.requests <- r:
 	default:
+		if r.gone {
+			return // see sweep
+		}
 		f.mu.Lock()
 		f.status.Refused++
 		f.mu.Unlock()
 	}
 }
 
-// close detaches from all processes.
+// close detaches from all processes. What waits to be looked at is not looked at
+// any more.
 func (f *follower) close() error {
+	f.closing.Store(true)
 	close(f.requests)
 	f.done.Wait()
-	var errs []error
-	for _, p := range f.attached {
-		errs = append(errs, p.close())
-	}
-	clear(f.attached)
-	return errors.Join(errs...)
+	return f.forget(slices.Collect(maps.Keys(f.attached)))
 }
 
 func (f *follower) run() {
-	for r := range f.requests {
-		err := f.serve(r)
-		if err == nil || errors.Is(err, symbol.ErrGone) || errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
-			continue // one that ends meanwhile asks for nothing any more
+	sweep := time.NewTicker(sweepEvery)
+	defer sweep.Stop()
+	for {
+		select {
+		case r, more := <-f.requests:
+			if !more {
+				return
+			}
+			if !f.closing.Load() {
+				f.note(r.pid, f.serve(r))
+			}
+		case <-sweep.C:
+			f.note(0, f.sweep())
 		}
-		f.mu.Lock()
-		f.status.Err = fmt.Errorf("process %d: %w", r.pid, err)
-		f.mu.Unlock()
 	}
+}
+
+// note keeps the error for Status. One that ends meanwhile asks for nothing any
+// more.
+func (f *follower) note(pid uint32, err error) {
+	if err == nil || errors.Is(err, symbol.ErrGone) || errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+		return
+	}
+	if pid != 0 {
+		err = fmt.Errorf("process %d: %w", pid, err)
+	}
+	f.mu.Lock()
+	f.status.Err = err
+	f.mu.Unlock()
 }
 
 func (f *follower) serve(r request) error {
 	switch {
 	case r.gone:
-		return f.forget(r.pid)
+		return f.forget([]uint32{r.pid})
 	case r.mapping != nil:
 		return f.look(r.pid, r.mapping)
 	}
-	maps, err := symbol.Mappings(r.pid)
+	mappings, err := symbol.Mappings(r.pid)
 	if err != nil {
 		return err
 	}
-	for i := range maps {
-		if maps[i].Inode != 0 {
-			if err := f.look(r.pid, &maps[i]); err != nil {
-				return err
-			}
+	for i := range mappings {
+		if mappings[i].Inode != 0 {
+			err = errors.Join(err, f.look(r.pid, &mappings[i]))
 		}
 	}
-	return nil
+	return err
+}
+
+// sweep lets go of the processes that have ended: that one did is not always
+// told, because the event was lost, or too much waited.
+func (f *follower) sweep() error {
+	pids := slices.Collect(maps.Keys(f.attached))
+	return f.forget(slices.DeleteFunc(pids, func(pid uint32) bool { return !f.attached[pid].ended() }))
 }
 
 // look attaches to a process if the mapping is of a file with libuv.
 func (f *follower) look(pid uint32, m *symbol.Mapping) error {
-	// The number of a device in /proc/PID/maps can differ from that in stat(2)
-	// (btrfs, overlayfs), but is the same for the same file.
-	id := identity{m.Dev, m.Inode}
-	if p := f.attached[pid]; p != nil && p.files[id] {
-		return nil
+	file, id, err := symbol.OpenMapped(symbol.Mapped{PID: pid, Start: m.Start, End: m.End, Inode: m.Inode, Path: m.Path})
+	if errors.Is(err, rootfile.ErrNotRegular) {
+		return nil // a device has no functions
 	}
-	has, known := f.files[id]
-	if known && has == (contents{}) {
-		return nil
-	}
-	file, err := symbol.OpenMapped(symbol.Mapped{PID: pid, Start: m.Start, End: m.End, Inode: m.Inode, Path: m.Path})
 	if err != nil {
-		if known {
-			return err
-		}
-		return nil // a file that can't be opened is hardly a program
+		return err
 	}
 	defer file.Close() // only read from
-	if !known {
-		if has, err = f.read(file); err != nil {
-			return fmt.Errorf("%s: %w", m.Path, err)
+	if p := f.attached[pid]; p != nil && p.ended() {
+		if err := f.forget([]uint32{pid}); err != nil {
+			return err
 		}
-		if len(f.files) >= maxFiles {
-			clear(f.files)
-		}
-		f.files[id] = has
+	} else if p != nil && p.files[id] {
+		return nil
+	}
+	has, err := f.contents(file, id)
+	if err != nil {
+		return fmt.Errorf("%s: %w", m.Path, err)
 	}
 	if has == (contents{}) {
 		return nil
@@ -197,6 +223,24 @@ func (f *follower) look(pid uint32, m *symbol.Mapping) error {
 	f.status.Files++
 	f.mu.Unlock()
 	return err
+}
+
+// contents returns what there is in a file, remembered by its identity: a uprobe
+// at an offset of what the file was before could be inside of an instruction, and
+// end the program.
+func (f *follower) contents(file *os.File, id rootfile.Identity) (contents, error) {
+	if has, known := f.files[id]; known {
+		return has, nil
+	}
+	has, err := f.read(file)
+	if err != nil {
+		return contents{}, err
+	}
+	if len(f.files) >= maxFiles {
+		clear(f.files)
+	}
+	f.files[id] = has
+	return has, nil
 }
 
 // read finds out what there is in a file.
@@ -223,10 +267,14 @@ func (f *follower) process(pid uint32) (*process, error) {
 		f.status.Refused++
 		return nil, nil
 	}
-	if err := f.own.Attached.Put(pid, uint8(1)); err != nil {
-		return nil, fmt.Errorf("note the process: %w", err)
+	pidfd, err := unix.PidfdOpen(int(pid), 0)
+	if err != nil {
+		return nil, fmt.Errorf("open the process: %w", err)
 	}
-	p := &process{files: map[identity]bool{}}
+	if err := f.own.Attached.Put(pid, uint8(1)); err != nil {
+		return nil, errors.Join(fmt.Errorf("note the process: %w", err), unix.Close(pidfd))
+	}
+	p := &process{pidfd: pidfd, files: map[rootfile.Identity]bool{}}
 	f.attached[pid] = p
 	return p, nil
 }
@@ -247,41 +295,52 @@ func (p *process) attach(pid uint32, file *os.File, path string, places []place)
 	return nil
 }
 
-func (p *process) close() error {
+// ended reports whether all threads of the process have ended.
+func (p *process) ended() bool {
+	poll := []unix.PollFd{{Fd: int32(p.pidfd), Events: unix.POLLIN}}
+	n, err := unix.Poll(poll, 0)
+	return err == nil && n > 0
+}
+
+// forget lets go of processes, and of the handles they left.
+func (f *follower) forget(pids []uint32) error {
+	var links []link.Link
 	var errs []error
-	for _, l := range p.links {
-		errs = append(errs, l.Close())
+	left := map[uint32]bool{}
+	for _, pid := range pids {
+		p := f.attached[pid]
+		if p == nil {
+			continue
+		}
+		delete(f.attached, pid)
+		left[pid] = true
+		links = append(links, p.links...)
+		if err := unix.Close(p.pidfd); err != nil {
+			errs = append(errs, fmt.Errorf("close the process: %w", err))
+		}
+		if err := f.own.Attached.Delete(pid); err != nil {
+			errs = append(errs, fmt.Errorf("forget the process: %w", err))
+		}
+		if err := f.own.Programs.Delete(pid); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			errs = append(errs, fmt.Errorf("forget a program of Go: %w", err))
+		}
 	}
-	p.links = nil
+	if len(left) == 0 {
+		return nil
+	}
+	errs = append(errs, tracepoint.CloseAll(links), f.forgetHandles(left))
 	return errors.Join(errs...)
 }
 
-// forget lets go of a process that ended, and of the handles it left.
-func (f *follower) forget(pid uint32) error {
-	p := f.attached[pid]
-	if p == nil {
-		return nil
-	}
-	delete(f.attached, pid)
-	errs := []error{p.close()}
-	if err := f.own.Attached.Delete(pid); err != nil {
-		errs = append(errs, fmt.Errorf("forget the process: %w", err))
-	}
-	if err := f.own.Programs.Delete(pid); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-		errs = append(errs, fmt.Errorf("forget a program of Go: %w", err))
-	}
-	return errors.Join(append(errs, f.forgetHandles(pid))...)
-}
-
-// forgetHandles lets go of the handles that a process left.
-func (f *follower) forgetHandles(pid uint32) error {
+// forgetHandles lets go of the handles that processes left.
+func (f *follower) forgetHandles(of map[uint32]bool) error {
 	var errs []error
 	var key askedHandleKey
 	var left []askedHandleKey
 	var value askedHandle
 	entries := f.own.Handles.Iterate()
 	for entries.Next(&key, &value) {
-		if key.Tgid == pid {
+		if of[key.Tgid] {
 			left = append(left, key)
 		}
 	}

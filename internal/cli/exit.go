@@ -98,7 +98,7 @@ func hintFor(err error) string {
 	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
 		return "sockleak itself ran out of descriptors: raise the limit with ulimit -n 1024 before starting it"
 	case errors.Is(err, unix.ENOSPC):
-		return "make room on the disk, or record to another one with --record"
+		return "make room on the disk, or write to another one"
 	case errors.Is(err, recording.ErrFormat):
 		return "replay reads files made by sockleak --record"
 	case errors.Is(err, os.ErrPermission):

@@ -30,18 +30,20 @@ type traceFlags struct {
 	set                  *pflag.FlagSet
 }
 
-func (f *traceFlags) add(cmd *cobra.Command, duration time.Duration) {
+// add adds the flags to a command that traces for the duration given unless another
+// is asked for, as long says.
+func (f *traceFlags) add(cmd *cobra.Command, duration time.Duration, long string) {
 	fs := cmd.Flags()
 	f.set = fs
-	fs.DurationVar(&f.duration, "for", duration, "how long to trace; 0 until Ctrl-C")
+	fs.DurationVar(&f.duration, "for", duration, long)
 	fs.DurationVar(&f.interval, "interval", 2*time.Second, "how often to compare with the kernel's tables")
-	fs.DurationVar(&f.patience.MinAge, "min-age", verdict.DefaultMinAge, "how long a socket must be in its condition to be reported")
+	fs.DurationVar(&f.patience.MinAge, "min-age", verdict.DefaultMinAge, "how long one socket of a finding must have been in its condition")
 	fs.DurationVar(&f.patience.Idle, "idle", verdict.DefaultIdle, "how long an established connection must be silent to be suspected")
 	f.stacks = hunt.StacksAuto
 	fs.Var(&f.stacks, "stacks", "how stacks are taken: auto (complete; of processes that are named in every language), deep (in every language, or an error), snapshot (complete in native code, starts at once), fp (by frame pointers), off")
 	fs.BoolVar(&f.requestedAt, "requested-at", true, "with stacks in every language, also take those where a socket was asked for, by uprobes in processes with libuv")
 	fs.BoolVar(&f.lastUse, "last-use", false, "also show the last call on each leaked socket that told something: end of file, an error, shutdown, removal from epoll; costs every read and write of the machine some 0.1 µs")
-	fs.Uint32Var(&f.stackRate, "stack-rate", hunt.DefaultStackRate, "the most stacks of one process in a `second`; of the sockets beyond one in so many has one; 0 for all")
+	fs.Uint32Var(&f.stackRate, "stack-rate", hunt.DefaultStackRate, "the most stacks of one process in a second, a `number`; past it one socket in so many has one; 0 for no limit")
 	fs.StringVar(&f.record, "record", "", "also write all that is seen to this `file`, for replay")
 	fs.StringSliceVar(&f.comms, "comm", nil, "only processes of this `name` (up to 15 characters, as in ps -o comm); repeatable")
 	fs.StringSliceVar(&f.exclude, "exclude", nil, "no processes of this `name`; repeatable")
@@ -54,7 +56,7 @@ func (f *traceFlags) add(cmd *cobra.Command, duration time.Duration) {
 func (f *traceFlags) config() (hunt.Config, error) {
 	switch {
 	case f.duration < 0:
-		return hunt.Config{}, usage("--for %v: want a positive duration, or 0 for until Ctrl-C", f.duration)
+		return hunt.Config{}, usage("--for %v: want a positive duration, or 0 for no limit", f.duration)
 	case f.interval < 100*time.Millisecond:
 		return hunt.Config{}, usage("--interval %v: want at least 100ms", f.interval)
 	case f.patience.MinAge < 0:
@@ -66,7 +68,7 @@ func (f *traceFlags) config() (hunt.Config, error) {
 	case f.maxSockets < 1 || f.maxSockets > 16<<20:
 		return hunt.Config{}, usage("--max-sockets %d: want between 1 and %d", f.maxSockets, 16<<20)
 	}
-	if f.record != "" && f.record == f.out.file {
+	if sameFile(f.record, f.out.file) {
 		return hunt.Config{}, usage("--record and --report both name %s: want two files", f.record)
 	}
 	err := errors.Join(f.out.check(), checkNames(f.set, "comm", f.comms), checkNames(f.set, "exclude", f.exclude))
@@ -100,13 +102,12 @@ func checkNames(set *pflag.FlagSet, flag string, names []string) error {
 	return nil
 }
 
-// openRecord creates the recording's file; nil without --record.
-func (f *traceFlags) openRecord() (*os.File, error) {
+// openRecord opens the recording's file; nil without --record.
+func (f *traceFlags) openRecord() (*output, error) {
 	if f.record == "" {
 		return nil, nil
 	}
-	// It holds other users' addresses and paths.
-	file, err := os.OpenFile(f.record, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	file, err := openOutput(f.record)
 	if err != nil {
 		return nil, cannot(fmt.Errorf("create the recording: %w", err), "give --record a path that can be written")
 	}

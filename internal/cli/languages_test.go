@@ -75,12 +75,7 @@ func leakers(t *testing.T, dir string) (all []leaker) {
 			}
 		}
 		if l.file != "" {
-			text, err := os.ReadFile(filepath.Join(src, source))
-			if err != nil {
-				t.Fatal(err)
-			}
-			before, _, _ := strings.Cut(string(text), "LEAK")
-			l.line = strings.Count(before, "\n") + 1
+			l.line = markedLine(t, filepath.Join(src, source), "LEAK")
 		}
 		all = append(all, l)
 	}
@@ -142,8 +137,7 @@ func missing(t *testing.T, name string, err error) {
 }
 
 // codeOf returns where a function, or what the compiler made of it (leak_here.isra.0),
-// is in an executable: its first address, and the
-// one behind its last.
+// is in an executable: its first address, and the one behind its last.
 func codeOf(t *testing.T, path, function string) [2]uint64 {
 	t.Helper()
 	f, err := elf.Open(path)
@@ -160,6 +154,20 @@ func codeOf(t *testing.T, path, function string) [2]uint64 {
 		t.Fatalf("%s has no function %s", path, function)
 	}
 	return [2]uint64{symbols[i].Value, symbols[i].Value + symbols[i].Size}
+}
+
+// markedLine returns the line of a file that has a mark.
+func markedLine(t *testing.T, path, mark string) int {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, _, found := strings.Cut(string(text), mark)
+	if !found {
+		t.Fatalf("%s has no %q", path, mark)
+	}
+	return strings.Count(before, "\n") + 1
 }
 
 // runAll runs the programs at once under sockleak run, as a user would, and returns

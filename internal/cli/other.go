@@ -30,6 +30,9 @@ func newReplay(s Streams) *cobra.Command {
 			if err := out.check(); err != nil {
 				return err
 			}
+			if sameFile(args[0], out.file) {
+				return usage("--report names the recording itself, %s", out.file)
+			}
 			p, err := out.printer(s.Out, nil)
 			if err != nil {
 				return err

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -54,7 +53,7 @@ func (o *outputFlags) check() error {
 type printer struct {
 	flags    outputFlags
 	out      io.Writer
-	file     *os.File  // to close; nil for a stream
+	file     *output   // to close; nil for a stream
 	progress io.Writer // nil: not a terminal
 	shown    bool      // a progress line stands on the terminal
 }
@@ -68,8 +67,7 @@ func (o outputFlags) printer(fallback, progress io.Writer) (*printer, error) {
 	if o.file == "" {
 		return p, nil
 	}
-	// It holds other users' addresses and paths.
-	f, err := os.OpenFile(o.file, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := openOutput(o.file)
 	if err != nil {
 		return nil, cannot(fmt.Errorf("create the report: %w", err), "give --report a path that can be written")
 	}

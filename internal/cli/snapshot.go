@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"sockleak/internal/hunt"
 	"sockleak/internal/report"
@@ -55,8 +56,11 @@ func (f *snapshotFlags) check() error {
 	if f.format != "text" && f.format != "json" {
 		return usage("--output %s: want text or json", f.format)
 	}
-	if f.save != "" && f.save == f.file {
-		return usage("--save and --report both name %s", f.save)
+	if sameFile(f.save, f.file) {
+		return usage("--save and --report both name %s: want two files", f.save)
+	}
+	if sameFile(f.diff, f.file) {
+		return usage("--report names the snapshot of --diff itself, %s", f.file)
 	}
 	return f.outputFlags.check()
 }
@@ -87,8 +91,8 @@ func (f *snapshotFlags) run(s Streams, args []string) error {
 		}
 	}
 	if f.save != "" {
-		if err := saveSnapshot(f.save, snap); err != nil {
-			return cannot(err, "give --save a path that can be written")
+		if err := replaceFile(f.save, snap.JSON); err != nil {
+			return saveFault(err)
 		}
 	}
 	return f.show(s, show)
@@ -151,19 +155,11 @@ func baselineFault(what string, err error) error {
 	return cannot(fmt.Errorf("%s: %w", what, err), hint)
 }
 
-// saveSnapshot writes a file that others can't read: it holds other users'
-// addresses and paths. One that is there is replaced as a whole or not at all.
-func saveSnapshot(path string, s *report.Snapshot) error {
-	next := path + ".new"
-	file, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return fmt.Errorf("save the snapshot: %w", err)
+// saveFault says what to do about a file that can't be saved.
+func saveFault(err error) error {
+	hint := hintFor(err)
+	if !errors.Is(err, unix.ENOSPC) {
+		hint = "give --save a path that can be written"
 	}
-	if err := errors.Join(s.JSON(file), file.Close()); err != nil {
-		return errors.Join(fmt.Errorf("save the snapshot in %s: %w", next, err), os.Remove(next))
-	}
-	if err := os.Rename(next, path); err != nil {
-		return errors.Join(fmt.Errorf("save the snapshot: %w", err), os.Remove(next))
-	}
-	return nil
+	return cannot(fmt.Errorf("save the snapshot: %w", err), hint)
 }

@@ -4,19 +4,19 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 
 	"sockleak/internal/preflight"
 	"sockleak/internal/procfs"
 )
 
 // checkMachine returns an error when nothing can be traced from here.
-func checkMachine() error { return checkFor(preflight.Run) }
+func checkMachine() error { return checkFor(preflight.ForTracing) }
 
 // checkSnapshot returns an error when the kernel's tables can't be read from here.
-func checkSnapshot() error {
-	return checkFor(func() []preflight.Check { return preflight.ForSnapshot(preflight.Run()) })
-}
+func checkSnapshot() error { return checkFor(preflight.ForSnapshot) }
 
 func checkFor(checks func() []preflight.Check) error {
 	if err := checkPIDNamespace(procfs.New("/proc")); err != nil {
@@ -75,6 +75,26 @@ func findProcesses(args []string) ([]uint32, error) {
 		pids = append(pids, info.TGID)
 	}
 	return pids, nil
+}
+
+// checkComms refuses names that none of the processes has, unless those are meant
+// that they will start.
+func checkComms(pids []uint32, f *traceFlags) error {
+	if len(f.comms) == 0 || f.children && f.set.Changed("children") {
+		return nil
+	}
+	fs := procfs.New("/proc")
+	for _, pid := range pids {
+		comm, err := fs.Comm(pid)
+		if err != nil && !errors.Is(err, procfs.ErrNoProcess) {
+			return fmt.Errorf("look at process %d: %w", pid, err)
+		}
+		if slices.Contains(f.comms, comm) {
+			return nil
+		}
+	}
+	return usageHint("see ps -o comm= -p PID; with --children, processes that they start count too",
+		"--comm %s: no process to attach to is called that", strings.Join(f.comms, ","))
 }
 
 // kthreadd is the parent of the kernel's threads, in the initial pid namespace.

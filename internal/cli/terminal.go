@@ -20,7 +20,7 @@ func textOptions(w any) report.TextOptions {
 // terminal is what is known of the terminal behind a stream: whether there is
 // one, and its width in columns.
 func terminal(w any) (width int, ok bool) {
-	f, isFile := w.(*os.File)
+	f, isFile := w.(interface{ Fd() uintptr }) // a file, or an output
 	if !isFile || !term.IsTerminal(int(f.Fd())) {
 		return 0, false
 	}

@@ -18,6 +18,8 @@ import (
 	"sockleak/internal/verdict"
 )
 
+const untilInterrupted = "how long to trace; 0 until Ctrl-C"
+
 func newAttach(s Streams) *cobra.Command {
 	f := &traceFlags{}
 	cmd := &cobra.Command{
@@ -37,11 +39,14 @@ changed. Ctrl-C ends early and still prints the report.`,
 			if err != nil {
 				return err
 			}
+			if err := checkComms(pids, f); err != nil {
+				return err
+			}
 			cfg.Probe.Scope.PIDs = pids
 			return trace(cmd.Context(), f, cfg, s)
 		},
 	}
-	f.add(cmd, 30*time.Second)
+	f.add(cmd, 30*time.Second, untilInterrupted)
 	cmd.Flags().BoolVar(&f.children, "children", true, "also trace the processes they fork from now on")
 	return cmd
 }
@@ -68,7 +73,7 @@ func newHunt(s Streams) *cobra.Command {
 			return trace(cmd.Context(), f, cfg, s)
 		},
 	}
-	f.add(cmd, 30*time.Second)
+	f.add(cmd, 30*time.Second, untilInterrupted)
 	return cmd
 }
 
@@ -98,7 +103,7 @@ It exits with the command's own status, 128 plus the signal that ended it, or
 			return runCommand(cmd.Context(), f, cfg, args, s)
 		},
 	}
-	f.add(cmd, 0)
+	f.add(cmd, 0, "how long to trace; 0 until the command ends. The report comes when it has ended")
 	cmd.Flags().BoolVar(&f.children, "children", true, "also trace the processes it starts")
 	// What follows the command's name is the command's.
 	cmd.Flags().SetInterspersed(false)

@@ -25,6 +25,8 @@ import (
 	"github.com/cilium/ebpf/ringbuf"
 	profilerlog "go.opentelemetry.io/ebpf-profiler/log"
 	"golang.org/x/sys/unix"
+
+	"sockleak/internal/tracepoint"
 )
 
 const (
@@ -169,10 +171,7 @@ func (t *Tier) Learn(pids ...uint32) error {
 
 // Close detaches and lets go of everything. Stacks resolve no more.
 func (t *Tier) Close() error {
-	var errs []error
-	for i := len(t.links) - 1; i >= 0; i-- {
-		errs = append(errs, t.links[i].Close())
-	}
+	errs := []error{tracepoint.CloseAll(t.links)}
 	t.links = nil
 	t.cancel()
 	errs = append(errs, t.manager.close())

@@ -53,7 +53,7 @@ func (s *files) ReportExecutable(e *reporter.ExecutableMetadata) {
 	}
 	if m.at.Path == process.VdsoPathName {
 		m.vdso, m.at.Path = true, "[vdso]"
-	} else if f, err := symbol.OpenMapped(m.at); err == nil {
+	} else if f, _, err := symbol.OpenMapped(m.at); err == nil {
 		// Without the file there are still its name and the offset.
 		m.file, m.opened = f, true
 	}

@@ -14,13 +14,13 @@ type Kind uint8
 // The kinds of events. The comment names the fields that are set beyond Time,
 // Kind, PID, TID, Start, Table and Comm; all others are zero.
 const (
-	// Socket: socket(2) returned FD. Inode, Sock, Stack.
+	// Socket: socket(2) returned FD. Inode, Sock, Stack, Thread.
 	Socket Kind = iota + 1
 	// Pair: one half of a socketpair(2), one event for each. FD, Inode,
-	// Inode2 (the other half), Sock, Stack.
+	// Inode2 (the other half), Sock, Stack, Thread.
 	Pair
 	// Accept: accept(2) or accept4(2) returned FD. Inode, FD2 and Inode2
-	// (the listening descriptor and its socket), Sock, Stack.
+	// (the listening descriptor and its socket), Sock, Stack, Thread.
 	Accept
 	// Connect: connect(2) returned. FD, Inode, Errno (0, or the positive
 	// error number, EINPROGRESS included), Sock with Remote as the caller
@@ -165,9 +165,13 @@ type Event struct {
 	Errno              int32
 	CloseOnExec        bool
 	Op                 Op
-	Alone              bool   // the acting thread is the only one of PID; Unshare and CloseRange
-	OpenFDs            []byte // bitmap, bit 0 of byte 0 is FD; valid until the next event
-	Comm               [16]byte
+	Alone              bool     // the acting thread is the only one of PID; Unshare and CloseRange
+	OpenFDs            []byte   // bitmap, bit 0 of byte 0 is FD; valid until the next event
+	Comm               [16]byte // of the process, that is of its first thread
+	// Thread is the name of the thread that made the socket (pthread_setname_np(3),
+	// comm in /proc/PID/task/TID), of Socket, Pair and Accept: 15 bytes at most. A
+	// thread that was given none has that of the one that started it.
+	Thread [16]byte
 }
 
 // Row is one descriptor in a snapshot: what the kernel's tables said at Time.

@@ -35,11 +35,11 @@ func (f *Files) Below(root string) (Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, known := f.tables[id]
-	if !known {
-		t, err = read(file)
+	defer func() { _ = file.Close() }() // only read from
+	if t, known := f.tables[id]; known {
+		return t, nil
 	}
-	_ = file.Close() // only read from
+	t, err := read(file)
 	if err != nil {
 		return nil, err
 	}

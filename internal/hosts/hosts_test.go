@@ -50,17 +50,22 @@ func TestName(t *testing.T) {
 	}
 }
 
+func writeHosts(t *testing.T, root, text string) {
+	t.Helper()
+	path := filepath.Join(root, "etc", "hosts")
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestFiles(t *testing.T) {
 	root, other := t.TempDir(), t.TempDir()
 	write := func(root, text string) {
 		t.Helper()
-		path := filepath.Join(root, "etc", "hosts")
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		writeHosts(t, root, text)
 	}
 	var files Files
 	named := func(root, want string) {
@@ -93,6 +98,33 @@ func TestFiles(t *testing.T) {
 	named(root, "")
 	write(root, "10.0.0.1 one\n"+long)
 	named(root, "one")
+}
+
+// More files than are kept begin anew; one that is kept takes nothing from others.
+func TestFilesAreBounded(t *testing.T) {
+	var files Files
+	var roots []string
+	below := func(root string, want int) {
+		t.Helper()
+		if _, err := files.Below(root); err != nil {
+			t.Fatal(err)
+		}
+		if got := len(files.tables); got != want {
+			t.Fatalf("%d files are kept, want %d", got, want)
+		}
+	}
+	for i := range maxTables {
+		root := t.TempDir()
+		roots = append(roots, root)
+		writeHosts(t, root, "10.0.0.1 one\n")
+		below(root, i+1)
+	}
+	for _, root := range roots {
+		below(root, maxTables)
+	}
+	root := t.TempDir()
+	writeHosts(t, root, "10.0.0.1 one\n")
+	below(root, 1)
 }
 
 // Whatever a file holds, its names are names.

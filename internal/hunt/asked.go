@@ -2,7 +2,6 @@ package hunt
 
 import (
 	"fmt"
-	"hash/fnv"
 	"maps"
 	"os"
 	"slices"
@@ -14,6 +13,7 @@ import (
 	"sockleak/internal/probe"
 	"sockleak/internal/stack"
 	"sockleak/internal/symbol"
+	"sockleak/internal/words"
 )
 
 // asks is what is known of where sockets were asked for. It stands on the tier of
@@ -21,13 +21,14 @@ import (
 type asks struct {
 	wanted  bool
 	there   func() []uint32 // the processes in scope that are known
-	tracer  *asked.Tracer   // nil: not wanted, not there yet, or failed
+	budget  asked.Budget
+	tracer  *asked.Tracer // nil: not wanted, not there yet, or failed
 	failed  error
 	waiting []asked.Ask
 	// forked are processes without an exec yet, and when they began: most are
 	// gone, or run another program, in a moment.
 	forked map[uint32]time.Time
-	lost   int // requests whose stacks never came, or found no place
+	lost   int // requests whose stacks or sockets never came, or found no place
 	// born has the sockets that were made a short while ago, by inode number.
 	born map[uint64]birth
 	// places has the stacks where sockets were asked for, by the number that
@@ -127,90 +128,34 @@ func (a *asks) take(l *live, f func(askedFor)) {
 		return
 	}
 	a.poll()
-	now := probe.Now()
+	a.match(probe.Now(), l, f)
+}
+
+// match is take for the requests that have come by now, in ns.
+func (a *asks) match(now uint64, l *live, f func(askedFor)) {
 	a.waiting = slices.DeleteFunc(a.waiting, func(ask asked.Ask) bool {
 		late := now > ask.Time+patience
-		b, known := a.born[ask.Inode]
-		if !known || b.creator.PID != ask.PID {
-			return late // its event is on the way, or was lost
+		b, there := a.born[ask.Inode] // or its event is on the way, or was lost
+		there = there && b.creator.PID == ask.PID
+		var x askedFor
+		if there {
+			x, there = a.answer(&ask, b.creator, l)
 		}
-		id, via, there := a.answer(&ask, b.creator, l)
-		if !there && !late {
+		// What it was made on counts where it was asked for was left out, and
+		// may yet be exchanged.
+		if !late && (!there || x.Via == lifecycle.ByLibuvSpared) {
 			return false
 		}
 		if !there {
 			a.lost++
 		}
-		if id != 0 {
-			f(askedFor{Inode: ask.Inode, Birth: b.time, Stack: id, Made: b.stack, Start: b.creator.Start, PID: ask.PID, Via: via})
+		if x.Via != lifecycle.NotAsked {
+			x.Inode, x.Birth, x.Made, x.Start, x.PID = ask.Inode, b.time, b.stack, b.creator.Start, ask.PID
+			f(x)
 		}
 		return true
 	})
 	maps.DeleteFunc(a.born, func(_ uint64, b birth) bool { return now > b.time+2*patience })
-}
-
-// answer finds the stack of a request, zero if it says nothing. It is false if the
-// stack is not there yet.
-func (a *asks) answer(ask *asked.Ask, p event.ProcessKey, l *live) (id uint64, via lifecycle.Asking, there bool) {
-	exe := l.exe(p)
-	if ask.Started != 0 {
-		return a.keep(p, lifecycle.ByGo, l.startedAt(p, ask.Started), exe), lifecycle.ByGo, true
-	}
-	for _, id := range ask.Stacks {
-		if id == 0 {
-			break
-		}
-		if !l.deep.tier.Has(id) {
-			return 0, 0, false
-		}
-		o := l.deep.tier.Resolve(id)
-		if kept := a.keep(p, lifecycle.ByLibuv, o, exe); kept != 0 {
-			return kept, lifecycle.ByLibuv, true
-		}
-		if !asked.Replaced(o.Frames) {
-			break
-		}
-	}
-	return 0, 0, true
-}
-
-// maxAsked bounds the places that are held where sockets were asked for.
-const maxAsked = 1 << 14
-
-// keep returns a number for the place where a socket was asked for, which is the
-// program's own frames of the stack: below them there is the event loop, which
-// comes to them by many ways, and what an interpreter compiles while it runs has
-// a new address each time. Zero if there are none.
-func (a *asks) keep(p event.ProcessKey, via lifecycle.Asking, o stack.Origin, exe string) uint64 {
-	h := fnv.New64a()
-	fmt.Fprintf(h, "%d %d %d", p.PID, p.Start, via)
-	any := false
-	for i := range o.Frames {
-		if f := &o.Frames[i]; stack.Own(f, exe) {
-			any = true
-			fmt.Fprintf(h, "\x00%s\x00%s\x00%d\x00%s\x00%d", f.Function, f.File, f.Line, f.Module, lineless(f))
-		}
-	}
-	if !any {
-		return 0
-	}
-	id := max(1, h.Sum64())
-	if have, known := a.places[id]; known && (have.Quality == stack.Complete || o.Quality != stack.Complete) {
-		return id
-	} else if !known && len(a.places) >= maxAsked {
-		a.lost++
-		return 0
-	}
-	a.places[id] = o
-	return id
-}
-
-// lineless is the address of a frame that has no line to tell it by.
-func lineless(f *stack.Frame) uint64 {
-	if f.Line != 0 {
-		return 0
-	}
-	return f.Address
 }
 
 // note says what the reader must know.
@@ -231,8 +176,22 @@ func (a *asks) note() []string {
 	if err != nil {
 		return append(notes, fmt.Sprintf("how many requests for sockets were lost is not known: %v", err))
 	}
-	if n := loss.Full + loss.Busy + loss.NotRun + loss.Ring + uint64(a.lost); n > 0 {
+	if loss.Spared > 0 {
+		notes = append(notes, fmt.Sprintf("of %s of %s handles of libuv the stack was left out, to stay within --stack-rate %d; where their sockets were asked for is inferred from others of the same call if those have one such place",
+			words.Thousands(loss.Spared), words.Thousands(loss.Handles), a.budget.Rate))
+	}
+	return append(notes, lossNotes(loss, a.lost)...)
+}
+
+// lossNotes says what is not known of where sockets were asked for. lost counts
+// requests.
+func lossNotes(loss asked.Loss, lost int) []string {
+	var notes []string
+	if n := loss.Full + loss.Busy + loss.NotRun + loss.Ring + uint64(lost); n > 0 {
 		notes = append(notes, fmt.Sprintf("where they were asked for was lost for %d sockets", n))
+	}
+	if loss.Unknown > 0 {
+		notes = append(notes, fmt.Sprintf("where they were asked for is not known of %d sockets: their processes were not known to the unwinder yet", loss.Unknown))
 	}
 	return notes
 }
@@ -259,14 +218,6 @@ func (l *live) exe(p event.ProcessKey) string {
 	return ""
 }
 
-// startedAt names the go statement that returns to an address.
-func (l *live) startedAt(p event.ProcessKey, address uint64) stack.Origin {
-	// Numbers of stacks are hashes; this one is an address of the process.
-	l.engine.origins.Capture(stack.Raw{ID: address, Process: p, Addresses: []uint64{address}})
-	o := l.engine.origins.Resolve(p, address)
-	return stack.Origin{Quality: o.Quality, Reason: o.Reason, Frames: o.Frames}
-}
-
 // inScope reports whether a process is traced.
 func (l *live) inScope(pid uint32) bool {
 	if len(l.opts.Scope.PIDs) == 0 {
@@ -289,29 +240,4 @@ func (l *live) processes() []uint32 {
 		pids = append(pids, p.Key.PID)
 	}
 	return pids
-}
-
-// askedFor is a socket of which it is known where it was asked for. In a recording
-// it has these fields, little-endian.
-type askedFor struct {
-	Inode, Birth uint64
-	Stack        uint64 // where
-	Made         uint64 // the best stack that it was known to be made on
-	Start        uint64 // of the process that made it
-	PID          uint32
-	Via          lifecycle.Asking
-}
-
-// askedFor notes where a socket was asked for.
-func (e *engine) askedFor(x askedFor) {
-	creator, made, ok := e.table.SetAsked(x.Inode, x.Birth, x.Stack, x.Via)
-	if !ok { // closed meanwhile
-		creator, made = event.ProcessKey{PID: x.PID, Start: x.Start}, x.Made
-	}
-	switch {
-	case x.Via == lifecycle.ByGo:
-		e.judge.Started(creator, made, x.Stack)
-	default:
-		e.judge.Asked(creator, made, x.Stack, !ok)
-	}
 }

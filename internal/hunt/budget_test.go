@@ -23,7 +23,7 @@ func TestStackRate(t *testing.T) {
 	cfg.Judgement.Patience.MinAge = time.Second
 	cfg.Probe.Scope.PIDs = []uint32{uint32(p.PID)}
 	cfg.Probe.RingSize = 32 << 20
-	cfg.Probe.StackRate = 50 // room for the first walks of both calls in a second
+	cfg.Probe.StackRate = 5
 	cfg.Stacks = hunt.StacksFP
 	cfg.Ready = func() error {
 		p.Do("leak 20000")

@@ -84,9 +84,8 @@ const (
 	maxReceived = 12
 	// maxRaced is how many sockets may differ in processes whose threads race:
 	// one can close the descriptor that another is just being given. 0 in 12
-	// runs on a quiet machine, 8 on one with seven times as much to run as it
-	// has processors.
-	maxRaced = 32
+	// runs.
+	maxRaced = 4
 )
 
 // own leaves out the holders that were forked by a process of the run. With

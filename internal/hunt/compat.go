@@ -2,7 +2,6 @@ package hunt
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -12,26 +11,32 @@ import (
 // maxCompat is how many programs a note names.
 const maxCompat = 5
 
-// compat has the programs of 32 bits among those with sockets, by process. The
-// tracepoints of system calls leave theirs out (ARCH_TRACE_IGNORE_COMPAT_SYSCALLS
-// in the kernel), because the numbers are others.
-type compat map[event.ProcessKey]string
+// compat has the programs of 32 bits among those with sockets. The tracepoints of
+// system calls leave theirs out (ARCH_TRACE_IGNORE_COMPAT_SYSCALLS in the kernel),
+// because the numbers are others.
+type compat struct {
+	names []string // of the first
+	more  int      // how many came after them
+}
+
+// add notes a process, which is described once.
+func (c *compat) add(p event.ProcessKey, comm string) {
+	if len(c.names) == maxCompat {
+		c.more++
+		return
+	}
+	c.names = append(c.names, fmt.Sprintf("%s (pid %d)", comm, p.PID))
+}
 
 // note says what is not seen of them; empty if there are none.
-func (c compat) note() string {
-	if len(c) == 0 {
+func (c *compat) note() string {
+	if len(c.names) == 0 {
 		return ""
 	}
-	seen := map[string]bool{}
-	for p, comm := range c {
-		seen[fmt.Sprintf("%s (pid %d)", comm, p.PID)] = true
-	}
-	names := slices.Sorted(maps.Keys(seen))
 	more := ""
-	if len(names) > maxCompat {
-		more = fmt.Sprintf(" and %d more", len(names)-maxCompat)
-		names = names[:maxCompat]
+	if c.more > 0 {
+		more = fmt.Sprintf(" and %d more", c.more)
 	}
-	return "32-bit programs, whose system calls the kernel's tracepoints leave out: " + strings.Join(names, ", ") + more +
+	return "32-bit programs, whose system calls the kernel's tracepoints leave out: " + strings.Join(slices.Sorted(slices.Values(c.names)), ", ") + more +
 		"; their sockets are found by looks at the kernel's tables, without origin, and not counted as opened or closed"
 }

@@ -74,7 +74,7 @@ func (d *deep) start(ctx context.Context) {
 	go func() {
 		var s started
 		if s.tier, s.err = deepstack.Start(ctx, d.scope); s.err == nil && d.asks.wanted {
-			s.asks, s.asksErr = asked.Open(ctx, s.tier)
+			s.asks, s.asksErr = asked.Open(s.tier, d.asks.budget)
 		}
 		done <- s
 	}()
@@ -248,7 +248,7 @@ func (d *deep) note(began uint64) []string {
 		notes = append(notes, fmt.Sprintf("complete stacks could not be had: %v", d.failed))
 	}
 	if d.starting != nil || d.late {
-		notes = append(notes, "the trace was over before complete stacks were there; trace longer to have them")
+		notes = append(notes, "the trace was over before stacks with frames of interpreted languages were there (about 6 s); native stacks are not concerned")
 	}
 	return notes
 }

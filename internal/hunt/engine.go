@@ -30,6 +30,7 @@ type tick struct {
 	Time      uint64     `json:"time"` // ns of CLOCK_MONOTONIC
 	Final     bool       `json:"final,omitempty"`
 	Ended     bool       `json:"ended,omitempty"` // every process in scope has
+	Named     bool       `json:"named,omitempty"` // a process in scope has a name of --comm
 	Loss      event.Loss `json:"loss"`
 	TimeWait  *uint64    `json:"time_wait,omitempty"`
 	Processes []counted  `json:"processes"`
@@ -74,6 +75,8 @@ type engine struct {
 	reconciles uint64
 	last       tick
 	suspects   int
+	named      bool // a process in scope has, or had, a name of Scope.Comms
+	tcp        bool // a socket was TCP's
 }
 
 func newEngine(o options, hz, clock uint64, origins stack.Resolver, base verdict.Report) *engine {
@@ -108,6 +111,7 @@ func (e *engine) event(record []byte) *stack.Raw {
 
 func (e *engine) apply(ev *event.Event) {
 	key := event.ProcessKey{PID: ev.PID, Start: ev.Start}
+	e.named = e.named || byName(ev.Kind)
 	switch ev.Kind {
 	case event.Fork, event.Exec, event.Exit:
 		e.lived(ev)
@@ -116,6 +120,7 @@ func (e *engine) apply(ev *event.Event) {
 	case event.Socket, event.Pair, event.Accept:
 		e.created(ev)
 		e.births++
+		e.tcp = e.tcp || ev.Sock.IsTCP()
 		if ev.Spared {
 			e.spared++
 		} else {
@@ -165,9 +170,12 @@ func (e *engine) rowRecord(record []byte) bool {
 		return false
 	}
 	// A socket of ours in somebody else's hands has one more holder.
-	if !e.inScope(&e.row) && !e.table.Known(e.row.Inode) {
+	scoped := e.inScope(&e.row)
+	if !scoped && !e.table.Known(e.row.Inode) {
 		return false
 	}
+	e.named = e.named || scoped
+	e.tcp = e.tcp || e.row.Sock.IsTCP()
 	e.table.Row(&e.row)
 	return true
 }
@@ -202,6 +210,7 @@ func (e *engine) inScope(r *event.Row) bool {
 // look judges after a snapshot.
 func (e *engine) look(t tick) {
 	e.last = t
+	e.named = e.named || t.Named
 	have := make(map[event.ProcessKey]verdict.Descriptors, len(t.Processes))
 	for _, p := range t.Processes {
 		have[p.ProcessKey] = verdict.Descriptors{Used: p.Used, NoFile: p.NoFile}
@@ -227,7 +236,7 @@ func (e *engine) report() *verdict.Report {
 	r.Idle = e.opts.Judgement.Patience.Idle.Seconds()
 	r.Totals = verdict.Totals{
 		Opened: t.Opened, Closed: t.Closed, Live: uint64(t.Live), Preexisting: uint64(t.Preexisting),
-		Winding: uint64(t.Winding), TimeWait: e.last.TimeWait,
+		Winding: uint64(t.Winding), TimeWait: e.last.TimeWait, TCP: e.tcp,
 	}
 	r.Loss = verdict.Loss{Loss: e.last.Loss, Reconciles: e.reconciles, Repaired: t.Repaired}
 	r.Loss.DecodeError += e.decode
@@ -242,7 +251,8 @@ func (e *engine) report() *verdict.Report {
 	if r.Notes == nil {
 		r.Notes = []string{}
 	}
-	verdict.Conclude(&r, e.suspects, e.last.Ended)
+	verdict.Conclude(&r, e.judge.Doubts(), e.last.Ended)
+	verdict.Unseen(&r, e.unseen())
 	if top := e.opts.Judgement.Top; top > 0 && len(r.Findings) > top {
 		r.Omitted = len(r.Findings) - top
 		r.Findings = r.Findings[:top]

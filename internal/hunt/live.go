@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sockleak/internal/asked"
 	"sockleak/internal/deepstack"
 	"sockleak/internal/event"
 	"sockleak/internal/framepointer"
@@ -68,7 +69,7 @@ type live struct {
 // Trace traces until cfg.For has passed, ctx ends, or every process in scope has
 // ended, and returns the last report.
 func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, error) {
-	l := &live{cfg: cfg, obs: obs, fs: procfs.New("/proc"), compat: compat{}}
+	l := &live{cfg: cfg, obs: obs, fs: procfs.New("/proc")}
 	l.opts = options{
 		Judgement: cfg.Judgement, Scope: cfg.Probe.Scope, Self: uint32(os.Getpid()),
 		Command: cfg.Command, MaxSockets: cfg.Probe.MaxSockets, JudgeEnd: len(cfg.Probe.Scope.PIDs) > 0,
@@ -105,7 +106,8 @@ func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, erro
 	l.engine = newEngine(l.opts, hz, clock, tiers{fp, &l.deep, &l.unwound}, base)
 	l.engine.created, l.engine.lived = l.created, l.deep.asks.lived
 	if cfg.Stacks.deep(len(l.opts.Scope.PIDs) > 0) {
-		l.deep.asks = asks{wanted: cfg.RequestedAt, there: l.processes}
+		l.deep.asks = asks{wanted: cfg.RequestedAt, there: l.processes, budget: asked.Budget{Rate: cfg.Probe.StackRate}}
+		l.deep.asks.budget.Processes, l.deep.asks.budget.Calls = l.probe.Budget()
 		if l.maps != nil {
 			l.maps.Watch(l.mapped)
 		}
@@ -210,7 +212,7 @@ func (l *live) loop(ctx context.Context) error {
 		if err := l.reconcile(false); err != nil {
 			return err
 		}
-		if err := l.obs.Interim(l.engine.report()); err != nil {
+		if err := l.probe.Aside(func() error { return l.obs.Interim(l.engine.report()) }); err != nil {
 			return err
 		}
 		earliest = now.Add(snapshotShare * l.cost)
@@ -301,7 +303,6 @@ func (l *live) drain(deadline time.Time) error {
 // created finds the better stacks of a socket that was made.
 func (l *live) created(ev *event.Event) {
 	l.deep.asks.created(ev)
-	l.deep.asks.created(ev)
 	id, lack := l.unwound.created(ev)
 	switch {
 	case l.deep.joiner != nil:
@@ -314,7 +315,6 @@ func (l *live) created(ev *event.Event) {
 // better gives a socket a better stack than it had.
 func (l *live) better(x exchanged) {
 	l.rec.fixed(recording.KindExchange, x)
-	l.deep.asks.exchanged(x)
 	l.deep.asks.exchanged(x)
 	l.engine.exchange(x)
 }
@@ -358,7 +358,7 @@ func (l *live) describe(key event.ProcessKey) (described, bool) {
 	// Where it can't be told, the program's functions have no names either, and
 	// that is told.
 	if narrow, err := l.fs.Is32Bit(key.PID); err == nil && narrow {
-		l.compat[key] = info.Comm
+		l.compat.add(key, info.Comm)
 	}
 	started := info.Start.Round(0).UTC()
 	d.Start = &started
@@ -409,11 +409,17 @@ func (l *live) reconcile(final bool) error {
 	if err := l.snapshot(); err != nil {
 		return err
 	}
+	return l.probe.Aside(func() error { return l.look(final) })
+}
+
+// look judges after a snapshot.
+func (l *live) look(final bool) error {
 	loss, err := l.probe.Loss()
 	if err != nil {
 		return err
 	}
 	t := tick{Time: probe.Now(), Final: final, Ended: l.engine.ended(), Loss: loss, Processes: l.count()}
+	t.Named = len(l.engine.unseen()) > 0 && l.opts.named(l.fs, l.engine.alive)
 	if final {
 		t.TimeWait = l.timeWait()
 		if t.Notes, err = l.endNotes(); err != nil {

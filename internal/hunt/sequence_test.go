@@ -182,7 +182,7 @@ func normalized(events []event.Event, pid uint32) []event.Event {
 	}
 	var out []event.Event
 	for _, e := range events {
-		e.Time, e.Start, e.ChildStart, e.Begin, e.TID, e.Comm = 0, 0, 0, 0, 0, [16]byte{}
+		e.Time, e.Start, e.ChildStart, e.Begin, e.TID, e.Comm, e.Thread = 0, 0, 0, 0, 0, [16]byte{}, [16]byte{}
 		if e.OpenFDs != nil {
 			// Above 7 are the pipes of the program, and FD2 is as large as
 			// the kernel made the table.

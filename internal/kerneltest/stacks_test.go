@@ -18,8 +18,8 @@ import (
 
 // TestCompleteStacks: a complete stack for every class of leak, with no more than
 // the capabilities that it takes. Before 5.15 there
-// are none: doctor says so, --stacks deep refuses, and auto goes on with those by
-// frame pointers and a note.
+// are none: doctor says so, --stacks deep refuses, and auto goes on with those
+// walked by unwind tables and a note.
 func TestCompleteStacks(t *testing.T) {
 	needs.Root(t)
 	p := program(t, "leak_classes")

@@ -39,6 +39,7 @@ func (t *Table) create(e *event.Event, how Creation) {
 			p.opened++
 		}
 		s.born(e, how)
+		s.Thread = t.threads.number(&e.Thread)
 	}
 	t.install(f, e.FD, s, e.Time, ViaCreated)
 	t.settle(s, e.Time)

@@ -22,11 +22,13 @@ const (
 type Asking uint8
 
 // The ways to know it. ByLibuv: by the stack on which the libuv handle was made.
-// ByGo: by the go statement that started the goroutine.
+// ByGo: by the go statement that started the goroutine. ByLibuvSpared: it would be by
+// the handle's stack, which was left out to stay within the budget.
 const (
 	NotAsked Asking = iota
 	ByLibuv
 	ByGo
+	ByLibuvSpared
 )
 
 // Arrival says how a socket came into the table.
@@ -67,7 +69,8 @@ type Socket struct {
 	Stack   uint64 // see event.Event.Stack
 	// AskStack is the stack where the program asked for the socket, zero if it
 	// is not known to be another than where it was made; AskVia says how it is
-	// known.
+	// known. Where that is ByLibuvSpared, it is the call that made the handle, which
+	// tells less than a stack.
 	AskStack uint64
 	// Other is the listening socket of an accepted one, or the other half of
 	// a pair, as inode number.
@@ -82,6 +85,9 @@ type Socket struct {
 	Established bool
 	// Destroyed: the kernel let go of the TCP socket behind it.
 	Destroyed bool
+	// Thread is the thread that created it, for Table.ThreadName; zero if its
+	// name is not known. A number, because most threads make many sockets.
+	Thread uint16
 
 	// Sock is what it is now. Addresses are the last known: a TCP socket in
 	// CLOSE has lost its own.

@@ -49,6 +49,7 @@ type Table struct {
 	fds       map[uint64]*fdTable
 	processes map[event.ProcessKey]*process
 
+	threads threads
 	arena   arena
 	pages   pagePool
 	winding queue
@@ -79,6 +80,7 @@ func New(maxSockets int) *Table {
 		sockets:   make(map[uint64]*Socket),
 		fds:       make(map[uint64]*fdTable),
 		processes: make(map[event.ProcessKey]*process),
+		threads:   threads{numbers: make(map[[16]byte]uint16)},
 		dropped:   newRecent[uint64, uint64](maxDropped),
 		exited:    newRecent[event.ProcessKey, struct{}](maxDropped),
 	}

@@ -142,7 +142,7 @@ func checkRegisters(sys system) Check {
 		return needRegisters.ok("readable (bpf_task_pt_regs)")
 	case errors.Is(err, ebpf.ErrNotSupported):
 		return needRegisters.without("no bpf_task_pt_regs in this kernel",
-			"no complete stacks: those by frame pointers alone, which miss callers compiled without", "use Linux 5.15 or later")
+			nativeOnly, "use Linux 5.15 or later")
 	}
 	return needRegisters.unknown(reason(err))
 }

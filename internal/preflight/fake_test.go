@@ -37,6 +37,7 @@ type fake struct {
 	followErr   error
 	openedIDs   int
 	attachedIDs []uint64
+	tried       []string // what is not done for nothing: attaches, maps
 }
 
 const (
@@ -78,21 +79,28 @@ func (f *fake) InInitialPIDNS() (bool, error)       { return !f.pidNS, f.nsErr }
 func (f *fake) NoFile() (uint64, error)             { return f.noFile, f.nsErr }
 func (f *fake) RaiseMemlock() (uint64, error)       { return f.memlock, f.memlockErr }
 func (f *fake) NewMap() error                       { return f.mapErr }
-func (f *fake) NewRing() error                      { return f.ringErr }
-func (f *fake) NewTrie() error                      { return f.trieErr }
-func (f *fake) FollowMaps() error                   { return f.mapsErr }
+func (f *fake) NewRing() error                      { return f.try("ring", f.ringErr) }
+func (f *fake) NewTrie() error                      { return f.try("trie", f.trieErr) }
+func (f *fake) FollowMaps() error                   { return f.try("maps", f.mapsErr) }
 func (f *fake) HaveHelper(fn asm.BuiltinFunc) error { return f.helperErr[fn] }
+
+// try notes that something was tried.
+func (f *fake) try(what string, err error) error {
+	f.tried = append(f.tried, what)
+	return err
+}
 
 func (f *fake) AttachTracepoint(id uint64) error {
 	f.attachedIDs = append(f.attachedIDs, id)
-	return f.attachErr
+	return f.try("tracepoint", f.attachErr)
 }
 
-func (f *fake) AttachUprobe() error { return f.uprobeErr }
+func (f *fake) AttachUprobe() error { return f.try("uprobe", f.uprobeErr) }
 
 func (f *fake) AttachByType(hooks []hook) []error {
 	var errs []error
 	for _, h := range hooks {
+		f.tried = append(f.tried, h.name)
 		if iterator := h.kind == ebpf.AttachTraceIter; iterator != (h.name == "task_file") {
 			errs = append(errs, errors.New("wrong kind of hook"))
 			continue
@@ -107,6 +115,7 @@ func (f *fake) OpenTracepoints() (tracepoints, error) {
 		return nil, f.openErr
 	}
 	f.openedIDs++
+	f.tried = append(f.tried, "tracefs")
 	return fakeIDs{f}, nil
 }
 
@@ -126,4 +135,4 @@ func (f fakeIDs) Close() error {
 	return nil
 }
 
-func (f *fake) FollowFiles() (string, error) { return "fentry", f.followErr }
+func (f *fake) FollowFiles() (string, error) { return "fentry", f.try("release", f.followErr) }

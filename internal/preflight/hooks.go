@@ -170,8 +170,11 @@ func isParanoid(sys system) bool {
 }
 
 // checkByType makes the checks of everything that is attached to by type.
-func checkByType(sys system) []Check {
+func checkByType(sys system, of extent) []Check {
 	hooks := []hook{{ebpf.AttachTraceIter, "task_file"}}
+	if !of.tracing {
+		return []Check{checkIterator(sys.AttachByType(hooks)[0])}
+	}
 	for _, name := range typedHooks {
 		hooks = append(hooks, hook{ebpf.AttachTraceRawTp, name})
 	}

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"os"
 	"runtime"
-	"slices"
 	"strings"
 	"syscall"
 )
@@ -62,43 +61,67 @@ func (n need) without(detail, consequence, remedy string) Check {
 	return Check{n.name, n.required, status, detail, consequence, remedy}
 }
 
+// extent is which checks are made. Those that are not required take time, some
+// attach to functions of the kernel, and who traces tries the same things at once.
+type extent struct {
+	tracing  bool // what only tracing needs
+	optional bool // what is not required
+}
+
 // Run makes all checks. It takes about 0.15 s, half of it for the kernel to
 // let go of a tracepoint, and leaves nothing behind but one thing: on Linux
 // before 5.11, where maps count against RLIMIT_MEMLOCK, it raises that limit
 // of this process.
-func Run() []Check {
-	return run(kernel{}, runtime.GOARCH)
-}
+func Run() []Check { return run(kernel{}, runtime.GOARCH, extent{tracing: true, optional: true}) }
 
-func run(sys system, arch string) []Check {
+// ForTracing makes the checks of what tracing can't do without: those of Run that
+// are required.
+func ForTracing() []Check { return run(kernel{}, runtime.GOARCH, extent{tracing: true}) }
+
+// ForSnapshot makes the checks of what is required where nothing is traced and the
+// kernel's tables are only read.
+func ForSnapshot() []Check { return run(kernel{}, runtime.GOARCH, extent{}) }
+
+func run(sys system, arch string, of extent) []Check {
 	privilege, privileged := checkPrivilege(sys)
 	types := checkBTF(sys)
 	checks := []Check{checkKernel(sys), privilege, types}
 	if privileged {
-		checks = append(checks, tryBPF(sys, arch, types.Status == OK)...)
+		checks = append(checks, tryBPF(sys, arch, types.Status == OK, of)...)
 	} else {
 		const why = "not tried: takes privilege"
 		checks = append(checks, needBPF.unknown(why), needMemlock.unknown(why))
 		checks = append(checks, untried(why)...)
 	}
-	return append(checks, checkOtherProcesses(sys), checkSymbols(sys), checkDescriptorLimit(sys), checkPIDNamespace(sys))
+	if of.optional {
+		checks = append(checks, checkOtherProcesses(sys), checkSymbols(sys))
+	}
+	return append(checks, checkDescriptorLimit(sys), checkPIDNamespace(sys))
 }
 
 // tryBPF makes the checks that take bpf(2).
-func tryBPF(sys system, arch string, types bool) []Check {
+func tryBPF(sys system, arch string, types bool, of extent) []Check {
 	checks := checkBPF(sys)
 	for _, c := range checks {
 		if c.Status != OK {
 			return append(checks, untried("not tried: bpf(2) does not work here")...)
 		}
 	}
-	checks = append(checks, checkRing(sys), checkKernelMemory(sys))
-	checks = append(checks, checkTracepoints(sys, arch)...)
+	if of.tracing {
+		checks = append(checks, checkRing(sys))
+	}
+	checks = append(checks, checkKernelMemory(sys))
+	if of.tracing {
+		checks = append(checks, checkTracepoints(sys, arch)...)
+	}
 	if types {
-		checks = append(checks, checkByType(sys)...)
+		checks = append(checks, checkByType(sys, of)...)
 	} else {
 		const why = "not tried: takes kernel types"
 		checks = append(checks, needTyped.unknown(why), needIterator.unknown(why))
+	}
+	if !of.optional {
+		return checks
 	}
 	checks = append(checks, checkUprobes(sys), checkRegisters(sys), checkFollowing(sys))
 	return append(checks, checkStacks(sys, arch, types)...)
@@ -114,13 +137,6 @@ func untried(why string) []Check {
 		checks = append(checks, n.unknown(why))
 	}
 	return checks
-}
-
-// ForSnapshot returns those checks that matter where nothing is traced and the
-// kernel's tables are only read.
-func ForSnapshot(checks []Check) []Check {
-	tracing := []string{needRing.name, needIDs.name, needSyscalls.name, needCloseRange.name, needAttach.name, needTyped.name, needFollowing.name}
-	return slices.DeleteFunc(slices.Clone(checks), func(c Check) bool { return slices.Contains(tracing, c.Name) })
 }
 
 // Fatal returns an *Error with all required things that are missing, or nil if

@@ -35,10 +35,12 @@ var everything = []string{
 	"uprobes", "user registers", "socket files", "stacks, tier 1", "stacks, tier 2", "stacks, tier 3", "other processes", "kernel symbols", "descriptor limit", "pid namespace",
 }
 
+var everyCheck = extent{tracing: true, optional: true}
+
 func TestAllThere(t *testing.T) {
 	for _, arch := range []string{"amd64", "arm64"} {
 		sys := working()
-		checks := run(sys, arch)
+		checks := run(sys, arch, everyCheck)
 		var names []string
 		for _, c := range checks {
 			names = append(names, c.Name)
@@ -58,11 +60,35 @@ func TestAllThere(t *testing.T) {
 	}
 }
 
+// What is not required is tried by doctor alone: the others need it at once anyway,
+// and attach to the same functions again.
+func TestTried(t *testing.T) {
+	typed := append([]string{"task_file"}, typedHooks[:]...)
+	complete := append([]string{"tracefs"}, completeTyped[:]...)
+	tracing := append([]string{"ring", "tracefs", "tracepoint"}, typed...)
+	for of, want := range map[extent][]string{
+		{}:              typed[:1],
+		{tracing: true}: tracing,
+		everyCheck:      slices.Concat(tracing, []string{"uprobe", "release", "trie"}, complete, []string{"maps"}),
+	} {
+		sys := working()
+		checks := run(sys, "amd64", of)
+		if !slices.Equal(sys.tried, want) {
+			t.Errorf("%+v: tried %q, want %q", of, sys.tried, want)
+		}
+		for _, c := range checks {
+			if c.Status != OK {
+				t.Errorf("%+v: %+v", of, c)
+			}
+		}
+	}
+}
+
 func TestDup2OnARM64(t *testing.T) {
 	sys := working()
 	sys.lacks = []string{"sys_enter_dup2", "sys_exit_dup2"}
 	for arch, want := range map[string]Status{"amd64": Missing, "arm64": OK} {
-		if got := byName(t, run(sys, arch))["system calls"]; got.Status != want {
+		if got := byName(t, run(sys, arch, everyCheck))["system calls"]; got.Status != want {
 			t.Errorf("%s: %+v, want %s", arch, got, want)
 		}
 	}
@@ -80,7 +106,7 @@ func TestSeveralProblems(t *testing.T) {
     what it costs you: what is open cannot be confirmed, so nothing could be
                        reported
     what to do:        use Linux 5.8 or later`
-	if err := Fatal(run(sys, "amd64")); err == nil || err.Error() != want {
+	if err := Fatal(run(sys, "amd64", everyCheck)); err == nil || err.Error() != want {
 		t.Errorf("got:\n%v\nwant:\n%s", err, want)
 	}
 }

@@ -132,7 +132,6 @@ func checkOtherProcesses(sys system) Check {
 // the kernel decides by kallsyms_show_value in kernel/kallsyms.c whether it shows
 // them.
 func checkSymbols(sys system) Check {
-	const consequence = "no complete stacks: those by frame pointers alone, which miss callers compiled without"
 	s, err := readStatus(sys)
 	if err != nil {
 		return needSymbols.unknown(err.Error())
@@ -140,12 +139,12 @@ func checkSymbols(sys system) Check {
 	restrict, paranoid := sysctl(sys, "kptr_restrict"), sysctl(sys, "perf_event_paranoid")
 	switch {
 	case restrict == "2":
-		return needSymbols.without("kernel.kptr_restrict is 2: nobody may read their addresses", consequence,
+		return needSymbols.without("kernel.kptr_restrict is 2: nobody may read their addresses", nativeOnly,
 			"sysctl kernel.kptr_restrict=1")
 	case s.has(capSyslog), restrict == "0" && (paranoid == "-1" || paranoid == "0" || paranoid == "1"):
 		return needSymbols.ok("their addresses are readable")
 	}
-	return needSymbols.without("no CAP_SYSLOG: their addresses in /proc/kallsyms read as zero", consequence,
+	return needSymbols.without("no CAP_SYSLOG: their addresses in /proc/kallsyms read as zero", nativeOnly,
 		"run it with sudo, or add CAP_SYSLOG")
 }
 

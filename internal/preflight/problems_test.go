@@ -166,7 +166,7 @@ func TestProblems(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			sys := working()
 			test.broken(sys)
-			checks := run(sys, "amd64")
+			checks := run(sys, "amd64", everyCheck)
 			got := byName(t, checks)
 			if names := slices.Sorted(maps.Keys(got)); !reflect.DeepEqual(names, slices.Sorted(slices.Values(everything))) {
 				t.Errorf("checks %q", names)
@@ -192,6 +192,9 @@ func TestProblems(t *testing.T) {
 				}
 			}
 			checkFatal(t, checks, fatal)
+			if tracing := run(sys, "amd64", extent{tracing: true}); !reflect.DeepEqual(Fatal(tracing), Fatal(checks)) {
+				t.Errorf("for tracing: %v\nwant: %v", Fatal(tracing), Fatal(checks))
+			}
 			if sys.openedIDs != 0 {
 				t.Errorf("left tracefs open")
 			}

@@ -17,6 +17,9 @@ var (
 	needPointers = need{"stacks, tier 3", false}
 )
 
+// nativeOnly is what the lack of tier 1 costs.
+const nativeOnly = "no lines of Python, Node and Java (tier 1); native stacks are still walked by unwind tables (tier 2)"
+
 // What tier 1 is attached to beside the hooks of the events.
 var (
 	completeSyscalls = [...]string{"sys_enter_mmap", "sys_exit_mmap"}
@@ -30,26 +33,25 @@ func checkStacks(sys system, arch string, types bool) []Check {
 }
 
 func checkComplete(sys system, arch string, types bool) Check {
-	const consequence = "no complete stacks: callers compiled without frame pointers are missing, and the lines of Python, Node and Java"
 	if arch != "amd64" && arch != "arm64" {
-		return needComplete.without("the profiler does not know "+arch, consequence, "none")
+		return needComplete.without("the profiler does not know "+arch, nativeOnly, "none")
 	}
 	if !types {
 		return needComplete.unknown("not tried: takes kernel types")
 	}
 	switch err := sys.HaveHelper(asm.FnTaskPtRegs); {
 	case errors.Is(err, ebpf.ErrNotSupported):
-		return needComplete.without("no bpf_task_pt_regs in this kernel", consequence, "use Linux 5.15 or later")
+		return needComplete.without("no bpf_task_pt_regs in this kernel", nativeOnly, "use Linux 5.15 or later")
 	case err != nil:
 		return needComplete.unknown(reason(err))
 	}
 	if err := sys.NewTrie(); err != nil {
-		return needComplete.without("no BPF map of type LPM trie: "+reason(err), consequence, "use a kernel with CONFIG_BPF_SYSCALL=y and room in its cgroup")
+		return needComplete.without("no BPF map of type LPM trie: "+reason(err), nativeOnly, "use a kernel with CONFIG_BPF_SYSCALL=y and room in its cgroup")
 	}
 	if missing, err := lackingHooks(sys); err != nil {
 		return needComplete.unknown(reason(err))
 	} else if missing != nil {
-		return needComplete.without("no tracepoint "+strings.Join(missing, ", "), consequence, "use a kernel with all of them")
+		return needComplete.without("no tracepoint "+strings.Join(missing, ", "), nativeOnly, "use a kernel with all of them")
 	}
 	return needComplete.ok("complete, native and interpreted frames (OpenTelemetry eBPF profiler)")
 }

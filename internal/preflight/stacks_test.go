@@ -9,6 +9,26 @@ import (
 	"github.com/cilium/ebpf/asm"
 )
 
+// What only tier 1 needs costs no native stack, and what is said of it doesn't deny
+// those.
+func TestNativeStacksStay(t *testing.T) {
+	for name, lack := range map[string]func(*fake){
+		"user registers": func(f *fake) { f.helperErr[asm.FnTaskPtRegs] = ebpf.ErrNotSupported },
+		"stacks, tier 1": func(f *fake) { f.trieErr = syscall.ENOMEM },
+		"kernel symbols": func(f *fake) { f.files["/proc/sys/kernel/kptr_restrict"] = "2\n" },
+	} {
+		sys := working()
+		lack(sys)
+		all := byName(t, run(sys, "amd64", everyCheck))
+		if all["stacks, tier 2"].Status != OK {
+			t.Errorf("%s: %+v", name, all["stacks, tier 2"])
+		}
+		if c := all[name]; c.Status != Degraded || !strings.Contains(c.Consequence, "tier 2") || strings.Contains(c.Consequence, "frame pointers") {
+			t.Errorf("%s: %+v", name, c)
+		}
+	}
+}
+
 // Each tier says by itself why it can't be had; none is required.
 func TestStackTiers(t *testing.T) {
 	tests := []struct {
@@ -31,7 +51,7 @@ func TestStackTiers(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			sys := working()
 			test.change(sys)
-			checks := run(sys, test.arch)
+			checks := run(sys, test.arch, everyCheck)
 			if err := Fatal(checks); err != nil {
 				t.Error(err)
 			}

@@ -19,7 +19,7 @@ type bpfBudget struct {
 	Calls uint32
 	Share uint32
 	Owed  uint32
-	Pad   uint32
+	Fresh uint32
 }
 
 type bpfCall struct {
@@ -85,6 +85,7 @@ type bpfEvent struct {
 	Pad        uint8
 	Sock       bpfSockDesc
 	Comm       [16]int8
+	Thread     [16]int8
 }
 
 type bpfEventFlag uint32

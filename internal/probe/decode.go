@@ -14,7 +14,7 @@ import (
 
 // ABI is the version of bpf/contract.h. Recordings hold the kernel's records
 // as they came, so a recording can be read only by the same version.
-const ABI = 5
+const ABI = 6
 
 // Errors of Decode, by what is wrong with a record.
 var (
@@ -114,7 +114,7 @@ func decodeEvent(record []byte, kind event.Kind, ev *event.Event) error {
 		CloseOnExec: e.Flags&uint8(bpfEventFlagFLAG_CLOEXEC) != 0,
 		Spared:      e.Flags&uint8(bpfEventFlagFLAG_SPARED) != 0,
 		Alone:       e.Flags&uint8(bpfEventFlagFLAG_ALONE) != 0,
-		Comm:        comm(&e.Comm),
+		Comm:        comm(&e.Comm), Thread: comm(&e.Thread),
 	}
 	if e.Sock.Family != 0 {
 		decodeSock(&e.Sock, &ev.Sock)

@@ -34,7 +34,7 @@ func TestDecodeEvent(t *testing.T) {
 			Local:  [16]uint8{10: 0xff, 11: 0xff, 12: 127, 15: 1},
 			Remote: [16]uint8{15: 1},
 		},
-		Comm: name16("server"),
+		Comm: name16("server"), Thread: name16("worker-1"),
 	}
 	want := event.Event{
 		Time: 12, Kind: event.Accept, PID: 10, TID: 11, Start: 13, Table: 14, FD: 18, FD2: 19,
@@ -44,7 +44,8 @@ func TestDecodeEvent(t *testing.T) {
 			// An IPv4-mapped address is an IPv4 address to a reader.
 			Local: netip.MustParseAddrPort("127.0.0.1:80"), Remote: netip.MustParseAddrPort("[::1]:4000"),
 		},
-		Comm: [16]byte{'s', 'e', 'r', 'v', 'e', 'r'},
+		Comm:   [16]byte{'s', 'e', 'r', 'v', 'e', 'r'},
+		Thread: [16]byte{'w', 'o', 'r', 'k', 'e', 'r', '-', '1'},
 	}
 	var got event.Event
 	if isStack, err := Decode(bytesOf(record), &got, nil); isStack || err != nil {

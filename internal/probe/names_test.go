@@ -157,6 +157,11 @@ func (n *names) who(f *fields, ev event.Event) {
 	if c := event.Comm(&ev.Comm); c != "" {
 		f.add("comm", c)
 	}
+	// Of a birth there is always one, and it is often the process's.
+	birth := ev.Kind == event.Socket || ev.Kind == event.Pair || ev.Kind == event.Accept
+	if ev.Thread != ev.Comm && (birth || ev.Thread[0] != 0) {
+		f.add("thread", event.Comm(&ev.Thread))
+	}
 }
 
 // openFDs are the descriptors that the test has to do with: standard input and

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -30,6 +29,7 @@ type Probe struct {
 	links     []io.Closer
 	ring      *ringbuf.Reader
 	record    ringbuf.Record
+	aside     aside
 	copies    *ringbuf.Reader // nil: none are taken
 	// copyRecord is reused.
 	copyRecord ringbuf.Record
@@ -198,10 +198,17 @@ func (p *Probe) Missing() []string { return p.missing }
 // same tracepoints, and were attached later, of which socket not to.
 func (p *Probe) LeftOut() *ebpf.Map { return p.objects.LeftOut }
 
+// Budget returns the maps of bpf/budget.h, for those who take more stacks of the
+// same processes.
+func (p *Probe) Budget() (processes, calls *ebpf.Map) {
+	return p.objects.Budgets, p.objects.CallsWalked
+}
+
 // Read calls f with every record until the deadline has passed and the ring is
 // empty, or max records were read. It looks at the deadline, and when the kernel
 // wakes it for a new stack. The bytes are valid during the call.
 func (p *Probe) Read(deadline time.Time, max int, f func(record []byte)) error {
+	max -= p.aside.take(max, f)
 	p.ring.SetDeadline(deadline)
 	for range max {
 		err := p.ring.ReadInto(&p.record)
@@ -274,13 +281,7 @@ func skipped(programs ...*ebpf.Program) (sum uint64, err error) {
 
 // Close detaches everything; the kernel frees the programs and maps.
 func (p *Probe) Close() error {
-	errs := make([]error, len(p.links), len(p.links)+4)
-	var all sync.WaitGroup
-	// Each waits for an RCU grace period, some 50 ms: together they wait once.
-	for i, l := range p.links {
-		all.Go(func() { errs[i] = l.Close() })
-	}
-	all.Wait()
+	errs := []error{tracepoint.CloseAll(p.links)}
 	if p.ring != nil {
 		errs = append(errs, p.ring.Close())
 	}

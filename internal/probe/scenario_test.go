@@ -278,7 +278,7 @@ func TestThreadTable(t *testing.T) {
 		k.check(`
 		socket comm=exe fd=20 inode=1 stack sock=tcp/CLOSE
 		unshare other-thread table=1 table2=0
-		socket other-thread table=1 comm=exe fd=21 inode=2 stack sock=udp/UNCONN
+		socket other-thread table=1 comm=exe thread=unshared fd=21 inode=2 stack sock=udp/UNCONN
 		table-exit other-thread table=1 comm=exe
 		close fd=20 inode=1
 		destroy inode=1`, ``)

@@ -13,26 +13,11 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-type usesBudget struct {
-	_     structs.HostLayout
-	Since uint64
-	Calls uint32
-	Share uint32
-	Owed  uint32
-	Pad   uint32
-}
-
 type usesCall struct {
 	_     structs.HostLayout
 	Begin uint64
 	Table uint64
 	Inode uint64
-}
-
-type usesCallWalks struct {
-	_     structs.HostLayout
-	Last  uint64
-	Walks uint64
 }
 
 type usesStackRecord struct {
@@ -52,9 +37,7 @@ type usesStackRecord struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	usesMapBudgets         = "budgets"
 	usesMapCalls           = "calls"
-	usesMapCallsWalked     = "calls_walked"
 	usesMapComms           = "comms"
 	usesMapCounters        = "counters"
 	usesMapEvents          = "events"
@@ -142,17 +125,15 @@ type usesProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type usesMapSpecs struct {
-	Budgets     *ebpf.MapSpec `ebpf:"budgets"`
-	Calls       *ebpf.MapSpec `ebpf:"calls"`
-	CallsWalked *ebpf.MapSpec `ebpf:"calls_walked"`
-	Comms       *ebpf.MapSpec `ebpf:"comms"`
-	Counters    *ebpf.MapSpec `ebpf:"counters"`
-	Events      *ebpf.MapSpec `ebpf:"events"`
-	LeftOut     *ebpf.MapSpec `ebpf:"left_out"`
-	StackRoom   *ebpf.MapSpec `ebpf:"stack_room"`
-	StacksSent  *ebpf.MapSpec `ebpf:"stacks_sent"`
-	Targets     *ebpf.MapSpec `ebpf:"targets"`
-	TcpSocks    *ebpf.MapSpec `ebpf:"tcp_socks"`
+	Calls      *ebpf.MapSpec `ebpf:"calls"`
+	Comms      *ebpf.MapSpec `ebpf:"comms"`
+	Counters   *ebpf.MapSpec `ebpf:"counters"`
+	Events     *ebpf.MapSpec `ebpf:"events"`
+	LeftOut    *ebpf.MapSpec `ebpf:"left_out"`
+	StackRoom  *ebpf.MapSpec `ebpf:"stack_room"`
+	StacksSent *ebpf.MapSpec `ebpf:"stacks_sent"`
+	Targets    *ebpf.MapSpec `ebpf:"targets"`
+	TcpSocks   *ebpf.MapSpec `ebpf:"tcp_socks"`
 }
 
 // usesVariableSpecs contains global variables before they are loaded into the kernel.
@@ -188,24 +169,20 @@ func (o *usesObjects) Close() error {
 //
 // It can be passed to loadUsesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type usesMaps struct {
-	Budgets     *ebpf.Map `ebpf:"budgets"`
-	Calls       *ebpf.Map `ebpf:"calls"`
-	CallsWalked *ebpf.Map `ebpf:"calls_walked"`
-	Comms       *ebpf.Map `ebpf:"comms"`
-	Counters    *ebpf.Map `ebpf:"counters"`
-	Events      *ebpf.Map `ebpf:"events"`
-	LeftOut     *ebpf.Map `ebpf:"left_out"`
-	StackRoom   *ebpf.Map `ebpf:"stack_room"`
-	StacksSent  *ebpf.Map `ebpf:"stacks_sent"`
-	Targets     *ebpf.Map `ebpf:"targets"`
-	TcpSocks    *ebpf.Map `ebpf:"tcp_socks"`
+	Calls      *ebpf.Map `ebpf:"calls"`
+	Comms      *ebpf.Map `ebpf:"comms"`
+	Counters   *ebpf.Map `ebpf:"counters"`
+	Events     *ebpf.Map `ebpf:"events"`
+	LeftOut    *ebpf.Map `ebpf:"left_out"`
+	StackRoom  *ebpf.Map `ebpf:"stack_room"`
+	StacksSent *ebpf.Map `ebpf:"stacks_sent"`
+	Targets    *ebpf.Map `ebpf:"targets"`
+	TcpSocks   *ebpf.Map `ebpf:"tcp_socks"`
 }
 
 func (m *usesMaps) Close() error {
 	return _UsesClose(
-		m.Budgets,
 		m.Calls,
-		m.CallsWalked,
 		m.Comms,
 		m.Counters,
 		m.Events,

@@ -292,8 +292,8 @@ func spawn(fd int) error {
 	return nil
 }
 
-// unshared makes a thread that leaves the process's descriptor table, opens a
-// socket in its own and ends.
+// unshared makes a thread with a name of its own that leaves the process's
+// descriptor table, opens a socket in its own and ends.
 func unshared([]int) error {
 	done := make(chan error)
 	var thread int
@@ -318,6 +318,13 @@ func unshared([]int) error {
 }
 
 func performUnshared() error {
+	name, err := unix.BytePtrFromString("unshared")
+	if err != nil {
+		return err
+	}
+	if err := unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(name)), 0, 0, 0); err != nil {
+		return err
+	}
 	if err := unix.Unshare(unix.CLONE_FILES); err != nil {
 		return err
 	}

@@ -107,6 +107,18 @@ func (fs FS) Process(pid uint32) (Info, error) {
 	return info, nil
 }
 
+// Comm returns the name of the process pid, up to 15 bytes (proc_pid_comm(5)): less
+// to read than Process. The error matches ErrNoProcess when there is none.
+func (fs FS) Comm(pid uint32) (string, error) {
+	p, err := fs.open(pid)
+	if err != nil {
+		return "", err
+	}
+	defer p.Close()
+	text, err := p.read("comm")
+	return strings.TrimSuffix(string(text), "\n"), err
+}
+
 // exe asks a thread that lives where the first one has ended.
 func (fs FS) exe(p process, info Info) (path string, deleted bool, err error) {
 	living := p

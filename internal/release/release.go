@@ -15,6 +15,7 @@ import (
 	"github.com/cilium/ebpf/rlimit"
 
 	"sockleak/internal/event"
+	"sockleak/internal/tracepoint"
 )
 
 // File is the file of a socket that is there.
@@ -165,10 +166,7 @@ func (t *Tracker) Lost() (sum uint64, err error) {
 
 // Close detaches everything.
 func (t *Tracker) Close() error {
-	var errs []error
-	for _, l := range t.links {
-		errs = append(errs, l.Close())
-	}
+	errs := []error{tracepoint.CloseAll(t.links)}
 	for _, p := range []*ebpf.Program{t.objects.made, t.objects.released} {
 		if p != nil {
 			errs = append(errs, p.Close())

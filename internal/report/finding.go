@@ -3,7 +3,6 @@ package report
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"sockleak/internal/stack"
@@ -13,6 +12,7 @@ import (
 // How much of a list a reader is shown; JSON has all of it.
 const (
 	maxPeers   = 3
+	maxThreads = 3
 	maxHolders = 3
 	maxRanges  = 12
 )
@@ -27,6 +27,7 @@ func (t *text) finding(n int, f *verdict.Finding) {
 	t.where(&f.Origin, askedOrigin(f.RequestedAt) != nil)
 	t.accepted(f.AcceptedFrom)
 	t.blank()
+	t.field(either(len(f.Threads), "thread", "threads"), threadsWords(f.Threads))
 	for i := range f.LastUse {
 		t.field("last use", lastUseWords(&f.LastUse[i]))
 	}
@@ -45,7 +46,6 @@ func (t *text) finding(n int, f *verdict.Finding) {
 	t.field("advice", adviceWords(f))
 	t.field("confidence", confidenceWords(f.Confidence))
 	t.field("held by", holdersWords(f.Sockets))
-	t.sockets(f.Sockets)
 	if o := askedOrigin(f.RequestedAt); o != nil {
 		t.stack("asked on", o, f.Process.Exe)
 	}
@@ -65,6 +65,15 @@ func lastUseWords(l *verdict.LastUse) string {
 		words += " at " + at
 	}
 	return words
+}
+
+// threadsWords names the threads that made the sockets.
+func threadsWords(threads []verdict.Thread) string {
+	var names []string
+	for _, t := range threads {
+		names = append(names, t.Comm)
+	}
+	return most(names, maxThreads)
 }
 
 // adviceWords says what to do, and where there is more about it.
@@ -243,44 +252,4 @@ func openedWords(f *verdict.Finding) string {
 	default:
 		return "the oldest " + duration(*o) + " ago, the youngest " + duration(*y) + " ago"
 	}
-}
-
-// sockets lists the first sockets one by one.
-func (t *text) sockets(list []verdict.Socket) {
-	n := min(t.options.Sockets, len(list))
-	for i, s := range list[:n] {
-		label := ""
-		if i == 0 {
-			label = "sockets"
-		}
-		t.para(dim, fmt.Sprintf("   %-10s ", label), plain, socketWords(&s))
-	}
-	if n > 0 && n < len(list) {
-		t.field("", "and"+nbsp+thousands(len(list)-n)+nbsp+"more")
-	}
-}
-
-func socketWords(s *verdict.Socket) string {
-	words := []string{"inode" + nbsp + strconv.FormatUint(s.Inode, 10), s.State}
-	if s.Local != nil || s.Remote != nil {
-		words = append(words, addressOr(s.Local)+" -> "+addressOr(s.Remote))
-	}
-	for i, h := range s.Holders {
-		if i == maxHolders {
-			words = append(words, "and"+nbsp+thousands(len(s.Holders)-i)+nbsp+"more")
-			break
-		}
-		words = append(words, fmt.Sprintf("pid%s%d%sfd%s%d", nbsp, h.PID, nbsp, nbsp, h.FD))
-	}
-	if s.Age != nil {
-		words = append(words, duration(*s.Age)+nbsp+"old")
-	}
-	return strings.Join(words, ", ")
-}
-
-func addressOr(a *string) string {
-	if a == nil {
-		return "*"
-	}
-	return *a
 }

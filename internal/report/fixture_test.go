@@ -32,8 +32,8 @@ func base() *verdict.Report {
 		Scope:    "pid 4242",
 		Version:  "0.1.0",
 		Kernel:   "6.12.22-amd64",
-		MinAge:   10,
-		Idle:     60,
+		MinAge:   5,
+		Idle:     100,
 	}
 }
 

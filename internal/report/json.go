@@ -43,6 +43,7 @@ func withEmptyLists(r *verdict.Report) *verdict.Report {
 		f.Peers = list(f.Peers)
 		f.Series = list(f.Series)
 		f.Evidence = list(f.Evidence)
+		f.Threads = list(f.Threads)
 		f.LastUse = list(slices.Clone(f.LastUse))
 		for j := range f.LastUse {
 			f.LastUse[j].Origin.Frames = list(f.LastUse[j].Origin.Frames)

@@ -2,7 +2,6 @@ package report
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -65,12 +64,13 @@ func (m *markdown) fact(label, text string) {
 	}
 }
 
-// table is the answer at a glance.
+// table is the answer at a glance. Its last column is the line to look at: where
+// the sockets were asked for, or where they were made.
 func (m *markdown) table(findings []verdict.Finding) {
 	if len(findings) == 0 {
 		return
 	}
-	m.line("| # | Class | Sockets | Growth | Process | Created at |")
+	m.line("| # | Class | Sockets | Growth | Process | Line |")
 	m.line("| ---: | --- | ---: | ---: | --- | --- |")
 	for i := range findings {
 		f := &findings[i]
@@ -79,9 +79,17 @@ func (m *markdown) table(findings []verdict.Finding) {
 			growth = rate(*f.GrowthPerMin)
 		}
 		m.line(fmt.Sprintf("| %d | %s | %s | %s | %s | %s |", i+1, escape(string(f.Class)), thousands(f.Count),
-			growth, escape(processName(f.Process)), cell(cmp.Or(askedOrigin(f.RequestedAt), &f.Origin))))
+			growth, escape(processName(f.Process)), cell(lineOf(f))))
 	}
 	m.blank()
+}
+
+// lineOf is the origin that names the line to look at.
+func lineOf(f *verdict.Finding) *verdict.Origin {
+	if o := askedOrigin(f.RequestedAt); o != nil && nowhere(o) == "" {
+		return o
+	}
+	return &f.Origin
 }
 
 // cell names the culprit in a table, where a bar ends a cell in code too.
@@ -103,6 +111,7 @@ func (m *markdown) finding(n int, f *verdict.Finding) {
 	m.line(counted(f.Count, "socket", "sockets") + " in " + escape(processName(f.Process)))
 	m.blank()
 	m.where(f)
+	m.fact(either(len(f.Threads), "Thread", "Threads"), escape(threadsWords(f.Threads)))
 	for i := range f.LastUse {
 		m.fact("Last use", escape(lastUseWords(&f.LastUse[i])))
 	}

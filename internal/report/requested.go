@@ -12,11 +12,7 @@ func askedOrigin(r *verdict.Requested) *verdict.Origin {
 	if r == nil {
 		return nil
 	}
-	o := &verdict.Origin{Quality: r.Quality, Reason: r.Reason, Inferred: r.Inferred, Frames: r.Frames, Culprit: r.Culprit}
-	if stackWords(o) == "" {
-		return nil
-	}
-	return o
+	return &verdict.Origin{Quality: r.Quality, Reason: r.Reason, Inferred: r.Inferred, Frames: r.Frames, Culprit: r.Culprit}
 }
 
 // requested shows the line where the program asked for the sockets.
@@ -51,4 +47,11 @@ func acceptedWords(a *verdict.Accepted) string {
 	}
 	f := a.Frames[*a.Culprit]
 	return words + ", listening since " + strings.TrimRight(functionOf(f)+nbsp+nbsp+placeOf(f), nbsp)
+}
+
+func addressOr(a *string) string {
+	if a == nil {
+		return "*"
+	}
+	return *a
 }

@@ -44,7 +44,7 @@ func documents(t *testing.T) []document {
 	fill(reflect.ValueOf(&d).Elem())
 	d.Schema, d.Groups[0].State = DiffSchema, "CLOSE"
 	return []document{{
-		name: "report", schema: schemaPath, written: reportJSON(t, filled()), free: ".findings[0].states", objects: 20,
+		name: "report", schema: schemaPath, written: reportJSON(t, filled()), free: ".findings[0].states", objects: 21,
 		optional: []string{"omitted", "ns_pid", "container", "name", "reason", "function", "module", "file", "line", "inlined", "requested_at", "accepted_from"},
 	}, {
 		name: "snapshot", schema: "../../docs/snapshot.schema.json", written: jsonOf(t, s.JSON), objects: 7,

@@ -159,9 +159,6 @@ func NewSnapshot(rows []event.Row, info SnapshotInfo) *Snapshot {
 // is returned as it is.
 func (s *Snapshot) JSON(w io.Writer) error { return encode(w, s, "  ") }
 
-// NDJSON writes the snapshot as one line.
-func (s *Snapshot) NDJSON(w io.Writer) error { return encode(w, s, "") }
-
 type groupKey struct {
 	process               event.ProcessKey
 	family, typ, protocol uint16

@@ -80,5 +80,14 @@ func seriesWords(samples []verdict.Sample) string {
 	if steady {
 		return fmt.Sprintf("%s for %s", thousands(first.Count), over)
 	}
-	return fmt.Sprintf("%s to %s in %s", thousands(first.Count), thousands(last.Count), over)
+	words := fmt.Sprintf("%s to %s in %s", thousands(first.Count), thousands(last.Count), over)
+	least, most := first.Count, first.Count
+	for _, s := range samples {
+		least, most = min(least, s.Count), max(most, s.Count)
+	}
+	if least < min(first.Count, last.Count) || most > max(first.Count, last.Count) {
+		// The heights are relative: two more or less look like a sawtooth.
+		words += fmt.Sprintf(" (between %s and %s)", thousands(least), thousands(most))
+	}
+	return words
 }

@@ -66,7 +66,10 @@ func TestCountWords(t *testing.T) {
 		{verdict.Finding{Count: 3, GrowthPerMin: ptr(31.2)}, "3, +31/min"},
 		{verdict.Finding{Count: 3, Series: counts(2, 3, 3, 3), GrowthPerMin: ptr(0.0)}, "3 for 4" + nbsp + "s, not growing"},
 		{verdict.Finding{Count: 1200, Series: counts(60, 3, 1200)}, "3 to 1,200 in 1" + nbsp + "min"},
-		{verdict.Finding{Count: 3, Series: counts(2, 3, 9, 3)}, "3 to 3 in 4" + nbsp + "s"},
+		{verdict.Finding{Count: 3, Series: counts(2, 3, 9, 3)}, "3 to 3 in 4" + nbsp + "s (between 3 and 9)"},
+		{verdict.Finding{Count: 2000, Series: counts(2, 1000, 2001, 2000)}, "1,000 to 2,000 in 4" + nbsp + "s (between 1,000 and 2,001)"},
+		{verdict.Finding{Count: 3, Series: counts(2, 9, 1, 8), GrowthPerMin: ptr(0.0)}, "9 to 8 in 4" + nbsp + "s (between 1 and 9), not growing"},
+		{verdict.Finding{Count: 3, Series: counts(2, 9, 8, 3)}, "9 to 3 in 4" + nbsp + "s"},
 	}
 	for _, tt := range tests {
 		if got := countWords(&tt.f); got != tt.want {

@@ -24,8 +24,6 @@ type TextOptions struct {
 	ASCII bool
 	// AllFrames shows the frames that are folded away otherwise.
 	AllFrames bool
-	// Sockets is how many sockets of each finding are listed one by one.
-	Sockets int
 }
 
 // Text writes the report for a reader: the answer in the first line, then what
@@ -257,7 +255,7 @@ func totalsWords(n verdict.Totals) string {
 		s += ", " + thousands(n.Winding) + " closed by the program and winding down in the kernel"
 	}
 	if n.TimeWait != nil && *n.TimeWait > 0 {
-		s += ", " + thousands(*n.TimeWait) + " in TIME-WAIT"
+		s += ", and " + thousands(*n.TimeWait) + " of any program in TIME-WAIT in its network namespace"
 	}
 	return s
 }

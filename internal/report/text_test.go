@@ -53,7 +53,7 @@ func TestTextGolden(t *testing.T) {
 		}
 	}
 	t.Run("crawler-all", func(t *testing.T) {
-		golden(t, "crawler-all", textOf(t, crawler(), TextOptions{Width: 100, AllFrames: true, Sockets: 2}))
+		golden(t, "crawler-all", textOf(t, crawler(), TextOptions{Width: 100, AllFrames: true}))
 	})
 	t.Run("checker-ascii", func(t *testing.T) {
 		golden(t, "checker-ascii", textOf(t, checker(), TextOptions{Width: 60, ASCII: true}))
@@ -69,8 +69,8 @@ func TestTextGolden(t *testing.T) {
 func TestTextFitsEveryWidth(t *testing.T) {
 	for name, r := range fixtures() {
 		for width := 40; width <= 200; width += 3 {
-			text := string(textOf(t, r, TextOptions{Width: width, Sockets: 3}))
-			ascii := string(textOf(t, r, TextOptions{Width: width, Sockets: 3, ASCII: true}))
+			text := string(textOf(t, r, TextOptions{Width: width}))
+			ascii := string(textOf(t, r, TextOptions{Width: width, ASCII: true}))
 			if i := strings.IndexFunc(ascii, func(r rune) bool { return r > unicode.MaxASCII }); i >= 0 {
 				t.Errorf("%s at width %d: %q is not ASCII", name, width, ascii[i:])
 			}

@@ -21,10 +21,11 @@ type Mapped struct {
 	Path       string // as the process sees it
 }
 
-// OpenMapped opens the very file of a mapping, whatever its path leads to now.
-func OpenMapped(m Mapped) (*os.File, error) {
-	f, _, err := openMapped(m.PID, &mapping{start: m.Start, end: m.End, inode: m.Inode, path: m.Path})
-	return f, err
+// OpenMapped opens the very file of a mapping, whatever its path leads to now. The
+// identity is by what /proc/PID/maps can't tell: it is another one for a file that
+// was written to, or that got the inode number of one that is gone.
+func OpenMapped(m Mapped) (*os.File, rootfile.Identity, error) {
+	return openMapped(m.PID, &mapping{start: m.Start, end: m.End, inode: m.Inode, path: m.Path})
 }
 
 // Adopt takes over a mapped file that is open already, and returns the module

@@ -50,8 +50,9 @@ type Stacks struct {
 	byID      map[uint64]*list.Element // of *held
 	recent    *list.List               // the last copied first
 	traces    map[string]*trace        // by content
-	copies    map[uint64]uint64        // a copy's number -> its stack's
+	copies    map[uint64]named         // by the copy's number
 	order     []uint64                 // of copies, oldest first
+	names     uint64                   // how often a copy was named
 	key       []byte                   // reused
 }
 
@@ -61,12 +62,18 @@ type held struct {
 	trace *trace
 }
 
+// named is which stack a copy was of.
+type named struct {
+	stack uint64
+	turn  uint64 // Stacks.names then
+}
+
 // New returns Stacks that hold nothing yet.
 func New(s *symbol.Symbolizer, p Processes, k Kernel) *Stacks {
 	return &Stacks{
 		symbols: s, tables: newTables(s), processes: p, kernel: k, max: maxStacks,
 		byID: map[uint64]*list.Element{}, recent: list.New(),
-		traces: map[string]*trace{}, copies: map[uint64]uint64{},
+		traces: map[string]*trace{}, copies: map[uint64]named{},
 	}
 }
 
@@ -74,9 +81,7 @@ func New(s *symbol.Symbolizer, p Processes, k Kernel) *Stacks {
 func (s *Stacks) Add(c *stack.Copy) error {
 	maps, err := s.processes.Mappings(c.Process)
 	if err != nil {
-		s.keep(c.Seed, &trace{failed: err})
-		s.name(c.ID, c.Seed)
-		return nil
+		return s.hold(c.ID, c.Seed, &trace{failed: err})
 	}
 	w := s.walk(maps, c)
 	if w.end == endUnmapped {
@@ -84,14 +89,21 @@ func (s *Stacks) Add(c *stack.Copy) error {
 			w = s.walk(now, c)
 		}
 	}
-	gone := s.keep(w.hash, &trace{frames: w.frames, end: w.end, guessed: w.guessed, cut: w.cut})
-	s.name(c.ID, w.hash)
-	if gone != 0 {
-		if err := s.kernel.DropStep(gone); err != nil {
-			return err
-		}
+	if err := s.hold(c.ID, w.hash, &trace{frames: w.frames, end: w.end, guessed: w.guessed, cut: w.cut}); err != nil {
+		return err
 	}
 	return s.teach(w)
+}
+
+// hold keeps the stack of a copy. The kernel side is not to take the one that goes
+// for known any more: it would send no copy of it, and there would be no stack.
+func (s *Stacks) hold(copyID, id uint64, t *trace) error {
+	gone := s.keep(id, t)
+	s.name(copyID, id)
+	if gone == 0 {
+		return nil
+	}
+	return s.kernel.DropStep(gone)
 }
 
 func (s *Stacks) walk(maps *symbol.Process, c *stack.Copy) *walk {
@@ -121,10 +133,14 @@ func (s *Stacks) teach(w *walk) error {
 
 // name notes which stack a copy was of.
 func (s *Stacks) name(copyID, id uint64) {
-	s.copies[copyID] = id
+	s.names++
+	s.copies[copyID] = named{id, s.names}
 	s.order = append(s.order, copyID)
 	if len(s.order) > maxCopies {
-		delete(s.copies, s.order[0])
+		// One that was named again since has another place in the order.
+		if oldest := s.order[0]; s.copies[oldest].turn == s.names-maxCopies {
+			delete(s.copies, oldest)
+		}
 		s.order = s.order[1:]
 	}
 }
@@ -135,8 +151,8 @@ func (s *Stacks) Find(walk uint64) (id uint64, ok bool) {
 	if s.Has(walk) {
 		return walk, true
 	}
-	id, ok = s.copies[walk]
-	return id, ok && s.Has(id)
+	of, ok := s.copies[walk]
+	return of.stack, ok && s.Has(of.stack)
 }
 
 // Has says whether a stack is here.

@@ -1,7 +1,6 @@
 package verdict
 
 import (
-	"cmp"
 	"slices"
 
 	"sockleak/internal/event"
@@ -17,19 +16,38 @@ import (
 func (j *Judge) requested(g *group, names Names) *Requested {
 	i := slices.IndexFunc(g.members, func(m member) bool { return j.known(g.key.process, &m) })
 	if i < 0 {
-		return nil
+		return j.sparedRequest(g)
 	}
 	m := &g.members[i]
-	o := names.Origin(g.key.process, cmp.Or(m.AskStack, j.askedOn(g.key.process, m.Stack)))
+	id := j.stackOf(g.key.process, &m.Socket)
+	if m.AskVia == lifecycle.ByGo {
+		id = m.AskStack
+	}
+	o := names.Origin(g.key.process, id)
 	r := &Requested{
 		Via: via(m.AskVia), Quality: o.Quality, Reason: o.Reason, Frames: o.Frames,
-		Inferred: slices.ContainsFunc(g.members, func(m member) bool { return m.AskStack == 0 }),
+		Inferred: slices.ContainsFunc(g.members, inferredAsk),
 		Culprit:  culprit(o.Frames, g.key.process, names),
 	}
 	if r.Frames == nil {
 		r.Frames = []stack.Frame{}
 	}
 	return r
+}
+
+// inferredAsk reports whether of a member itself it is not known where it was asked
+// for.
+func inferredAsk(m member) bool {
+	return m.AskVia == lifecycle.NotAsked || m.AskVia == lifecycle.ByLibuvSpared
+}
+
+// sparedRequest says of a group of which it is not known where it was asked for that
+// this is for the budget, nil if it isn't.
+func (j *Judge) sparedRequest(g *group) *Requested {
+	if count(g, func(m *member) bool { return m.AskVia == lifecycle.ByLibuvSpared }) == 0 {
+		return nil
+	}
+	return &Requested{Via: ViaLibuv, Quality: stack.None, Reason: event.LackSpared.String(), Frames: []stack.Frame{}}
 }
 
 func via(a lifecycle.Asking) Via {
@@ -40,9 +58,17 @@ func via(a lifecycle.Asking) Via {
 }
 
 // known reports whether it is known where a member was asked for, by itself or by
-// others that were made on the same stack.
+// others that were made on the same stack or asked for by the same call.
 func (j *Judge) known(p event.ProcessKey, m *member) bool {
-	return m.AskVia != lifecycle.NotAsked || m.Stack != 0 && j.askedOn(p, m.Stack) != j.bestStack(p, m.Stack)
+	switch m.AskVia {
+	case lifecycle.ByLibuv, lifecycle.ByGo:
+		return true
+	case lifecycle.ByLibuvSpared:
+		if _, ok := j.askedBy(p, m.AskStack); ok {
+			return true
+		}
+	}
+	return m.Stack != 0 && j.askedOn(p, m.Stack) != j.bestStack(p, m.Stack)
 }
 
 // asks reports whether it is known of sockets of a group which code asked the event

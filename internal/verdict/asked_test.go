@@ -35,7 +35,7 @@ func (w *world) places() []string {
 	var list []string
 	for _, f := range w.findings() {
 		s := fmt.Sprintf("%d %s", f.Count, f.Class)
-		if r := f.RequestedAt; r != nil {
+		if r := f.RequestedAt; r != nil && r.Culprit != nil {
 			s += fmt.Sprintf(", asked %s by %s", r.Frames[*r.Culprit].Function, r.Via)
 			if r.Inferred {
 				s += ", inferred"
@@ -136,6 +136,64 @@ func TestAsked(t *testing.T) {
 				t.Errorf("got %q\nwant %q", got, test.want)
 			}
 		})
+	}
+}
+
+// What was made before it could be known who asks, and isn't old enough alone, counts
+// with those of which it is known, if it can only be of one that asks.
+func TestAskedYoung(t *testing.T) {
+	unread := func(s *sock) *sock {
+		s.facts.RecvQ, s.facts.BytesIn = 4000, 5000
+		return s
+	}
+	for name, test := range map[string]struct {
+		askers []uint64
+		want   []string
+	}{
+		"one asks":    {[]uint64{31, 31}, []string{"6 abandoned, asked at_31 by libuv, inferred, made at_7"}},
+		"none asks":   {nil, []string{"4 abandoned"}},
+		"another too": {[]uint64{31, 32}, []string{"3 abandoned"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			for range 3 {
+				unread(w.beforeAt(event.StateEstablished, server))
+			}
+			w.look()
+			unread(w.connect(w.socket(1001), server))
+			w.watch(8 * second)
+			for _, by := range test.askers {
+				w.ask(unread(w.connect(w.socket(7), server)), by, lifecycle.ByLibuv)
+			}
+			w.watch(20 * second)
+			if got := w.places(); !slices.Equal(got, test.want) {
+				t.Errorf("got %q\nwant %q", got, test.want)
+			}
+		})
+	}
+}
+
+// TestAskedGrowthFromBefore: what grows on the event loop's stack alone has the
+// origin of what was asked for, and with it those from before.
+func TestAskedGrowthFromBefore(t *testing.T) {
+	w := newWorld(t)
+	for range 3 {
+		w.beforeAt(event.StateEstablished, server)
+	}
+	w.look()
+	for range 3 {
+		s := w.ask(w.connect(w.socket(7), server), 31, lifecycle.ByLibuv)
+		s.facts.RecvQ = 100
+	}
+	w.watch(140*second, func(i int) {
+		s := w.connect(w.socket(1001), server)
+		if i == 0 {
+			w.fin(s, 0)
+		}
+	})
+	want := []string{"1 peer-closed", "75 abandoned, asked at_31 by libuv, inferred, made at_7"}
+	if got := w.places(); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

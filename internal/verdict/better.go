@@ -50,14 +50,20 @@ func (j *Judge) openedAt(key originKey) uint64 {
 			n += j.opened[key.process][id]
 		}
 	}
-	return n
+	more, less := j.askedByCall(key)
+	return n + more - min(less, n+more)
 }
 
 // stackOf is the stack that a socket is grouped by: where it was asked for, if
 // that is known, else where it was made.
 func (j *Judge) stackOf(p event.ProcessKey, s *lifecycle.Socket) uint64 {
-	if s.AskVia == lifecycle.ByLibuv {
+	switch s.AskVia {
+	case lifecycle.ByLibuv:
 		return s.AskStack
+	case lifecycle.ByLibuvSpared:
+		if place, ok := j.askedBy(p, s.AskStack); ok {
+			return place
+		}
 	}
 	return j.askedOn(p, s.Stack)
 }

@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"cmp"
 	"slices"
 
 	"sockleak/internal/event"
@@ -40,7 +41,11 @@ func (j *Judge) End(now uint64, p event.ProcessKey, t *lifecycle.Table) {
 		}
 		m := newMember(s, holders, c)
 		m.ended, m.ripe = now, now >= c.since+j.minAge
+		if c.grown {
+			m.grew = j.grewUntil(as)
+		}
 		j.ended = append(j.ended, m)
+		j.left[m.Creator] = true
 	}
 }
 
@@ -51,38 +56,70 @@ func (j *Judge) grew(s subject) (condition, bool) {
 	if !ok {
 		return condition{}, false
 	}
-	if to := key.in(class); j.endedGrown[to] == nil {
-		j.endedGrown[to] = j.groups[key].plus(&series{})
-	}
 	return condition{class: class, since: s.Birth, grown: true}, true
+}
+
+// grewUntil is how the origin of a socket grew until its process ended. That is the
+// sockets' own: what they are grouped by can change after the end.
+func (j *Judge) grewUntil(s subject) *series {
+	key := j.groupOf(s.Socket, s.holders, "")
+	if j.endedGrown[key] == nil {
+		j.endedGrown[key] = j.groups[key].plus(&series{})
+	}
+	return j.endedGrown[key]
 }
 
 // EndedOmitted is the number of suspicious sockets of ended processes that are
 // in no finding, because there were too many to remember.
 func (j *Judge) EndedOmitted() int { return j.endedOmitted }
 
+// leftByEnded groups the suspicious sockets of ended processes as things are now.
+func (j *Judge) leftByEnded() map[groupKey][]member {
+	ended := map[groupKey][]member{}
+	for i := range j.ended {
+		m := &j.ended[i]
+		key := j.groupOf(&m.Socket, m.holders, m.cond.class)
+		ended[key] = append(ended[key], *m)
+	}
+	return ended
+}
+
 // addEnded adds the sockets that were open when their process ended. One that
 // the program had not left behind is no leak: the end of the process was its
 // close. Nor is one that it had, alone and not for long.
-func (j *Judge) addEnded(groups map[groupKey]*group) {
-	ended := map[groupKey][]member{}
-	for _, m := range j.ended {
-		key := j.groupOf(&m.Socket, m.holders, m.cond.class)
-		ended[key] = append(ended[key], m)
-	}
+func (j *Judge) addEnded(groups map[groupKey]*group, ended map[groupKey][]member) {
 	for key, members := range ended {
 		left := leftBehind(members)
 		if len(left) < 2 && !slices.ContainsFunc(left, func(m member) bool { return m.ripe }) {
 			continue
 		}
-		if groups[key] == nil {
-			groups[key] = &group{key: key, series: j.groups[key]}
-			if grown := j.endedGrown[key]; grown != nil {
-				groups[key].series = grown
-			}
+		sum, most := grewUntilEnd(left)
+		g := groups[key]
+		if g == nil {
+			g = &group{key: key, series: cmp.Or(sum, j.groups[key])}
+			groups[key] = g
 		}
-		groups[key].members = append(groups[key].members, left...)
+		g.members = append(g.members, left...)
+		g.rose = cmp.Or(g.rose, most)
 	}
+}
+
+// grewUntilEnd is how what sockets were grouped by grew until their process ended,
+// together and where it was most; nil if that accuses none of them.
+func grewUntilEnd(members []member) (sum, most *series) {
+	counted := map[*series]bool{}
+	for i := range members {
+		s := members[i].grew
+		if s == nil || counted[s] {
+			continue
+		}
+		counted[s] = true
+		sum = sum.plus(s)
+		if most == nil || s.counts[len(s.counts)-1] > most.counts[len(most.counts)-1] {
+			most = s
+		}
+	}
+	return sum, most
 }
 
 // leftBehind returns those of an origin's sockets with which their process ended

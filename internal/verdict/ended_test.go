@@ -37,6 +37,12 @@ func TestEnded(t *testing.T) {
 			w.exit(app)
 			w.watch(4 * second)
 		}},
+		"grew until the end, and complete stacks came after it": {func(w *world) {
+			w.watch(40*second, func(int) { w.create(event.Socket, app, 507, udp()) })
+			w.exit(app)
+			w.judge.Better(process(app), 0, 507, 8)
+			w.watch(4 * second)
+		}, []string{"20 growing, medium, inferred at_8"}},
 		"one left over":                  ended(func(w *world) { w.socket(7) }),
 		"one left over for long":         ended(func(w *world) { w.socket(7); w.sleep(6 * second) }, "1 never-used, low, at_7"),
 		"several":                        ended(each(5, func(w *world) { w.socket(7) }), "5 never-used, low, at_7"),

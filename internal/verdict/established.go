@@ -44,11 +44,16 @@ func halfClosed(s subject) (condition, bool) {
 	if s.knows(event.KnownActivity) {
 		c.since = max(c.since, s.Seen-min(s.Seen, s.Facts.LastRx))
 	}
-	if !s.knows(event.KnownWaiters) || s.Facts.Waiters {
-		c.patience, c.innocent = s.idle, true
+	// The peer can't finish while what it sent isn't read.
+	reading := s.knows(event.KnownQueues) && s.Facts.RecvQ > 0
+	if !s.knows(event.KnownWaiters) || s.Facts.Waiters || reading {
+		c.patience, c.innocent, c.mark = s.idle, true, taken(s)
 	}
 	return c, c.since != 0
 }
+
+// taken is how many bytes the program has read: what came, and isn't unread.
+func taken(s subject) uint64 { return s.Facts.BytesIn - min(s.Facts.BytesIn, uint64(s.Facts.RecvQ)) }
 
 // halfOpen: what was sent, or a probe, is not acknowledged, again and again
 // (RFC 9293, 3.5.1: half-open connections). How long that has been so follows
@@ -87,17 +92,15 @@ func backedOff(n uint8) uint64 {
 }
 
 // unread: data came that nobody reads, and nothing came or went since. One that
-// reads slowly takes some away between two looks.
+// reads slowly takes some away between two looks; one that only writes has no use
+// for what comes, as the tickets of TLS 1.3, and has written since.
 func unread(s subject) (condition, bool) {
 	const facts = event.KnownQueues | event.KnownActivity | event.KnownBytes
 	if !s.Sock.IsTCP() || s.Sock.State != event.StateEstablished || !s.knows(facts) || s.ended {
 		return condition{}, false
 	}
-	if s.Facts.RecvQ == 0 || silence(s) < s.minAge {
+	if s.Facts.RecvQ == 0 || silence(s) < s.minAge || s.Facts.LastTx < s.Facts.LastRx {
 		return condition{}, false
 	}
-	return condition{
-		class: Abandoned, since: quietSince(s), patience: s.idle,
-		mark: s.Facts.BytesIn - min(s.Facts.BytesIn, uint64(s.Facts.RecvQ)),
-	}, true
+	return condition{class: Abandoned, since: quietSince(s), patience: s.idle, mark: taken(s)}, true
 }

@@ -24,6 +24,20 @@ func TestHalfClosed(t *testing.T) {
 			w.watch(60*second, func(int) { w.receive(s, 9) })
 			w.watch(104 * second)
 		}, []string{"1 half-closed, medium, at_7"}},
+		"busy with what came so far": {do: func(w *world) {
+			s := shut(w, false)
+			w.receive(s, 65000)
+			s.facts.Known, s.facts.RecvQ = s.facts.Known|event.KnownBytes, 64000
+			w.watch(90 * second)
+			s.facts.RecvQ = 32000
+			w.watch(90 * second)
+		}},
+		"the answer is never read": {func(w *world) {
+			s := shut(w, false)
+			w.receive(s, 65000)
+			s.facts.RecvQ = 65000
+			w.watch(104 * second)
+		}, []string{"1 half-closed, medium, at_7"}},
 		"the peer finishes": {do: func(w *world) {
 			s := shut(w, true)
 			w.watch(20 * second)
@@ -94,9 +108,15 @@ func TestUnread(t *testing.T) {
 		"in epoll, as in Node":  {func(w *world) { full(w).facts.Waiters = true; w.watch(104 * second) }, []string{"1 abandoned, medium, at_7"}},
 		"too young":             {do: func(w *world) { full(w); w.watch(98 * second) }},
 		"paused for a while":    {do: func(w *world) { s := full(w); w.watch(60 * second); s.facts.RecvQ = 0; w.watch(120 * second) }},
+		"paused, and again":     {do: func(w *world) { s := full(w); w.watch(90 * second); s.facts.RecvQ = 2000; w.watch(90 * second) }},
 		"reads slowly":          {do: func(w *world) { s := full(w); w.watch(360*second, func(int) { s.facts.RecvQ -= 10 }) }},
 		"sends, and reads late": {do: func(w *world) { s := full(w); w.watch(360*second, func(int) { w.send(s) }) }},
-		"everything is read":    {do: func(w *world) { full(w).facts.RecvQ = 0; w.watch(360 * second) }},
+		"only writes": {do: func(w *world) {
+			s := full(w)
+			w.watch(20*second, func(int) { w.send(s) })
+			w.watch(240 * second)
+		}},
+		"everything is read": {do: func(w *world) { full(w).facts.RecvQ = 0; w.watch(360 * second) }},
 		"from before": {func(w *world) {
 			for range 2 {
 				s := w.beforeAt(event.StateEstablished, server)

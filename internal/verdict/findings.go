@@ -25,6 +25,8 @@ type group struct {
 	key      groupKey
 	members  []member
 	series   *series // how many there were; nil if that wasn't counted
+	rose     *series // of them those that accuse by their growth; nil if none do
+	open     int     // how many sockets of its origin are, of all classes and of none
 	inferred bool    // some have no stack of their own
 	rivals   int     // other origins that could be meant
 }
@@ -39,23 +41,43 @@ func (j *Judge) lesser(g *group, names Names) int {
 func (j *Judge) Findings(t *lifecycle.Table, names Names) []Finding {
 	groups := j.accused()
 	grown := j.grown(t)
-	for key, members := range grown {
-		if key.stack != 0 && len(members) > 0 {
-			j.addGrown(groups, key, members)
-		}
+	for key, members := range grown.members {
+		j.addGrown(groups, key, members)
 	}
-	j.addEnded(groups)
+	j.joinGrown(groups, grown)
+	ended := j.leftByEnded()
+	j.addEnded(groups, ended)
+	young := j.young(groups)
 	j.joinUnasked(groups)
-	j.join(groups, grown, t)
+	j.join(groups, t)
+	j.joinYoung(groups, young)
 
 	findings := []Finding{}
+	open := j.openBy(ended)
 	for _, g := range groups {
+		g.open = open[g.key.originKey]
 		f := j.finding(g, names)
 		f.AcceptedFrom = j.acceptedFrom(t, g, names)
+		f.Threads = threads(t, g, f.Process.Comm)
 		findings = append(findings, f)
 	}
 	slices.SortFunc(findings, gravest)
 	return findings
+}
+
+// openBy counts the sockets that are open, and of ended processes those left behind,
+// by who made them.
+func (j *Judge) openBy(ended map[groupKey][]member) map[originKey]int {
+	open := map[originKey]int{}
+	for key, n := range j.others {
+		open[key.originKey] += n.live
+	}
+	for _, all := range []map[groupKey][]member{j.members, ended} {
+		for key, members := range all {
+			open[key.originKey] += len(members)
+		}
+	}
+	return open
 }
 
 // addGrown adds the sockets of an origin that grows. Those that another rule put
@@ -64,11 +86,12 @@ func (j *Judge) addGrown(groups map[groupKey]*group, key groupKey, members []mem
 	to := key.in(members[0].cond.class)
 	g := groups[to]
 	if g == nil {
-		groups[to] = &group{key: to, members: members, series: j.groups[key]}
+		groups[to] = &group{key: to, members: members, series: j.groups[key], rose: j.groups[key]}
 		return
 	}
 	g.members = append(g.members, members...)
 	g.series = j.groups[key].plus(g.series)
+	g.rose = j.groups[key]
 }
 
 // in is the group of the same sockets in another class.

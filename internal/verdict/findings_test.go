@@ -100,12 +100,13 @@ func TestFindings(t *testing.T) {
 			w.watch(110 * second)
 		},
 		"superseded": func(w *world) {
-			for _, port := range []uint16{1, 2} {
+			newest := func(int) { w.send(w.socks[len(w.socks)-2]); w.send(w.socks[len(w.socks)-1]) }
+			for _, port := range []uint16{1, 2, 3} {
 				w.accept(7, netip.AddrPortFrom(server.Addr(), port))
 				w.accept(7, netip.AddrPortFrom(other.Addr(), port))
-				w.sleep(2 * second)
+				w.watch(4*second, newest)
 			}
-			w.watch(110*second, func(int) { w.send(w.socks[2]); w.send(w.socks[3]) })
+			w.watch(110*second, newest)
 		},
 		"inherited": func(w *world) {
 			w.connect(w.socket(7), server)

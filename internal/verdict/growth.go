@@ -105,35 +105,44 @@ func (j *Judge) silent(s *lifecycle.Socket) bool {
 	return min(s.Facts.LastRx, s.Facts.LastTx) >= j.minAge
 }
 
-// grown returns the members of the groups that grow. With them come the silent
-// sockets of the same processes that were there before tracing began: they may
-// be of the same origin.
-func (j *Judge) grown(t *lifecycle.Table) map[groupKey][]member {
-	found := map[groupKey][]member{}
+// growth is what nothing speaks against but the growth of an origin.
+type growth struct {
+	// members are those of the groups that grow, each in the class of its own.
+	members map[groupKey][]member
+	// before are the silent sockets without a stack of the same processes. They
+	// may be of an origin that grows; which one, and so the class, isn't known yet.
+	before map[groupKey][]member
+}
+
+// grown returns what grows.
+func (j *Judge) grown(t *lifecycle.Table) growth {
+	found := growth{members: map[groupKey][]member{}, before: map[groupKey][]member{}}
 	classes := map[groupKey]Class{}
-	processes := map[event.ProcessKey]Class{}
+	processes := map[event.ProcessKey]bool{}
 	for key := range j.others {
 		if class, ok := j.growing(key); ok {
-			found[key], classes[key] = nil, class
-			processes[key.process] = class
+			classes[key] = class
+			processes[key.process] = true
 		}
 	}
-	if len(found) == 0 {
-		return nil
+	if len(classes) == 0 {
+		return found
 	}
 	for s, holders := range t.Sockets() {
 		key := j.groupOf(s, holders, "")
-		class, member := classes[key]
-		if !member {
-			class = processes[key.process]
-		}
-		before := class != "" && key.stack == 0 && j.silent(s) && s.Sock.State != event.StateListen
-		if !member && !before {
+		class, grows := classes[key]
+		before := key.stack == 0 && processes[key.process] && j.silent(s) && s.Sock.State != event.StateListen
+		if !grows && !before {
 			continue
 		}
-		if _, accused := j.judge(j.subject(j.looked, s, holders)); !accused {
-			found[key] = append(found[key], newMember(s, holders, condition{class: class, since: s.Birth, grown: true}))
+		if _, accused := j.judge(j.subject(j.looked, s, holders)); accused {
+			continue
 		}
+		into := found.before
+		if grows {
+			into = found.members
+		}
+		into[key] = append(into[key], newMember(s, holders, condition{class: class, since: s.Birth, grown: true}))
 	}
 	return found
 }

@@ -2,6 +2,8 @@ package verdict
 
 import (
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 
 	"sockleak/internal/event"
@@ -157,11 +159,75 @@ func TestGrowing(t *testing.T) {
 			}
 			w.watch(40*second, func(int) { open(w, 1) })
 		}, []string{"23 abandoned, medium, inferred at_7"}},
+		"two classes, and those from before to the peer of one": {func(w *world) {
+			for range 3 {
+				w.beforeAt(event.StateEstablished, server)
+			}
+			w.look()
+			w.watch(120*second, func(int) { open(w, 1); w.create(event.Socket, app, 8, udp()) })
+		}, []string{"63 abandoned, medium, inferred at_7", "60 growing, medium, at_8"}},
 		"with those from before, which are in use": {func(w *world) {
 			pool := w.beforeAt(event.StateEstablished, server)
 			w.watch(120*second, func(int) { open(w, 1); w.send(pool) })
 		}, []string{"60 abandoned, medium, at_7"}},
 	})
+}
+
+// What is said of growth is said of what grew, and what is open of all that its
+// origin made.
+func TestGrowthEvidence(t *testing.T) {
+	idle := func(w *world) *sock { return w.connect(w.socket(7), server) }
+	unread := func(w *world) *sock {
+		s := idle(w)
+		w.receive(s, 5000)
+		s.facts.RecvQ = 4000
+		return s
+	}
+	for name, c := range map[string]struct {
+		do   func(w *world)
+		want []string
+	}{
+		"another class of the same origin": {func(w *world) {
+			w.watch(120*second, func(int) { idle(w); w.fin(idle(w), 1) })
+		}, []string{"rose from 1 to 60 in 1 min 58 s", "120 opened here since tracing began, 120 still open"}},
+		"others that are closed as fast": {func(w *world) {
+			var all []*sock
+			for range 70 {
+				all = append(all, unread(w))
+			}
+			w.watch(120*second, func(i int) { idle(w); w.close(all[i]) })
+		}, []string{"rose from 3 to 60 in 1 min 58 s", "130 opened here since tracing began, 70 still open"}},
+		"with those from before": {func(w *world) {
+			for range 30 {
+				w.beforeAt(event.StateEstablished, server)
+			}
+			w.look()
+			w.watch(40*second, func(int) { idle(w) })
+		}, []string{"rose from 1 to 20 in 38 s", "20 opened here since tracing began, 20 still open"}},
+		"until the end, where complete stacks came after it": {func(w *world) {
+			w.watch(40*second, func(int) { w.create(event.Socket, app, 507, udp()) })
+			w.exit(app)
+			w.judge.Better(process(app), 0, 507, 8)
+			w.watch(4 * second)
+		}, []string{"rose from 1 to 20 in 38 s", "20 opened here since tracing began, 20 still open"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			c.do(w)
+			var got []string
+			for _, f := range w.findings() {
+				for _, e := range f.Evidence {
+					e, _, _ = strings.Cut(e, ": in each quarter")
+					if strings.HasPrefix(e, "rose") || strings.Contains(e, "opened here") {
+						got = append(got, e)
+					}
+				}
+			}
+			if !slices.Equal(got, c.want) {
+				t.Errorf("got %q\nwant %q", got, c.want)
+			}
+		})
+	}
 }
 
 // Among sockets that only become more, one comes into a condition that has its

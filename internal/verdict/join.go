@@ -13,7 +13,7 @@ import (
 // socket is leaked while tracing, those count that are on the way into the class;
 // and for accepted ones all that were accepted on the same port, because that is
 // seldom done in two places.
-func (j *Judge) join(groups map[groupKey]*group, grown map[groupKey][]member, t *lifecycle.Table) {
+func (j *Judge) join(groups map[groupKey]*group, t *lifecycle.Table) {
 	members := j.among(groups)
 	var origins map[purpose]bool
 	for _, key := range slices.SortedFunc(maps.Keys(groups), byClass) {
@@ -41,7 +41,6 @@ func (j *Judge) join(groups map[groupKey]*group, grown map[groupKey][]member, t 
 		}
 		j.merge(groups, key, candidates[0])
 	}
-	j.joinGrown(groups, grown)
 }
 
 // joinUnasked gives sockets with an event loop's stack alone the origin of those of
@@ -57,6 +56,39 @@ func (j *Judge) joinUnasked(groups map[groupKey]*group) {
 		if len(candidates) == 1 && j.asks(key.process, members[candidates[0]]) {
 			j.merge(groups, key, candidates[0])
 		}
+	}
+}
+
+// young are the groups that are not accused, of which the origin isn't known, or not
+// who asked.
+func (j *Judge) young(groups map[groupKey]*group) []*group {
+	var young []*group
+	for key, members := range j.members {
+		known := key.stack != 0 && (key.label == (label{}) || j.asks(key.process, members))
+		if groups[key] != nil || known {
+			continue
+		}
+		if settled := j.settled(members); len(settled) > 0 {
+			young = append(young, &group{key: key, members: settled, series: j.groups[key]})
+		}
+	}
+	return young
+}
+
+// joinYoung gives the young the origin of an accused group, if they can be of no
+// other: as the younger ones of its own origin, they count with it.
+func (j *Judge) joinYoung(groups map[groupKey]*group, young []*group) {
+	members := j.among(groups)
+	for _, g := range young {
+		candidates := j.candidates(g.key, members, j.stays)
+		if len(candidates) != 1 || groups[candidates[0]] == nil {
+			continue
+		}
+		if g.key.stack != 0 && !j.asks(g.key.process, members[candidates[0]]) {
+			continue
+		}
+		groups[g.key] = g
+		j.merge(groups, g.key, candidates[0])
 	}
 }
 
@@ -84,6 +116,7 @@ func (j *Judge) merge(groups map[groupKey]*group, from, into groupKey) {
 	}
 	to.members = append(to.members, groups[from].members...)
 	to.series = to.series.plus(groups[from].series)
+	to.rose = cmp.Or(to.rose, groups[from].rose)
 	to.inferred = true
 	delete(groups, from)
 }
@@ -102,18 +135,22 @@ func earlier(c Class) []Class {
 // byClass makes the order in which groups are joined the same every time.
 func byClass(a, b groupKey) int { return cmp.Compare(a.class, b.class) }
 
-// joinGrown does the same for those that nothing speaks against but their number.
-func (j *Judge) joinGrown(groups map[groupKey]*group, grown map[groupKey][]member) {
-	for key, members := range grown {
-		if key.stack != 0 {
+// joinGrown does the same for those that nothing speaks against but their number,
+// with the groups that addGrown made: before those are joined with others.
+func (j *Judge) joinGrown(groups map[groupKey]*group, grown growth) {
+	for key, members := range grown.before {
+		candidates := j.candidates(key, grown.members, func(*member) bool { return true })
+		if len(candidates) != 1 {
 			continue
 		}
-		if candidates := j.candidates(key, grown, func(*member) bool { return true }); len(candidates) == 1 {
-			to := groups[candidates[0].in(members[0].cond.class)]
-			to.members = append(to.members, members...)
-			to.series = to.series.plus(j.groups[key])
-			to.inferred = true
+		class := grown.members[candidates[0]][0].cond.class
+		for i := range members {
+			members[i].cond.class = class
 		}
+		to := groups[candidates[0].in(class)]
+		to.members = append(to.members, members...)
+		to.series = to.series.plus(j.groups[key])
+		to.inferred = true
 	}
 }
 

@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"iter"
 	"maps"
 	"slices"
 	"time"
@@ -39,6 +40,10 @@ type Judge struct {
 	// asked has, for stacks that sockets were made on, those where they were
 	// asked for.
 	asked relations
+	// askCalls has the places that calls asked for sockets at, and askSpared
+	// counts the creations of which only the call is known that asked.
+	askCalls  relations
+	askSpared map[event.ProcessKey]map[division]uint64
 	// divided counts the creations of origins that are divided further.
 	divided map[event.ProcessKey]map[division]uint64
 	origins origins
@@ -53,11 +58,16 @@ type Judge struct {
 	// at for it.
 	superseded map[name]uint64
 	met        map[name]acquaintance
-	uses       map[uint64]use // by inode
-	ended      []member
+	// maybeSuperseded may be, or may be a pool's.
+	maybeSuperseded replaced
+	uses            map[uint64]use // by inode
+	ended           []member
+	// left has the processes that created those.
+	left map[event.ProcessKey]bool
 	// endedOmitted is how many more there were.
 	endedOmitted int
-	// endedGrown has the counts of origins that grew when their process ended.
+	// endedGrown has the counts of origins that grew until their process ended,
+	// as they were grouped then.
 	endedGrown map[groupKey]*series
 	looked     uint64 // its time, ns
 }
@@ -80,6 +90,7 @@ type suspect struct {
 	condition
 	looks    int
 	from     uint64 // where the condition's own time is vague: of the first look, ns
+	used     uint64 // when a look found that it had been of use in between, ns
 	last     uint64 // time of the last look, ns
 	attempts uint16 // of connect
 }
@@ -90,9 +101,10 @@ type member struct {
 	lifecycle.Socket
 	holders []lifecycle.Holder
 	cond    condition
-	ripe    bool   // old enough, and looked at often enough
-	looks   int    // that saw it in its condition
-	ended   uint64 // when its process ended, ns; zero while it lives
+	ripe    bool    // old enough, and looked at often enough
+	looks   int     // that saw it in its condition
+	ended   uint64  // when its process ended, ns; zero while it lives
+	grew    *series // how its origin grew until then, where that accuses it
 }
 
 // settled reports whether the condition has lasted so long at the time given
@@ -124,12 +136,15 @@ func NewJudge(p Patience, began uint64) *Judge {
 		better:     relations{},
 		calls:      relations{},
 		asked:      relations{},
+		askCalls:   relations{},
+		askSpared:  map[event.ProcessKey]map[division]uint64{},
 		divided:    map[event.ProcessKey]map[division]uint64{},
 		origins:    newOrigins(),
 		members:    map[groupKey][]member{},
 		others:     map[groupKey]tally{},
 		scattered:  map[event.ProcessKey]bool{},
 		superseded: map[name]uint64{},
+		left:       map[event.ProcessKey]bool{},
 		endedGrown: map[groupKey]*series{},
 		met:        map[name]acquaintance{},
 	}
@@ -158,13 +173,41 @@ func (j *Judge) Created(e *event.Event) {
 // Forget lets go of what is only needed while the process lives, or while it is
 // to be judged by what it left.
 func (j *Judge) Forget(p event.ProcessKey) {
-	if !slices.ContainsFunc(j.ended, func(m member) bool { return m.Creator == p }) {
+	if !j.left[p] {
 		delete(j.opened, p)
 		delete(j.better, p)
 		delete(j.calls, p)
 		delete(j.asked, p)
+		delete(j.askCalls, p)
+		delete(j.askSpared, p)
 		delete(j.divided, p)
 		j.origins.forget(p)
+	}
+}
+
+// forgetDead forgets the processes that are gone: the end of some was lost, and of
+// others some news came after it.
+func (j *Judge) forgetDead(t *lifecycle.Table) {
+	for p := range j.processes() {
+		if _, live := t.Process(p); !live {
+			j.Forget(p)
+		}
+	}
+}
+
+// processes are those of which anything is known that Forget lets go of, some more
+// than once.
+func (j *Judge) processes() iter.Seq[event.ProcessKey] {
+	return func(yield func(event.ProcessKey) bool) {
+		for _, known := range []iter.Seq[event.ProcessKey]{
+			maps.Keys(j.opened), maps.Keys(j.better), maps.Keys(j.calls), maps.Keys(j.asked), maps.Keys(j.divided), maps.Keys(j.origins.standIn),
+		} {
+			for p := range known {
+				if !yield(p) {
+					return
+				}
+			}
+		}
 	}
 }
 
@@ -192,11 +235,7 @@ func (j *Judge) Look(now uint64, t *lifecycle.Table, names Names) (suspects int)
 	for s, holders := range t.Sockets() {
 		j.group(j.subject(now, s, holders))
 	}
-	for p := range j.opened {
-		if _, live := t.Process(p); !live {
-			j.Forget(p) // its end may have been lost
-		}
-	}
+	j.forgetDead(t)
 	j.dropUses(t)
 	j.scatter()
 	j.sample(now)
@@ -289,9 +328,14 @@ func (j *Judge) suspect(s subject, c condition) *suspect {
 	n := name{s.Inode, s.Birth}
 	u := j.suspects[n]
 	if u == nil || u.class != c.class || u.attempts != s.Attempts || u.mark != c.mark {
+		used := u != nil && u.class == c.class && u.mark != c.mark
 		u = &suspect{from: s.now, attempts: s.Attempts}
+		if used {
+			u.used = s.now
+		}
 		j.suspects[n] = u
 	}
+	c.since = max(c.since, u.used)
 	if c.vague {
 		c.since = max(c.since, u.from)
 	}

@@ -49,7 +49,8 @@ func (j *Judge) Limits(names Names) []Limit {
 	for p, f := range j.limits {
 		l := Limit{PID: p.PID, Comm: names.Process(p).Comm, NoFile: f.now.NoFile, Used: f.now.Used}
 		l.GrowthPerMin = f.used.perMinute()
-		if l.GrowthPerMin != nil && *l.GrowthPerMin > 0 && f.now.NoFile != math.MaxUint64 {
+		// What comes and goes with the load may be more at the end than it was.
+		if l.GrowthPerMin != nil && *l.GrowthPerMin > 0 && f.used.onlyGrows() && f.now.NoFile != math.MaxUint64 {
 			left := float64(f.now.NoFile) - float64(f.now.Used)
 			l.ExhaustedIn = pointer(math.Round(max(0, left) / *l.GrowthPerMin * 60))
 		}

@@ -97,8 +97,10 @@ type Totals struct {
 	// that the kernel still holds, in FIN-WAIT, LAST-ACK, CLOSING.
 	Winding uint64 `json:"winding_down"`
 	// TimeWait is the number of TIME-WAIT sockets in the network namespaces
-	// concerned; they belong to no process.
+	// concerned; they belong to no process, and may have been any program's.
 	TimeWait *uint64 `json:"time_wait"`
+	// TCP: one at least was TCP's, so that TimeWait may matter.
+	TCP bool `json:"-"`
 }
 
 // Loss is what could not be recorded, and how often the table was compared
@@ -151,11 +153,15 @@ type Finding struct {
 	Series []Sample `json:"series"`
 	Origin Origin   `json:"origin"`
 	// RequestedAt is where the program asked for the sockets, nil if that is
-	// not known to be another place than where they were made.
+	// not known to be another place than where they were made. If it is another,
+	// and the stack was left out of all of them, its quality is stack.None.
 	RequestedAt *Requested `json:"requested_at,omitempty"`
 	// AcceptedFrom is the listener of sockets that were accepted, nil for others
 	// and if it is gone.
 	AcceptedFrom *Accepted `json:"accepted_from,omitempty"`
+	// Threads are the threads that made the sockets, by name, the most frequent
+	// first; empty if all of them are called as the process is.
+	Threads []Thread `json:"threads"`
 	// LastUse is the last calls on the sockets that told something, the most
 	// frequent first; empty unless that was asked for.
 	LastUse  []LastUse      `json:"last_use"`
@@ -226,6 +232,12 @@ type LastUse struct {
 	Result    string `json:"result"`    // "end of file", an error, "done"
 	Count     int    `json:"count"`     // sockets whose last it was
 	Origin    Origin `json:"origin"`
+}
+
+// Thread is the name of threads, and how many sockets of the finding they made.
+type Thread struct {
+	Comm  string `json:"comm"` // when they made them; 15 bytes at most
+	Count int    `json:"count"`
 }
 
 // Peer is a remote address and how many sockets of the finding have it.

@@ -115,14 +115,36 @@ func (s *series) perMinute() *float64 {
 	return pointer(math.Round(m*1e3) / 1e3)
 }
 
+// onlyGrows reports whether the count rises, or has not once fallen since it is
+// watched for too short to say that.
+func (s *series) onlyGrows() bool {
+	if len(s.counts) < judged {
+		return slices.IsSorted(s.counts) && s.counts[len(s.counts)-1] > s.counts[0]
+	}
+	return s.rises(1)
+}
+
+// judged is how many samples it takes to compare the quarters of the time.
+const judged = 8
+
 // rises reports whether the count rose all the time: the least of each quarter
 // of the time is above that of the quarter before, by growth in all. A sawtooth
 // falls back, a pool stops growing.
 func (s *series) rises(growth int) bool {
-	if len(s.counts) < 8 {
+	if len(s.counts) < judged {
 		return false
 	}
-	var least, samples [4]int
+	least, samples := s.quarters()
+	for q := range least {
+		if samples[q] == 0 || q > 0 && least[q] <= least[q-1] {
+			return false
+		}
+	}
+	return least[3]-least[0] >= growth
+}
+
+// quarters returns the least of each quarter of the time, and of how many samples.
+func (s *series) quarters() (least, samples [4]int) {
 	for i, count := range s.counts {
 		q := 3
 		if span := uint64(s.span()); s.times[i]-s.times[0] < span {
@@ -132,10 +154,5 @@ func (s *series) rises(growth int) bool {
 			least[q] = count
 		}
 	}
-	for q := range least {
-		if samples[q] == 0 || q > 0 && least[q] <= least[q-1] {
-			return false
-		}
-	}
-	return least[3]-least[0] >= growth
+	return least, samples
 }

@@ -159,8 +159,10 @@ func TestJudgeForgets(t *testing.T) {
 func TestLimits(t *testing.T) {
 	j := NewJudge(Patience{DefaultMinAge, DefaultIdle}, 0)
 	const unlimited = math.MaxUint64
+	load := [11]uint64{100, 106, 100, 106, 102, 108, 101, 109, 102, 109, 103}
 	for i := range uint64(11) {
 		have := map[event.ProcessKey]Descriptors{
+			process(9): {Used: load[i], NoFile: 1024},  // comes and goes
 			process(1): {Used: 100 + i, NoFile: 1024},  // +60/min, 914 left
 			process(2): {Used: 1000 + i, NoFile: 1024}, // +60/min, 14 left
 			process(3): {Used: 2000 + i, NoFile: 1024}, // the limit was lowered
@@ -180,6 +182,7 @@ func TestLimits(t *testing.T) {
 		{PID: 3, Comm: "child3", NoFile: 1024, Used: 2010, GrowthPerMin: sixty, ExhaustedIn: zero},
 		{PID: 2, Comm: "child2", NoFile: 1024, Used: 1010, GrowthPerMin: sixty, ExhaustedIn: pointer(14.0)},
 		{PID: 1, Comm: "app", NoFile: 1024, Used: 110, GrowthPerMin: sixty, ExhaustedIn: pointer(914.0)},
+		{PID: 9, Comm: "child9", NoFile: 1024, Used: 103, GrowthPerMin: pointer(22.5)},
 		{PID: 5, Comm: "child5", NoFile: 1024, Used: 50, GrowthPerMin: zero},
 		{PID: 6, Comm: "child6", NoFile: 1024, Used: 50, GrowthPerMin: zero},
 		{PID: 4, Comm: "child4", NoFile: unlimited, Used: 20, GrowthPerMin: sixty},

@@ -3,6 +3,7 @@ package verdict
 import (
 	"net/netip"
 	"testing"
+	"time"
 
 	"sockleak/internal/event"
 )
@@ -65,18 +66,26 @@ func TestSuperseded(t *testing.T) {
 		"one device, often":          {gateway(1, 80, 200, false), []string{"3 superseded, high, at_7"}},
 		"one device, twice":          {do: gateway(1, 40, 200, false)},
 		"the old one is closed":      {do: gateway(3, 60, 180, true)},
-		"there already":              {before(2, 3, newest), []string{"4 superseded, high, no origin"}},
-		"there already, and the accept site was seen since": {func(w *world) {
+		// Some of a pool, which one takes the last of, look no different.
+		"there already": {do: before(2, 3, newest)},
+		"there already, and it goes on": {func(w *world) {
 			before(2, 3, newest)(w)
-			w.accept(7, from(9, 1))
-			w.watch(4*second, func(int) { w.receive(w.socks[2], 10); w.receive(w.socks[5], 10) })
-		}, []string{"4 superseded, high, inferred at_7"}},
-		"there already, and two accept sites": {func(w *world) {
-			before(2, 3, newest)(w)
-			w.accept(7, from(9, 1))
-			w.accept(8, from(9, 2))
-			w.watch(4*second, func(int) { w.receive(w.socks[2], 10); w.receive(w.socks[5], 10) })
-		}, []string{"4 superseded, high, no origin"}},
+			for round := range 2 {
+				for h := range 2 {
+					w.accept(7, from(h+1, 2000+round))
+				}
+				w.watch(10*second, func(int) {
+					for _, s := range w.socks[len(w.socks)-2:] {
+						w.receive(s, 10)
+					}
+				})
+			}
+			w.watch(DefaultIdle, func(int) {
+				for _, s := range w.socks[len(w.socks)-2:] {
+					w.receive(s, 10)
+				}
+			})
+		}, []string{"8 superseded, high, inferred at_7"}},
 		"all idle, as WebSockets":    {do: before(4, 3, func(int) bool { return false })},
 		"several of each in use":     {do: before(4, 4, func(i int) bool { return i >= 2 })},
 		"clients behind one address": {do: before(1, 3, newest)},
@@ -91,6 +100,42 @@ func TestSuperseded(t *testing.T) {
 				w.receive(s, 10)
 			}
 			w.watch(240*second, func(int) { w.receive(pool[14], 10); w.receive(pool[15], 10) })
+		}},
+		"pools that were filled at once, and one of each is enough": {do: func(w *world) {
+			for i := range 4 {
+				w.accept(7, from(1, 1000+i))
+				w.accept(7, from(2, 1000+i))
+				w.sleep(200 * time.Millisecond)
+			}
+			w.watch(240*second, func(int) { w.receive(w.socks[6], 10); w.receive(w.socks[7], 10) })
+		}},
+		"idle WebSockets behind two addresses, and others beside them": {do: func(w *world) {
+			w.accept(7, from(1, 1))
+			w.accept(7, from(2, 1))
+			w.watch(20*second, func(int) { w.receive(w.socks[0], 10); w.receive(w.socks[1], 10) })
+			w.watch(60 * second)
+			w.accept(7, from(1, 2))
+			w.accept(7, from(2, 2))
+			w.watch(200*second, func(int) { w.receive(w.socks[2], 10); w.receive(w.socks[3], 10) })
+		}},
+		"behind many addresses, one after a long time": {do: func(w *world) {
+			for h := range 5 {
+				w.accept(7, from(h+1, 1))
+			}
+			w.watch(20*second, func(int) {
+				for _, s := range w.socks {
+					w.receive(s, 10)
+				}
+			})
+			w.watch(150 * second)
+			for h := range 5 {
+				w.accept(7, from(h+1, 2))
+			}
+			w.watch(200*second, func(int) {
+				for _, s := range w.socks[5:] {
+					w.receive(s, 10)
+				}
+			})
 		}},
 		"two of each, then two others": {do: func(w *world) {
 			many := func(w *world) {

@@ -117,7 +117,13 @@ func (j *Judge) evidence(g *group, names Names) []string {
 	case ConnectFailed:
 		l.add("connect failed (%s) and nothing was tried on %s since", reasons(g), these(n))
 	case HalfClosed:
-		l.add("this side sent its FIN and the peer took it (FIN-WAIT-2): the peer's own never came, nor data")
+		unread := count(g, func(m *member) bool { return m.Facts.Known&event.KnownQueues != 0 && m.Facts.RecvQ > 0 })
+		if unread == 0 {
+			l.add("this side sent its FIN and the peer took it (FIN-WAIT-2): the peer's own never came, nor data")
+			break
+		}
+		l.add("this side sent its FIN and the peer took it (FIN-WAIT-2): the peer's own never came")
+		l.add("%s data that nobody reads: the peer can't finish before", share(unread, n, "has", "have"))
 	case HalfOpen:
 		delivery(&l, g)
 	case Superseded:
@@ -188,11 +194,14 @@ func byAddress(g *group) map[netip.Addr]int {
 
 // rose is the evidence of growth.
 func (j *Judge) rose(l *lines, g *group) {
-	s, n := g.series, len(g.members)
-	l.add("rose from %s to %s in %s: in each quarter of that time the least number open was above that of the quarter before",
-		words.Thousands(s.counts[0]), words.Thousands(s.counts[len(s.counts)-1]), words.Duration(s.span()))
+	n := len(g.members)
+	if s := g.rose; s != nil {
+		least, _ := s.quarters()
+		l.add("rose from %s to %s in %s: in each quarter of that time the least number open was above that of the quarter before",
+			words.Thousands(least[0]), words.Thousands(s.counts[len(s.counts)-1]), words.Duration(s.span()))
+	}
 	l.add("%s opened here since tracing began, %s still open", words.Thousands(j.openedAt(g.key.originKey)),
-		words.Thousands(count(g, func(m *member) bool { return m.Stack != 0 })))
+		words.Thousands(g.open))
 	moves := func(m *member) bool { return m.Facts.Known&event.KnownActivity != 0 }
 	if k := count(g, func(m *member) bool { return moves(m) && j.silent(&m.Socket) }); k > 0 {
 		l.add("%s moved no data for %s or more", share(k, n, "has", "have"), words.Duration(time.Duration(j.minAge)))
@@ -235,6 +244,7 @@ func (j *Judge) before(l *lines, g *group, names Names) {
 			some(lesser, n), either(lesser, "was", "were"))
 	}
 	j.lacking(l, g, names)
+	j.sparedAsk(l, g)
 	if j.asks(g.key.process, g.members) {
 		unasked := count(g, func(m *member) bool { return m.AskVia == lifecycle.NotAsked && m.Stack != 0 })
 		if unasked > 0 {

@@ -41,13 +41,15 @@ const second = time.Second
 // makes events, and a look makes a snapshot. Process N started at N and uses
 // table N*10.
 type world struct {
-	t     *testing.T
+	t     testing.TB
 	now   uint64 // ns
 	inode uint64
 	deaf  bool // events are lost
-	socks []*sock
-	table *lifecycle.Table
-	judge *Judge
+	// thread is what the threads of app are called that make sockets.
+	thread string
+	socks  []*sock
+	table  *lifecycle.Table
+	judge  *Judge
 	// suspects is what the last look returned.
 	suspects int
 }
@@ -67,7 +69,7 @@ type descriptor struct {
 	fd  int32
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	w := &world{t: t, now: uint64(1000 * second), inode: 100, table: lifecycle.New(0), judge: NewJudge(Patience{DefaultMinAge, DefaultIdle}, 0)}
 	return w
 }
@@ -86,6 +88,7 @@ func (w *world) apply(e event.Event) {
 	e.Time = w.now
 	switch e.Kind {
 	case event.Socket, event.Pair, event.Accept:
+		copy(e.Thread[:15], w.thread)
 		w.judge.Created(&e)
 	case event.Use:
 		w.judge.Used(&e)

@@ -1,6 +1,6 @@
 // Goservices is a server of many kinds and, as a second process, the clients of
-// all of them. Both are healthy. Every client comes from one address, as behind
-// a router that translates addresses.
+// all of them. Both are healthy. Every client but those with pools comes from one
+// address, as behind a router that translates addresses.
 //
 //	poll       long polls over HTTP keep-alive, 40 s each
 //	websocket  connections that say something every 25 s
@@ -8,6 +8,8 @@
 //	mux        many streams at once over one connection, as gRPC has them
 //	arrive     clients that come one by one for half a minute, ask twice and
 //	           then are idle, each with a connection of its own
+//	pool       four hosts with a pool of five connections each, of which the one
+//	           that came back last is enough after a while; two fill theirs late
 //
 //	goservices
 package main
@@ -25,7 +27,7 @@ import (
 	"time"
 )
 
-var kinds = []string{"poll", "websocket", "topic", "mux", "arrive"}
+var kinds = []string{"poll", "websocket", "topic", "mux", "arrive", "pool"}
 
 // serve answers lines until the peer closes. A subscriber is answered when
 // there is news: not while anybody looks.
@@ -60,8 +62,15 @@ type client struct {
 	answers *bufio.Reader
 }
 
-func dial(address string) client {
-	conn, err := net.Dial("tcp", address)
+func dial(address string) client { return dialFrom("", address) }
+
+// dialFrom connects from an address of this machine; empty: from any.
+func dialFrom(host, address string) client {
+	d := net.Dialer{}
+	if host != "" {
+		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(host)}
+	}
+	conn, err := d.Dial("tcp", address)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -111,6 +120,22 @@ func multiplex(address string) {
 	}
 }
 
+// usePool fills a pool, uses all of it for five seconds, and the last one then.
+func usePool(host, address string, wait time.Duration) {
+	time.Sleep(wait)
+	var pool []client
+	for range 5 {
+		pool = append(pool, dialFrom(host, address))
+	}
+	for range 5 {
+		for _, c := range pool {
+			c.ask("hello")
+		}
+		time.Sleep(time.Second)
+	}
+	pool[4].askEvery(time.Second, "hello")
+}
+
 func clients(address map[string]string) {
 	for range 6 {
 		go pollForEver("http://" + address["poll"])
@@ -119,6 +144,9 @@ func clients(address map[string]string) {
 	}
 	go dial(address["topic"]).askEvery(time.Second, "publish")
 	multiplex(address["mux"])
+	for i, wait := range []time.Duration{0, 0, 40 * time.Second, 45 * time.Second} {
+		go usePool(fmt.Sprintf("127.0.0.%d", i+2), address["pool"], wait)
+	}
 	var idle []client
 	for range 10 {
 		idle = append(idle, dial(address["arrive"]))

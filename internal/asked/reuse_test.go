@@ -1,0 +1,126 @@
+package asked
+
+import (
+	"math"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"sockleak/internal/needs"
+)
+
+// handles starts a program in C that makes handles at addresses that are used again
+// at once, and sockets in between without one.
+func handles(t *testing.T) (p *program, made int) {
+	t.Helper()
+	needs.Root(t)
+	made = 20_000
+	if n := os.Getenv("SOCKLEAK_HANDLES"); n != "" {
+		var err error
+		if made, err = strconv.Atoi(n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return start(t, "handles.c", handlesProgram(t), strconv.Itoa(made)), made
+}
+
+// handlesProgram builds handles.c.
+func handlesProgram(t *testing.T) string {
+	t.Helper()
+	if _, err := os.Stat("/usr/include/uv.h"); err != nil && os.Getenv("CI") == "" {
+		t.Skip("needs uv.h, which is not installed: run scripts/setup.sh")
+	}
+	exe := filepath.Join(t.TempDir(), "handles")
+	run(t, "gcc", "-O2", "-g", "-Wall", "-Wextra", "-Werror", source(t, "handles.c"), "-o", exe, "-luv")
+	return exe
+}
+
+// tally is what became of the sockets of a program, held against its own log.
+type tally struct{ right, wrong, missing, own, spared, inferred int }
+
+// tally compares; who of a socket whose stack was left out is what those of the same
+// call say that have one, if that is one thing.
+func (k *traced) tally(t *testing.T, p *program, asked map[uint64]string) (n tally) {
+	t.Helper()
+	byCall := map[uint64]map[string]bool{}
+	for inode := range asked {
+		if a := k.asks[inode]; a.Calls[0] != 0 && !a.Spared[0] {
+			if byCall[a.Calls[0]] == nil {
+				byCall[a.Calls[0]] = map[string]bool{}
+			}
+			got, _, _ := strings.Cut(k.who(p, inode), " ")
+			byCall[a.Calls[0]][got] = true
+		}
+	}
+	for inode, who := range asked {
+		got, _, _ := strings.Cut(k.who(p, inode), " ")
+		a := k.asks[inode]
+		same := byCall[a.Calls[0]]
+		switch {
+		case who == "-" && k.many[inode] == 0:
+			n.own++
+		case a.Spared[0] && got == "" && who != "-" && (len(same) != 1 || same[who]):
+			n.spared++
+			if len(same) == 1 {
+				n.inferred++
+			}
+		case got == who && k.many[inode] == 1:
+			n.right++
+		case got == "" && !a.Spared[0] && who != "-":
+			n.missing++
+		default:
+			if n.wrong++; n.wrong < 10 {
+				t.Errorf("socket %d of %s: got %q, %d times; spared %v, of a call by %v", inode, who, got, k.many[inode], a.Spared[0], same)
+			}
+		}
+	}
+	return n
+}
+
+// TestReuse: handles whose addresses are used again at once, and sockets that are
+// made in between without one. None is taken for another's.
+func TestReuse(t *testing.T) {
+	p, made := handles(t)
+	k := trace(t, Budget{}, p)
+	began := time.Now()
+	asked := k.log(t, p)
+	took := time.Since(began)
+	n, loss := k.tally(t, p, asked), k.loss(t)
+	t.Logf("%d sockets at %.0f/s: %+v; %+v", len(asked), float64(len(asked))/took.Seconds(), n, loss)
+	if lost := loss.Full + loss.Unknown + loss.Busy + loss.NotRun + loss.Ring; uint64(n.missing) > lost {
+		t.Errorf("%d are not known, and %d were counted as lost", n.missing, lost)
+	}
+	if n.right < made/2 || n.own == 0 || n.spared > 0 {
+		t.Errorf("%d right and %d of its own prove nothing, and %d were left out", n.right, n.own, n.spared)
+	}
+}
+
+// TestBudget: past the rate one handle in so many has its stack walked, the others
+// say that theirs was left out, and none is taken for another's; neither by what
+// those of the same call say.
+func TestBudget(t *testing.T) {
+	p, made := handles(t)
+	const rate = 200
+	k := trace(t, Budget{Rate: rate}, p)
+	began := time.Now()
+	asked := k.log(t, p)
+	seconds := uint64(time.Since(began)/time.Second) + 1
+	n, loss := k.tally(t, p, asked), k.loss(t)
+	walked := loss.Handles - loss.Spared
+	// The rate, as many that are owed, and in the first second what comes before it
+	// is known how many there will be: a harmonic sum.
+	most := rate * (2*seconds + uint64(math.Log(float64(made)/rate)))
+	t.Logf("%d sockets in %d s: %+v; %d walked, at most %d; %+v", len(asked), seconds, n, walked, most, loss)
+	if walked < rate || walked > most || loss.Spared == 0 {
+		t.Errorf("%d stacks walked and %d left out, want %d to %d walked", walked, loss.Spared, rate, most)
+	}
+	if lost := loss.Full + loss.Unknown + loss.Busy + loss.NotRun + loss.Ring; uint64(n.missing) > lost {
+		t.Errorf("%d are not known, and %d were counted as lost", n.missing, lost)
+	}
+	if n.right == 0 || n.own == 0 || n.inferred < n.spared/2 {
+		t.Errorf("%d right, %d of its own, and of %d left out %d inferred prove nothing", n.right, n.own, n.spared, n.inferred)
+	}
+}

@@ -1,0 +1,66 @@
+package verdict
+
+import (
+	"time"
+
+	"sockleak/internal/words"
+)
+
+// Doubts is what the last look leaves open: what is no finding, and keeps the
+// verdict from being that there is none.
+type Doubts struct {
+	// Suspects is how many sockets are in a condition that leaks have.
+	Suspects int
+	// Waiting is how many of them have been so for the grace time, where more is
+	// due because somebody may wait for them; Patience is the longest of that.
+	Waiting  int
+	Patience time.Duration
+	// Rising is how many connections origins have whose connections only become
+	// more, and which have not been silent for long enough.
+	Rising int
+	// Replaced is how many silent connections, accepted on Port, may have been
+	// given up for the one that each of Peers addresses uses, or be a pool's.
+	Replaced, Peers int
+	Port            uint16
+}
+
+// Doubts says what the last look left open.
+func (j *Judge) Doubts() Doubts {
+	d := Doubts{
+		Suspects: len(j.suspects),
+		Replaced: j.maybeSuperseded.count, Peers: j.maybeSuperseded.peers, Port: j.maybeSuperseded.at.number,
+	}
+	for _, u := range j.suspects {
+		if u.looks >= looksNeeded && u.last >= u.since+j.minAge && u.last < u.since+u.patience {
+			d.Waiting++
+			d.Patience = max(d.Patience, time.Duration(u.patience))
+		}
+	}
+	for key, n := range j.others {
+		if class, grows := j.growing(key); class == Abandoned && !grows {
+			d.Rising += n.live
+		}
+	}
+	return d
+}
+
+// conclude adds the first of the doubts that are grave enough for a reason. What
+// was given its time, and came and went, is none.
+func (d Doubts) conclude(r *Report, add func(string, ...any)) bool {
+	watched := time.Duration(r.Duration * float64(time.Second))
+	minAge, idle := time.Duration(r.MinAge*float64(time.Second)), time.Duration(r.Idle*float64(time.Second))
+	switch {
+	case d.Waiting >= remarkable && watched < d.Patience+2*minAge:
+		add("%s are in a condition that leaks have, and something may be waiting for them yet: it takes %s to tell; trace longer",
+			words.Counted(d.Waiting, "socket", "sockets"), words.Duration(d.Patience))
+	case d.Rising > 0 && watched < idle+growthTime(minAge):
+		add("the %s only become more: whether they are abandoned shows when they are idle for %s (--idle); trace longer",
+			words.Counted(d.Rising, "connection of an origin", "connections of an origin"), words.Duration(idle))
+	case d.Replaced > 0:
+		add("%s accepted on port %d are silent, while each of %s uses one: so do devices look that came back and whose old connections were kept, and so does a pool; trace while they come back to tell",
+			words.Counted(d.Replaced, "connection", "connections"), d.Port, words.Counted(d.Peers, "peer", "peers"))
+	default:
+		return false
+	}
+	return true
+}

@@ -42,7 +42,8 @@ func (s *files) origin(frames libpf.Frames) stack.Origin {
 		default:
 			named := interpreted(&f)
 			o.Frames = append(o.Frames, named)
-			if named.Function == "" && named.File == "" {
+			// V8's own frames have no name.
+			if named.Function == "" && named.File == "" && named.Kind != stack.Node {
 				add(reasonNameless)
 			}
 		}

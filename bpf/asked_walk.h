@@ -19,14 +19,6 @@ static __always_inline void count(enum ask_counter which)
 		(*n)++;
 }
 
-/* Whether the profiler has read the acting process. */
-static __always_inline bool profiled(void)
-{
-	struct page page = {.prefix = 96, .pid = __builtin_bswap32(bpf_get_current_pid_tgid() >> 32)};
-
-	return bpf_map_lookup_elem(&pid_page_to_mapping_info, &page);
-}
-
 /* Whether the walk that holds the record of this CPU came to its end. The last
  * program of the profiler can't tell. But its thread is not on this CPU any more:
  * if it gave it up by itself, or was on a CPU again since, the walk is over. */

@@ -70,7 +70,7 @@ static __always_inline int on_connect_return(struct sys_exit_ctx *ctx)
 	describe(&e->sock, sk, false);
 	if (is_inet(&e->sock))
 		asked_address(&e->sock);
-	if (is_tcp(&e->sock) && !follow_tcp(sk, inode))
+	if (is_tcp(&e->sock) && !find_tcp(sk, inode))
 		count(COUNT_UNFOLLOWED);
 	e->fd = fd;
 	e->inode = inode;

@@ -87,6 +87,17 @@ struct event {
 };
 _Static_assert(sizeof(struct event) == 200, "event is part of the ABI");
 
+/* How much is sent of the events that there are most of: what comes after it is
+ * zero. Each byte is written here, carried to another CPU and read there. */
+enum event_size {
+	SIZE_TCP_DESTROY = 48,
+	SIZE_CLOSE = 120, /* and of a dup */
+	SIZE_TCP_STATE = 168,
+};
+_Static_assert(SIZE_TCP_DESTROY == __builtin_offsetof(struct event, inode2), "up to the inode");
+_Static_assert(SIZE_CLOSE == __builtin_offsetof(struct event, sock), "up to the flags");
+_Static_assert(SIZE_TCP_STATE == __builtin_offsetof(struct event, comm), "up to the sock");
+
 #define EXEC_FDS_WORDS 64
 
 /* Descriptors open after an exec: a bitmap that starts at first. */

@@ -45,19 +45,8 @@ static __always_inline struct origin take_origin(void *ctx)
 	return o;
 }
 
-/* Tells what comes after us at the tracepoint. */
-static __always_inline void leave_out(__u64 inode)
-{
-	__u32 zero = 0;
-	__u64 *last = bpf_map_lookup_elem(&left_out, &zero);
-
-	if (last)
-		*last = inode;
-}
-
-/* Sends the birth of the socket behind fd, if it is one, and returns its inode
- * number. */
-static __always_inline __u64 born(enum record_kind kind, __s32 fd, __s32 fd2, struct origin o)
+/* Sends the birth of the socket behind fd, and returns whether it is one. */
+static __always_inline bool born(enum record_kind kind, __s32 fd, __s32 fd2, struct origin o)
 {
 	struct file *file = file_of(fd);
 	__u64 inode = socket_inode(file);
@@ -65,13 +54,16 @@ static __always_inline __u64 born(enum record_kind kind, __s32 fd, __s32 fd2, st
 	struct sock *sk;
 
 	if (!inode)
-		return 0;
+		return false;
 	e = reserve(sizeof(*e));
 	if (!e)
-		return inode;
+		return true;
 	begin_event(e, kind);
 	name_event(e);
-	bpf_get_current_comm(e->thread, sizeof(e->thread));
+	if (e->pid == e->tid)
+		__builtin_memcpy(e->thread, e->comm, sizeof(e->thread));
+	else
+		bpf_get_current_comm(e->thread, sizeof(e->thread));
 	sk = sock_of(file);
 	describe(&e->sock, sk, false);
 	if (is_tcp(&e->sock) && !follow_tcp(sk, inode))
@@ -88,16 +80,16 @@ static __always_inline __u64 born(enum record_kind kind, __s32 fd, __s32 fd2, st
 	if (o.spared)
 		e->flags |= FLAG_SPARED;
 	submit(e);
-	return inode;
+	return true;
 }
 
+/* The last thing that is done, for it doesn't return unless there is no walker. */
 static __always_inline void born_alone(void *ctx, enum record_kind kind, __s32 fd, __s32 fd2)
 {
 	struct origin o = take_origin(ctx);
-	__u64 inode = born(kind, fd, fd2, o);
 
-	if (o.spared)
-		leave_out(inode);
+	if (born(kind, fd, fd2, o) && !o.spared)
+		bpf_tail_call(ctx, &walkers, WALKER_RESULT);
 }
 
 static __always_inline int on_socket_return(struct sys_exit_ctx *ctx)
@@ -110,7 +102,7 @@ static __always_inline int on_socket_return(struct sys_exit_ctx *ctx)
 static __always_inline int on_socketpair_return(struct sys_exit_ctx *ctx)
 {
 	struct origin o;
-	__u64 first;
+	bool is_socket;
 	__s32 fds[2];
 
 	if (ctx->ret != 0 || !current_in_scope())
@@ -120,10 +112,10 @@ static __always_inline int on_socketpair_return(struct sys_exit_ctx *ctx)
 	if (bpf_probe_read_user(fds, sizeof(fds), (void *)current_arg(3)))
 		return 0;
 	o = take_origin(ctx);
-	first = born(REC_PAIR, fds[0], fds[1], o);
+	is_socket = born(REC_PAIR, fds[0], fds[1], o);
 	born(REC_PAIR, fds[1], fds[0], o);
-	if (o.spared)
-		leave_out(first);
+	if (is_socket && !o.spared)
+		bpf_tail_call(ctx, &walkers, WALKER_PAIR);
 	return 0;
 }
 

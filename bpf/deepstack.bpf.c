@@ -38,15 +38,15 @@ static __always_inline struct call *current_call(void)
 }
 
 /* The inode number of the socket behind a descriptor of the acting task, 0 if it
- * is none. */
-static __always_inline __u64 socket_inode(struct task_struct *task, __u32 fd)
+ * is none. It is asked for every socket, so what can be is loaded as C does. */
+static __always_inline __u64 socket_inode(__u32 fd)
 {
-	struct fdtable *fdt = BPF_CORE_READ(task, files, fdt);
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task_btf();
+	struct fdtable *fdt = task->files->fdt;
 	struct inode *inode;
 	struct file *file;
 
-	if (fd >= BPF_CORE_READ(fdt, max_fds) ||
-	    bpf_probe_read_kernel(&file, sizeof(file), BPF_CORE_READ(fdt, fd) + fd) || !file)
+	if (fd >= fdt->max_fds || bpf_probe_read_kernel(&file, sizeof(file), fdt->fd + fd) || !file)
 		return 0;
 	inode = BPF_CORE_READ(file, f_inode);
 	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) != S_IFSOCK)
@@ -54,30 +54,18 @@ static __always_inline __u64 socket_inode(struct task_struct *task, __u32 fd)
 	return BPF_CORE_READ(inode, i_ino);
 }
 
-/* Whether the stack of a socket isn't wanted. */
-static __always_inline bool is_left_out(__u64 inode)
-{
-	__u32 zero = 0;
-	__u64 *last = bpf_map_lookup_elem(&left_out, &zero);
-
-	return last && *last == inode;
-}
-
 /* Has the stack of the acting task walked for a socket. */
 static __always_inline int before_call(void *ctx, __s32 fd)
 {
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task_btf();
 	struct call *call = current_call();
-	__u64 inode = socket_inode(task, fd);
+	__u64 inode = socket_inode(fd);
 
 	if (!call || !inode)
 		return 0;
-	if (is_left_out(inode)) {
-		count(DEEP_LEFT_OUT);
-		return 0;
-	}
 	call->inode = inode;
-	call->start = BPF_CORE_READ(task, group_leader, start_boottime);
+	call->use = 0;
+	call->start = task->group_leader->start_boottime;
 	call->rounds = 0;
 	call->again = false;
 	count(DEEP_ASKED);
@@ -95,6 +83,7 @@ static __always_inline void send(struct call *call, enum deep_outcome outcome, _
 		b->time = bpf_ktime_get_ns();
 		b->inode = call->inode;
 		b->stack = stack;
+		b->use = call->use;
 		b->pid = id >> 32;
 		b->tid = id;
 		b->outcome = outcome;
@@ -245,6 +234,35 @@ SEC("tracepoint/syscalls/sys_exit_any")
 int deep_after(void *ctx __attribute__((unused)))
 {
 	return after_call();
+}
+
+/* Tail-called by uses.bpf.c, with the use that it has just sent. A walk that uses up
+ * its tail calls stays short: to take it up again needs more programs at the
+ * tracepoint, on every read and write. For the same reason none comes after this
+ * one, so whether the profiler knows the process is looked at before. */
+SEC("tracepoint/syscalls/sys_exit_any")
+int deep_use(void *ctx)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task_btf();
+	struct call *call = current_call();
+	struct use_walk *use;
+	__u32 zero = 0;
+
+	use = bpf_map_lookup_elem(&use_walks, &zero);
+	if (!call || !use)
+		return 0;
+	call->inode = use->inode;
+	call->use = use->time;
+	call->start = task->group_leader->start_boottime;
+	call->rounds = MAX_ROUNDS;
+	call->again = false;
+	count(DEEP_ASKED);
+	if (!profiled())
+		send(call, OUTCOME_UNKNOWN, 0); /* and the profiler gets to know it */
+	bpf_tail_call(ctx, &next, NEXT_UNWIND);
+	count(DEEP_NOT_RUN);
+	call->inode = 0;
+	return 0;
 }
 
 /* Has the profiler look at a process: as its own report_pid does. */

@@ -4,6 +4,7 @@
 #define DEEPSTACK_H
 
 #include "profiler.h"
+#include "usewalk.h"
 #include <bpf/bpf_core_read.h>
 
 #define S_IFMT 0170000
@@ -31,7 +32,8 @@ CONFIG(__u32) cfg_unwind_stop;
  * own at the same tracepoint, which has 33 again. */
 #define MAX_ROUNDS 3
 
-/* What became of the stack of one socket, or of the two of a socketpair. */
+/* What became of the stack of one socket, or of the two of a socketpair, or of a use
+ * of one. */
 enum deep_outcome {
 	OUTCOME_WALKED = 1, /* stack says which it is */
 	OUTCOME_UNKNOWN,    /* the profiler doesn't know the process yet */
@@ -41,19 +43,19 @@ struct deep_birth {
 	__u64 time; /* ns of CLOCK_MONOTONIC */
 	__u64 inode;
 	__u64 stack; /* comes with the profiler's trace as its value */
+	__u64 use;   /* time of the REC_USE that it is the stack of; 0: of the socket's birth */
 	__u32 pid;
 	__u32 tid;
 	__u32 outcome;
 	__u32 pad;
 };
-_Static_assert(sizeof(struct deep_birth) == 40, "deep_birth is part of the ABI");
+_Static_assert(sizeof(struct deep_birth) == 48, "deep_birth is part of the ABI");
 
 enum deep_counter {
-	DEEP_ASKED,	/* sockets whose stack was asked for */
+	DEEP_ASKED,	/* sockets, and uses of them, whose stack was asked for */
 	DEEP_RING_FULL, /* of them, those that found no place in births */
 	DEEP_REPEATED,	/* walked, and known already */
 	DEEP_NOT_RUN,	/* the tail call into the profiler failed */
-	DEEP_LEFT_OUT,	/* not asked for, because left_out has the socket */
 	DEEP_COUNTERS,
 };
 
@@ -64,7 +66,7 @@ enum deep_next {
 	NEXT_COUNT,
 };
 
-/* inserted in: deep_stop, after_call. read in: Go. Loss: DEEP_RING_FULL. */
+/* inserted in: deep_stop, after_call, deep_use. read in: Go. Loss: DEEP_RING_FULL. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4 << 20);
@@ -108,12 +110,13 @@ struct {
 /* The call whose stack is being walked on this CPU; inode 0: none. */
 struct call {
 	__u64 inode;
+	__u64 use;   /* see deep_birth */
 	__u64 start; /* of the process */
 	__u32 rounds;
 	bool again; /* the walk is to be taken up again */
 };
 
-/* inserted in: before_call. deleted in: deep_stop, after_call. */
+/* inserted in: before_call, deep_use. deleted in: deep_stop, after_call, deep_use. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -129,16 +132,6 @@ struct {
 	__type(key, __u32);
 	__type(value, __u8);
 } mapping_code SEC(".maps");
-
-/* The inode number of the socket made last on this CPU whose stack is not to be
- * taken, see budget.h. inserted in: who runs at the same tracepoint before us, if
- * Go was given their map; else it stays 0. read in: here. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u64);
-} left_out SEC(".maps");
 
 /* The profiler's own maps, bound to by name at load; see
  * support/ebpf/extmaps.h of its source for what they are. */

@@ -25,10 +25,10 @@ static __always_inline int on_close(struct sys_enter_ctx *ctx)
 	inode = socket_inode(file_of(ctx->args[0]));
 	if (!inode)
 		return 0;
-	e = reserve(sizeof(*e));
+	e = reserve(SIZE_CLOSE);
 	if (!e)
 		return 0;
-	begin_event(e, REC_CLOSE);
+	begin_part(e, SIZE_CLOSE, REC_CLOSE);
 	e->fd = ctx->args[0];
 	e->inode = inode;
 	submit(e);
@@ -42,10 +42,10 @@ static __always_inline void duplicated(__s32 fd, __u64 replaced)
 
 	if (!inode && !replaced)
 		return;
-	e = reserve(sizeof(*e));
+	e = reserve(SIZE_CLOSE);
 	if (!e)
 		return;
-	begin_event(e, REC_DUP);
+	begin_part(e, SIZE_CLOSE, REC_DUP);
 	e->fd = fd;
 	e->inode = inode;
 	e->inode2 = replaced;

@@ -53,6 +53,22 @@ struct {
 	__type(value, __u8);
 } targets SEC(".maps");
 
+struct last_target {
+	__u64 start;
+	__u32 tgid;
+	__u32 pad;
+};
+
+/* The process of targets that acted last on this CPU.
+ * inserted in: task.h. deleted in: never, no other process has both its number and
+ * its start. read in: task.h. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct last_target);
+} last_target SEC(".maps");
+
 /* Process name -> enum comm_rule.
  * inserted in: Go before attach. deleted in: never, bounded by the command
  * line. read in: scope.h. */
@@ -102,16 +118,21 @@ struct {
 	__type(value, __u8);
 } stacks_sent SEC(".maps");
 
-/* The inode number of the socket made last on this CPU whose stack was left out:
- * what walks stacks at the same tracepoint after us leaves it out too.
- * inserted in: create.h. deleted in: never, no other socket has the number. read
- * in: deepstack.bpf.c. */
+/* Who walks the stack of a socket that was just made. */
+enum walker {
+	WALKER_RESULT, /* the call returns the descriptor */
+	WALKER_PAIR,   /* socketpair */
+	WALKERS,
+};
+
+/* enum walker -> program of tier 1, tail-called when all else is done.
+ * inserted in: Go, when tier 1 has come up. deleted in: Go. read in: create.h. */
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, WALKERS);
 	__type(key, __u32);
-	__type(value, __u64);
-} left_out SEC(".maps");
+	__type(value, __u32);
+} walkers SEC(".maps");
 
 /* Room for a stack record, too large for the BPF stack.
  * inserted in: at load. read in: stack.h. Tracepoint programs do not migrate

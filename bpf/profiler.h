@@ -7,7 +7,6 @@
 #include "mix.h"
 
 enum {
-	BPF_MAP_TYPE_PROG_ARRAY = 3,
 	BPF_MAP_TYPE_PERF_EVENT_ARRAY = 4,
 	BPF_MAP_TYPE_LPM_TRIE = 11,
 	BPF_F_NO_PREALLOC = 1,
@@ -44,6 +43,14 @@ struct {
 	__type(key, struct page);
 	__type(value, struct page_info);
 } pid_page_to_mapping_info SEC(".maps");
+
+/* Whether the profiler has read the acting process. */
+static __always_inline bool profiled(void)
+{
+	struct page page = {.prefix = 96, .pid = __builtin_bswap32(bpf_get_current_pid_tgid() >> 32)};
+
+	return bpf_map_lookup_elem(&pid_page_to_mapping_info, &page);
+}
 
 /* No stack is longer in the profiler's record. */
 #define MAX_WORDS 3072

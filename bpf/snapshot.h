@@ -65,7 +65,7 @@ static __always_inline void tcp_facts(struct row *r, struct sock *sk)
 	 * meanwhile makes the difference negative. */
 	__u32 copied_seq = BPF_CORE_READ(tp, copied_seq), snd_una = BPF_CORE_READ(tp, snd_una);
 	__u32 write_seq = BPF_CORE_READ(tp, write_seq), rcv_nxt = BPF_CORE_READ(tp, rcv_nxt);
-	__u32 now = bpf_jiffies64();
+	__u32 now = bpf_jiffies64(), lrcvtime;
 
 	if (r->sock.state == TCP_LISTEN) {
 		r->recv_q = BPF_CORE_READ(sk, sk_ack_backlog);
@@ -89,9 +89,12 @@ static __always_inline void tcp_facts(struct row *r, struct sock *sk)
 		delivery_facts(r, sk, write_seq);
 	}
 	r->known |= KNOWN_QUEUES;
-	if (!rcv_nxt)
+	lrcvtime = BPF_CORE_READ(icsk, icsk_ack.lrcvtime);
+	/* tcp_disconnect clears it, with the counts: after connect(AF_UNSPEC), or a
+	 * reset that connect returned. */
+	if (!rcv_nxt || !lrcvtime)
 		return;
-	r->last_rx = now - BPF_CORE_READ(icsk, icsk_ack.lrcvtime);
+	r->last_rx = now - lrcvtime;
 	r->last_tx = now - BPF_CORE_READ(tp, lsndtime);
 	/* The kernel counts the FIN. */
 	r->bytes_in = BPF_CORE_READ(tp, bytes_received) -
@@ -243,7 +246,7 @@ static __always_inline int on_task_file(struct bpf_iter__task_file *ctx)
 	r.known |= KNOWN_DESCRIPTOR;
 	/* A socket from before the attach: its next states belong to us too. */
 	if (is_tcp(&r.sock) && in_scope(task, r.pid))
-		follow_tcp(sk, r.inode);
+		find_tcp(sk, r.inode);
 	/* All of it or nothing: what does not fit is taken back, and the program
 	 * runs again for this file (bpf_seq_read). */
 	bpf_seq_write(ctx->meta->seq, &r, sizeof(r));

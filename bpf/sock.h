@@ -3,9 +3,8 @@
 #ifndef SOCK_H
 #define SOCK_H
 
-#include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
-#include "maps.h"
+#include "task.h"
 
 #define AF_UNIX 1
 #define AF_INET 2
@@ -16,9 +15,9 @@
 
 static __always_inline struct sock *sock_of(struct file *file)
 {
-	struct socket *socket = BPF_CORE_READ(file, private_data);
+	void *socket = READ(file, file, private_data);
 
-	return BPF_CORE_READ(socket, sk);
+	return READ(socket, socket, sk);
 }
 
 static __always_inline bool is_inet(const struct sock_desc *d)
@@ -36,7 +35,7 @@ static __always_inline bool is_tcp(const struct sock_desc *d)
  * which can be loaded from directly. */
 static __always_inline void describe(struct sock_desc *d, struct sock *sk, bool typed)
 {
-#define FIELD(field) (typed ? sk->field : BPF_CORE_READ(sk, field))
+#define FIELD(field) (typed ? sk->field : READ(sock, sk, field))
 	__u64 addresses;
 	__u32 ports;
 
@@ -62,14 +61,21 @@ static __always_inline void describe(struct sock_desc *d, struct sock *sk, bool 
 #undef FIELD
 }
 
-/* Lets the socket's later TCP states find it; false if there is no room. */
+/* Lets the later TCP states of a socket that was just made find it; false if there
+ * is no room. */
 static __always_inline bool follow_tcp(struct sock *sk, __u64 inode)
+{
+	__u64 key = (__u64)sk;
+
+	return bpf_map_update_elem(&tcp_socks, &key, &inode, BPF_ANY) == 0;
+}
+
+/* And those of one that may have been made before us. */
+static __always_inline bool find_tcp(struct sock *sk, __u64 inode)
 {
 	__u64 key = (__u64)sk, *known = bpf_map_lookup_elem(&tcp_socks, &key);
 
-	if (known && *known == inode)
-		return true;
-	return bpf_map_update_elem(&tcp_socks, &key, &inode, BPF_ANY) == 0;
+	return (known && *known == inode) || follow_tcp(sk, inode);
 }
 
 #endif

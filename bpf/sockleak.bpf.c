@@ -25,12 +25,14 @@ KEEP(enum, walk);
 KEEP(enum, step);
 KEEP(enum, record_kind);
 KEEP(enum, event_flag);
+KEEP(enum, event_size);
 KEEP(enum, use_op);
 KEEP(enum, row_flag);
 KEEP(enum, row_known);
 KEEP(enum, counter);
 KEEP(enum, scope_rule);
 KEEP(enum, comm_rule);
+KEEP(enum, walker);
 
 #define ON_RETURN(name, handler)                                                                   \
 	SEC("tracepoint/syscalls/sys_exit_" #name)                                                 \

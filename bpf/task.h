@@ -10,6 +10,18 @@
 #define S_IFMT 0170000
 #define S_IFSOCK 0140000
 
+/* Since 6.2 (a35b9af4ec2c): gives a pointer a type, by its number in the kernel's
+ * BTF. Where there is no such function its address is 0. */
+extern void *bpf_rdonly_cast(const void *p, __u32 type) __ksym __weak;
+
+/* A field of a kernel object. Through a pointer whose type it knows the verifier
+ * lets us load as C does, ten times faster than by bpf_probe_read_kernel; a bad
+ * address reads as 0 either way. */
+#define READ(tag, p, field)                                                                        \
+	(bpf_rdonly_cast                                                                           \
+		 ? ((struct tag *)bpf_rdonly_cast(p, bpf_core_type_id_kernel(struct tag)))->field  \
+		 : BPF_CORE_READ((struct tag *)(p), field))
+
 static __always_inline struct task_struct *current_task(void)
 {
 	return (struct task_struct *)bpf_get_current_task();
@@ -38,11 +50,6 @@ static __always_inline bool in_scope(struct task_struct *task, __u32 tgid)
 			return false;
 	}
 	return true;
-}
-
-static __always_inline bool current_in_scope(void)
-{
-	return in_scope(current_task(), bpf_get_current_pid_tgid() >> 32);
 }
 
 /* A number for a descriptor table that tells tables apart without telling where
@@ -140,7 +147,7 @@ static __always_inline unsigned long current_arg(int n)
 	return call_arg(user_regs(current_task()), n);
 }
 
-/* As C does where the kernel lets us, for the reason of current_descriptors. */
+/* As C does where the kernel lets us, see READ. */
 static __always_inline struct call_site call_site(void)
 {
 	struct call_site c = {};
@@ -180,8 +187,7 @@ struct descriptors {
 	struct file **fd;
 };
 
-/* Through a typed pointer the verifier lets us load as C does, ten times faster
- * than by bpf_probe_read_kernel. */
+/* As C does where the kernel lets us, see READ. */
 static __always_inline struct descriptors current_descriptors(void)
 {
 	struct descriptors d;
@@ -220,6 +226,27 @@ static __always_inline __u64 current_start(void)
 	return BPF_CORE_READ(current_task(), group_leader, start_boottime);
 }
 
+/* Whether the acting process is in scope. One of those that were named is so as
+ * long as it lives, so the one that acted last on this CPU is known again. */
+static __always_inline bool current_in_scope(void)
+{
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32, zero = 0;
+	struct last_target *last;
+
+	if (!(cfg_scope & SCOPE_PIDS) || cfg_scope & (SCOPE_COMM | SCOPE_EXCLUDE))
+		return in_scope(current_task(), tgid);
+	last = bpf_map_lookup_elem(&last_target, &zero);
+	if (!last)
+		return is_target(tgid);
+	if (last->tgid == tgid && last->start == current_start())
+		return true;
+	if (!is_target(tgid))
+		return false;
+	last->tgid = tgid;
+	last->start = current_start();
+	return true;
+}
+
 /* The inode number of a socket's file, 0 for any other file. */
 static __always_inline __u64 socket_inode(struct file *file)
 {
@@ -227,10 +254,10 @@ static __always_inline __u64 socket_inode(struct file *file)
 
 	if (!file)
 		return 0;
-	inode = BPF_CORE_READ(file, f_inode);
-	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) != S_IFSOCK)
+	inode = READ(file, file, f_inode);
+	if ((READ(inode, inode, i_mode) & S_IFMT) != S_IFSOCK)
 		return 0;
-	return BPF_CORE_READ(inode, i_ino);
+	return READ(inode, inode, i_ino);
 }
 
 #endif

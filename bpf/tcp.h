@@ -6,13 +6,13 @@
 
 #include "sock.h"
 
-static __always_inline struct event *tcp_event(enum record_kind kind, __u64 inode)
+static __always_inline struct event *tcp_event(enum record_kind kind, __u64 size, __u64 inode)
 {
-	struct event *e = reserve(sizeof(*e));
+	struct event *e = reserve(size);
 
 	if (!e)
 		return NULL;
-	__builtin_memset(e, 0, sizeof(*e));
+	__builtin_memset(e, 0, size);
 	e->kind = kind;
 	e->time = bpf_ktime_get_ns();
 	e->inode = inode;
@@ -26,7 +26,7 @@ static __always_inline int on_tcp_state(struct sock *sk, int old_state, int new_
 
 	if (!inode)
 		return 0;
-	e = tcp_event(REC_TCP_STATE, *inode);
+	e = tcp_event(REC_TCP_STATE, SIZE_TCP_STATE, *inode);
 	if (!e)
 		return 0;
 	describe(&e->sock, sk, true);
@@ -46,7 +46,7 @@ static __always_inline int on_tcp_destroy(struct sock *sk)
 		return 0;
 	inode = *found;
 	bpf_map_delete_elem(&tcp_socks, &key);
-	e = tcp_event(REC_TCP_DESTROY, inode);
+	e = tcp_event(REC_TCP_DESTROY, SIZE_TCP_DESTROY, inode);
 	if (e)
 		submit(e);
 	return 0;

@@ -1,13 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /* The entry points of --last-use. An object of its own, that is not loaded
- * otherwise: it runs on the busiest of system calls. It shares its maps with
- * sockleak.bpf.c. */
+ * otherwise: it runs on the busiest of system calls. It shares with sockleak.bpf.c
+ * the maps of what is sent and of who is in scope, but not those of the budget. */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
 
 #include "uses.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* Keeps the types the Go side generates from in the BTF. */
+const enum use_next *keep_use_next __attribute__((unused));
+
+SEC("tracepoint/syscalls/sys_exit_any")
+int send_use(struct sys_exit_ctx *ctx)
+{
+	return on_use(ctx);
+}
 
 #define ON_RETURN(name, handler)                                                                   \
 	SEC("tracepoint/syscalls/sys_exit_" #name)                                                 \

@@ -1,41 +1,120 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* Calls on a socket whose result tells that it is over, or that the program has
- * done with it. All at return; what succeeds as usual is let pass at once. */
+ * done with it. All at return; what succeeds as usual is let pass at once. What
+ * tells goes on to one program for all of them, by a tail call: it is large, and
+ * these run on every read and write of the machine. */
 #ifndef USES_H
 #define USES_H
 
-#include "begin.h"
 #include "connect.h"
-#include "stack.h"
+#include "create.h"
+#include "usewalk.h"
 
 #define EINTR 4
 #define EAGAIN 11
 #define EPOLL_CTL_DEL 2 /* include/uapi/linux/eventpoll.h */
 #define SOL_SOCKET 1    /* include/uapi/asm-generic/socket.h */
 #define SO_ERROR 4
+#define SOCK_DGRAM 2 /* include/linux/net.h */
 
-/* Sends a use of the socket behind fd, if it is one. */
+/* Where a use goes. */
+enum use_next {
+	USE_SEND, /* send_use */
+	USE_WALK, /* who walks its stack beside us; may be empty */
+	USE_NEXTS,
+};
+
+struct sys_exit_ctx;
+int send_use(struct sys_exit_ctx *ctx);
+
+/* enum use_next -> program.
+ * inserted in: at load, and Go when what walks stacks has come up. deleted in: Go
+ * when that ends. read in: here. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, USE_NEXTS);
+	__uint(key_size, sizeof(__u32));
+	__array(values, int(struct sys_exit_ctx *));
+} use_nexts SEC(".maps") = {
+	.values = {[USE_SEND] = (void *)&send_use},
+};
+
+struct use {
+	__u64 inode;
+	enum use_op op;
+	__s32 fd;
+	__s32 err;
+};
+
+/* The use that is being sent on this CPU.
+ * inserted in: used. deleted in: never, it counts only for the tail call. read in:
+ * on_use. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct use);
+} using SEC(".maps");
+
+/* Has a use of the socket behind fd sent, if it is one. */
 static __always_inline int used(void *ctx, enum use_op op, __s32 fd, __s32 err)
 {
-	__u64 inode, stack;
-	struct event *e;
+	struct file *file;
+	__u32 zero = 0;
+	struct use *u;
 
 	if (!current_in_scope())
 		return 0;
-	inode = socket_inode(file_of(fd));
-	if (!inode)
+	u = bpf_map_lookup_elem(&using, &zero);
+	file = file_of(fd);
+	if (!u)
 		return 0;
-	stack = take_stack(ctx, current_start());
+	u->inode = socket_inode(file);
+	if (!u->inode)
+		return 0;
+	/* A datagram can be empty: only a connection has an end. */
+	if (op == USE_READ && !err && BPF_CORE_READ(sock_of(file), sk_type) == SOCK_DGRAM)
+		return 0;
+	u->op = op;
+	u->fd = fd;
+	u->err = err;
+	bpf_tail_call(ctx, &use_nexts, USE_SEND);
+	return 0;
+}
+
+/* Sends a use. Its stack has a budget of its own, as large as that of origins and
+ * kept in the same way, so that neither takes from the other. */
+static __always_inline int on_use(void *ctx)
+{
+	struct use_walk *walk;
+	struct origin o;
+	struct event *e;
+	__u32 zero = 0;
+	struct use *u;
+
+	u = bpf_map_lookup_elem(&using, &zero);
+	walk = bpf_map_lookup_elem(&use_walks, &zero);
+	if (!u || !walk)
+		return 0;
+	o = take_origin(ctx);
 	e = reserve(sizeof(*e));
 	if (!e)
 		return 0;
 	begin_event(e, REC_USE);
-	e->fd = fd;
-	e->inode = inode;
-	e->stack = stack;
-	e->err = err;
-	e->op = op;
+	e->fd = u->fd;
+	e->inode = u->inode;
+	e->stack = o.stack;
+	e->call = o.call;
+	e->walk = o.walk;
+	e->err = u->err;
+	e->op = u->op;
+	if (o.spared)
+		e->flags |= FLAG_SPARED;
+	walk->inode = u->inode;
+	walk->time = e->time;
 	submit(e);
+	if (cfg_stacks && !o.spared)
+		bpf_tail_call(ctx, &use_nexts, USE_WALK);
 	return 0;
 }
 

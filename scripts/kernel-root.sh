@@ -22,12 +22,14 @@ esac
 [ "$arch" != "$(go env GOHOSTARCH)" ] || cc=gcc
 
 rm -rf "$root"
-mkdir -p "$root/bin" "$root/programs"
+mkdir -p "$root/bin" "$root/programs/bare"
 CGO_ENABLED=0 GOARCH=$arch go build -trimpath -ldflags='-s -w' -o "$root/bin/sockleak" ./cmd/sockleak
 for source in internal/workload/testdata/*.c; do
     program=$(basename "$source" .c)
     "$cc" "${flags[@]}" -o "$root/programs/$program" "$source"
 done
+# As BuildBare makes it.
+"$cc" "${flags[@]}" -fomit-frame-pointer -o "$root/programs/bare/leak_classes" internal/workload/testdata/leak_classes.c
 CGO_ENABLED=0 GOARCH=$narrow go build -trimpath -o "$root/programs/compat" ./internal/kerneltest/testdata/compat
 # What the programs of the tests exec.
 echo 'int main(void) { return 0; }' | "$cc" "${flags[@]}" -x c -o "$root/bin/true" -

@@ -122,14 +122,12 @@ func (t *Tracer) open(tier *deepstack.Tier, budget Budget) error {
 	if t.asks, err = ringbuf.NewReader(t.own.Asks); err != nil {
 		return fmt.Errorf("open the ring buffer: %w", err)
 	}
-	if err := t.attach(); err != nil {
-		return err
-	}
-	t.follow = follow(&t.own)
+	t.follow = follow(&t.own, t.attach)
 	return nil
 }
 
-// attach attaches to the tracepoints.
+// attach attaches to the tracepoints, where each program costs every socket of the
+// machine something.
 func (t *Tracer) attach() error {
 	ids, err := tracepoint.Open()
 	if err != nil {

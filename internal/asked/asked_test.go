@@ -33,7 +33,7 @@ type program struct {
 }
 
 // tool finds a program that a test needs.
-func tool(t *testing.T, name string) string {
+func tool(t testing.TB, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	if err == nil {
@@ -47,7 +47,7 @@ func tool(t *testing.T, name string) string {
 }
 
 // source returns the absolute path of a file in testdata.
-func source(t *testing.T, name string) string {
+func source(t testing.TB, name string) string {
 	t.Helper()
 	p, err := filepath.Abs(filepath.Join("testdata", name))
 	if err != nil {
@@ -56,14 +56,14 @@ func source(t *testing.T, name string) string {
 	return p
 }
 
-func run(t *testing.T, name string, args ...string) {
+func run(t testing.TB, name string, args ...string) {
 	t.Helper()
 	if out, err := exec.Command(tool(t, name), args...).CombinedOutput(); err != nil {
 		t.Fatalf("run %s %v: %v\n%s", name, args, err, out)
 	}
 }
 
-func start(t *testing.T, source, path string, args ...string) *program {
+func start(t testing.TB, source, path string, args ...string) *program {
 	t.Helper()
 	p := &program{cmd: exec.Command(path, args...), name: source}
 	p.cmd.Stderr = os.Stderr
@@ -99,7 +99,7 @@ type traced struct {
 	many   map[uint64]int // how often there was one
 }
 
-func trace(t *testing.T, budget Budget, programs ...*program) *traced {
+func trace(t testing.TB, budget Budget, programs ...*program) *traced {
 	t.Helper()
 	var pids []uint32
 	for _, p := range programs {
@@ -137,7 +137,7 @@ func trace(t *testing.T, budget Budget, programs ...*program) *traced {
 	return &traced{tracer, tier, native, map[uint64]Ask{}, map[uint64]int{}}
 }
 
-func (k *traced) poll(t *testing.T) {
+func (k *traced) poll(t testing.TB) {
 	t.Helper()
 	err := k.Poll(func(a Ask) {
 		k.asks[a.Inode] = a
@@ -149,7 +149,7 @@ func (k *traced) poll(t *testing.T) {
 }
 
 // log lets a program begin and reads what it writes, until "done" or the end.
-func (k *traced) log(t *testing.T, p *program) map[uint64]string {
+func (k *traced) log(t testing.TB, p *program) map[uint64]string {
 	t.Helper()
 	if _, err := io.WriteString(p.in, "go\n"); err != nil {
 		t.Fatal(err)
@@ -211,7 +211,7 @@ func (k *traced) who(p *program, inode uint64) string {
 }
 
 // lineOf returns the line of a file in testdata that has a text.
-func lineOf(t *testing.T, name, text string) int {
+func lineOf(t testing.TB, name, text string) int {
 	t.Helper()
 	content, err := os.ReadFile(source(t, name))
 	if err != nil {
@@ -271,7 +271,7 @@ func TestGo(t *testing.T) {
 // compare lets a program run, and compares what it says of its sockets with what
 // was found out. Each of its functions must be found once at least, and none of
 // them for a socket of another.
-func (k *traced) compare(t *testing.T, p *program, functions int) {
+func (k *traced) compare(t testing.TB, p *program, functions int) {
 	t.Helper()
 	found := map[string]int{}
 	unknown := 0
@@ -302,7 +302,7 @@ func (k *traced) compare(t *testing.T, p *program, functions int) {
 	t.Logf("%d sockets, %d not known; %+v", len(asked), unknown, k.loss(t))
 }
 
-func (k *traced) loss(t *testing.T) Loss {
+func (k *traced) loss(t testing.TB) Loss {
 	t.Helper()
 	loss, err := k.Loss()
 	if err != nil {

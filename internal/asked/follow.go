@@ -35,6 +35,7 @@ const (
 // milliseconds, so it has a goroutine of its own, which owns files and attached.
 type follower struct {
 	own      *objects
+	attach   func() error // nil once it was called
 	requests chan request
 	closing  atomic.Bool
 	done     sync.WaitGroup
@@ -75,8 +76,9 @@ type process struct {
 	links []link.Link
 }
 
-func follow(own *objects) *follower {
-	f := &follower{own: own, requests: make(chan request, maxRequests), files: map[rootfile.Identity]contents{}, attached: map[uint32]*process{}}
+// follow has attach called before there is a process with something to follow.
+func follow(own *objects, attach func() error) *follower {
+	f := &follower{own: own, attach: attach, requests: make(chan request, maxRequests), files: map[rootfile.Identity]contents{}, attached: map[uint32]*process{}}
 	f.done.Go(f.run)
 	return f
 }
@@ -261,6 +263,12 @@ func (f *follower) process(pid uint32) (*process, error) {
 	if p := f.attached[pid]; p != nil {
 		return p, nil
 	}
+	if attach := f.attach; attach != nil {
+		f.attach = nil
+		if err := attach(); err != nil {
+			return nil, err
+		}
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.attached) >= maxProcesses {
@@ -287,6 +295,9 @@ func (p *process) attach(pid uint32, file *os.File, path string, places []place)
 	}
 	for _, at := range places {
 		l, err := exe.Uprobe("", at.program, &link.UprobeOptions{Address: at.offset, PID: int(pid)})
+		if errors.Is(err, unix.EACCES) {
+			return fmt.Errorf("attach to %s of %s: %w: on this kernel uprobes take CAP_SYS_ADMIN", at.function, path, err)
+		}
 		if err != nil {
 			return fmt.Errorf("attach to %s of %s: %w", at.function, path, err)
 		}

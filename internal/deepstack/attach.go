@@ -36,12 +36,37 @@ func (t *Tier) attach() error {
 		"sys_exit_socket": own.Socket, "sys_exit_socketpair": own.Socketpair,
 		"sys_exit_accept": own.Accept, "sys_exit_accept4": own.Accept,
 	} {
-		for _, p := range []*ebpf.Program{p, own.Again1, own.Again2, own.Again3, own.After} {
+		programs := []*ebpf.Program{own.Again1, own.Again2, own.Again3, own.After}
+		if t.unwinder.opts.Call == nil {
+			programs = append([]*ebpf.Program{p}, programs...)
+		}
+		for _, p := range programs {
 			if err := t.attachTo(ids, name, p); err != nil {
 				return err
 			}
 		}
 	}
+	if t.unwinder.opts.Call != nil {
+		calls, err := t.unwinder.opts.Call(own.Socket, own.Socketpair)
+		if err != nil {
+			return fmt.Errorf("be called for sockets: %w", err)
+		}
+		t.links = append(t.links, calls)
+	}
+	return t.attachUses()
+}
+
+// attachUses has the tier called after uses, if there are any.
+func (t *Tier) attachUses() error {
+	uses := t.unwinder.opts.Uses
+	if uses == nil {
+		return nil
+	}
+	calls, err := uses.Walk(t.unwinder.own.Use)
+	if err != nil {
+		return fmt.Errorf("be called for uses: %w", err)
+	}
+	t.links = append(t.links, calls)
 	return nil
 }
 

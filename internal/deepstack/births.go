@@ -43,6 +43,7 @@ func decode(raw []byte) (Birth, error) {
 		Time:  order.Uint64(raw[unsafe.Offsetof(r.Time):]),
 		Inode: order.Uint64(raw[unsafe.Offsetof(r.Inode):]),
 		Stack: order.Uint64(raw[unsafe.Offsetof(r.Stack):]),
+		Use:   order.Uint64(raw[unsafe.Offsetof(r.Use):]),
 		PID:   order.Uint32(raw[unsafe.Offsetof(r.Pid):]),
 		TID:   order.Uint32(raw[unsafe.Offsetof(r.Tid):]),
 	}
@@ -67,6 +68,6 @@ func (t *Tier) Loss() (Loss, error) {
 	return Loss{
 		Asked: sums[deepDeepCounterDEEP_ASKED], RingFull: sums[deepDeepCounterDEEP_RING_FULL],
 		NotRun: sums[deepDeepCounterDEEP_NOT_RUN], Repeated: sums[deepDeepCounterDEEP_REPEATED],
-		LeftOut: sums[deepDeepCounterDEEP_LEFT_OUT], Unknown: t.unknown,
+		Unknown: t.unknown,
 	}, nil
 }

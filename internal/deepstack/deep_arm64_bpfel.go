@@ -16,6 +16,7 @@ import (
 type deepCall struct {
 	_      structs.HostLayout
 	Inode  uint64
+	Use    uint64
 	Start  uint64
 	Rounds uint32
 	Again  bool
@@ -27,6 +28,7 @@ type deepDeepBirth struct {
 	Time    uint64
 	Inode   uint64
 	Stack   uint64
+	Use     uint64
 	Pid     uint32
 	Tid     uint32
 	Outcome uint32
@@ -40,8 +42,7 @@ const (
 	deepDeepCounterDEEP_RING_FULL deepDeepCounter = 1
 	deepDeepCounterDEEP_REPEATED  deepDeepCounter = 2
 	deepDeepCounterDEEP_NOT_RUN   deepDeepCounter = 3
-	deepDeepCounterDEEP_LEFT_OUT  deepDeepCounter = 4
-	deepDeepCounterDEEP_COUNTERS  deepDeepCounter = 5
+	deepDeepCounterDEEP_COUNTERS  deepDeepCounter = 4
 )
 
 type deepDeepNext uint32
@@ -82,6 +83,12 @@ type deepPageInfo struct {
 	BiasAndUnwinder uint64
 }
 
+type deepUseWalk struct {
+	_     structs.HostLayout
+	Inode uint64
+	Time  uint64
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -91,7 +98,6 @@ const (
 	deepMapInhibitEvents        = "inhibit_events"
 	deepMapInterpreterOffsets   = "interpreter_offsets"
 	deepMapKnownStacks          = "known_stacks"
-	deepMapLeftOut              = "left_out"
 	deepMapMappingCode          = "mapping_code"
 	deepMapNext                 = "next"
 	deepMapPerCpuRecords        = "per_cpu_records"
@@ -100,6 +106,7 @@ const (
 	deepMapPidPageToMappingInfo = "pid_page_to_mapping_info"
 	deepMapReportEvents         = "report_events"
 	deepMapScope                = "scope"
+	deepMapUseWalks             = "use_walks"
 	deepMapWalking              = "walking"
 	deepProgDeepAccept          = "deep_accept"
 	deepProgDeepAfter           = "deep_after"
@@ -109,6 +116,7 @@ const (
 	deepProgDeepSocket          = "deep_socket"
 	deepProgDeepSocketpair      = "deep_socketpair"
 	deepProgDeepStop            = "deep_stop"
+	deepProgDeepUse             = "deep_use"
 	deepProgEnterMmap           = "enter_mmap"
 	deepProgExitMmap            = "exit_mmap"
 	deepProgLearnNow            = "learn_now"
@@ -187,6 +195,7 @@ type deepProgramSpecs struct {
 	DeepSocket     *ebpf.ProgramSpec `ebpf:"deep_socket"`
 	DeepSocketpair *ebpf.ProgramSpec `ebpf:"deep_socketpair"`
 	DeepStop       *ebpf.ProgramSpec `ebpf:"deep_stop"`
+	DeepUse        *ebpf.ProgramSpec `ebpf:"deep_use"`
 	EnterMmap      *ebpf.ProgramSpec `ebpf:"enter_mmap"`
 	ExitMmap       *ebpf.ProgramSpec `ebpf:"exit_mmap"`
 	LearnNow       *ebpf.ProgramSpec `ebpf:"learn_now"`
@@ -205,7 +214,6 @@ type deepMapSpecs struct {
 	InhibitEvents        *ebpf.MapSpec `ebpf:"inhibit_events"`
 	InterpreterOffsets   *ebpf.MapSpec `ebpf:"interpreter_offsets"`
 	KnownStacks          *ebpf.MapSpec `ebpf:"known_stacks"`
-	LeftOut              *ebpf.MapSpec `ebpf:"left_out"`
 	MappingCode          *ebpf.MapSpec `ebpf:"mapping_code"`
 	Next                 *ebpf.MapSpec `ebpf:"next"`
 	PerCpuRecords        *ebpf.MapSpec `ebpf:"per_cpu_records"`
@@ -214,6 +222,7 @@ type deepMapSpecs struct {
 	PidPageToMappingInfo *ebpf.MapSpec `ebpf:"pid_page_to_mapping_info"`
 	ReportEvents         *ebpf.MapSpec `ebpf:"report_events"`
 	Scope                *ebpf.MapSpec `ebpf:"scope"`
+	UseWalks             *ebpf.MapSpec `ebpf:"use_walks"`
 	Walking              *ebpf.MapSpec `ebpf:"walking"`
 }
 
@@ -267,7 +276,6 @@ type deepMaps struct {
 	InhibitEvents        *ebpf.Map `ebpf:"inhibit_events"`
 	InterpreterOffsets   *ebpf.Map `ebpf:"interpreter_offsets"`
 	KnownStacks          *ebpf.Map `ebpf:"known_stacks"`
-	LeftOut              *ebpf.Map `ebpf:"left_out"`
 	MappingCode          *ebpf.Map `ebpf:"mapping_code"`
 	Next                 *ebpf.Map `ebpf:"next"`
 	PerCpuRecords        *ebpf.Map `ebpf:"per_cpu_records"`
@@ -276,6 +284,7 @@ type deepMaps struct {
 	PidPageToMappingInfo *ebpf.Map `ebpf:"pid_page_to_mapping_info"`
 	ReportEvents         *ebpf.Map `ebpf:"report_events"`
 	Scope                *ebpf.Map `ebpf:"scope"`
+	UseWalks             *ebpf.Map `ebpf:"use_walks"`
 	Walking              *ebpf.Map `ebpf:"walking"`
 }
 
@@ -286,7 +295,6 @@ func (m *deepMaps) Close() error {
 		m.InhibitEvents,
 		m.InterpreterOffsets,
 		m.KnownStacks,
-		m.LeftOut,
 		m.MappingCode,
 		m.Next,
 		m.PerCpuRecords,
@@ -295,6 +303,7 @@ func (m *deepMaps) Close() error {
 		m.PidPageToMappingInfo,
 		m.ReportEvents,
 		m.Scope,
+		m.UseWalks,
 		m.Walking,
 	)
 }
@@ -336,6 +345,7 @@ type deepPrograms struct {
 	DeepSocket     *ebpf.Program `ebpf:"deep_socket"`
 	DeepSocketpair *ebpf.Program `ebpf:"deep_socketpair"`
 	DeepStop       *ebpf.Program `ebpf:"deep_stop"`
+	DeepUse        *ebpf.Program `ebpf:"deep_use"`
 	EnterMmap      *ebpf.Program `ebpf:"enter_mmap"`
 	ExitMmap       *ebpf.Program `ebpf:"exit_mmap"`
 	LearnNow       *ebpf.Program `ebpf:"learn_now"`
@@ -355,6 +365,7 @@ func (p *deepPrograms) Close() error {
 		p.DeepSocket,
 		p.DeepSocketpair,
 		p.DeepStop,
+		p.DeepUse,
 		p.EnterMmap,
 		p.ExitMmap,
 		p.LearnNow,

@@ -46,26 +46,39 @@ type Options struct {
 	// MaxStacks is how many distinct stacks are held; 32,768 by default. Those
 	// that were not seen for the longest time go first.
 	MaxStacks int
-	// LeftOut is the map of left_out in bpf/deepstack.h, from who was attached
-	// before; nil: no stack is left out.
-	LeftOut *ebpf.Map
+	// Call has programs called for the sockets whose stacks are wanted, at the
+	// return of the calls that made them, until the Closer is closed: result for
+	// those that return the descriptor, pair for socketpair. nil: all stacks are
+	// wanted, and the Tier attaches the programs itself.
+	Call func(result, pair *ebpf.Program) (io.Closer, error)
+	// Uses has the stacks of uses taken too; nil: none are.
+	Uses Uses
 }
 
-// Birth says which stack a socket was made on.
+// Uses is who sends the uses of sockets (event.Use), and calls the Tier after each.
+type Uses interface {
+	// Walks is the map of bpf/usewalk.h.
+	Walks() *ebpf.Map
+	// Walk has a program tail-called after each use whose stack is wanted, until the
+	// Closer is closed.
+	Walk(*ebpf.Program) (io.Closer, error)
+}
+
+// Birth says which stack a socket was made on, or used on.
 type Birth struct {
 	Time     uint64 // ns of CLOCK_MONOTONIC, at the return of the call
 	Inode    uint64 // of the socket; of a socketpair, the first's, which stands for both
+	Use      uint64 // Time of the event.Use that it is the stack of; zero: of the creation
 	Stack    uint64 // for Resolve; zero if there is none
 	PID, TID uint32
 }
 
 // Loss counts what is missing. All counters only grow.
 type Loss struct {
-	Asked    uint64 // sockets whose stack was asked for
+	Asked    uint64 // sockets, and uses of them, whose stack was asked for
 	RingFull uint64 // of them, those whose Birth found no place
 	NotRun   uint64 // of them, those for which the unwinder could not be called
 	Repeated uint64 // no loss: of them, those whose stack was known already
-	LeftOut  uint64 // no loss: sockets whose stack was not to be asked for
 	Unknown  uint64 // of the Births read, those of processes that weren't known yet
 }
 

@@ -27,7 +27,7 @@ type Source interface {
 //
 // The rule: an event of kind Socket or Accept and a Birth belong together when
 // both name the same socket, by its inode number, and the same thread; a Pair
-// when the Birth names one of its halves. The kernel gives an inode number of
+// when the Birth names one of its halves; a Use when the Birth names its time too. The kernel gives an inode number of
 // sockfs again only after some four billion others, so nothing that is lost on
 // either side can join what doesn't belong together: what lost its other half
 // stays alone. Event and Birth come by two rings: in each, those of one thread
@@ -37,19 +37,24 @@ type Joiner struct {
 	from  Source
 	now   func() uint64 // ns of CLOCK_MONOTONIC
 	sleep func(time.Duration)
-	byID  map[uint64]*list.Element // of *Birth, by inode
-	age   *list.List               // oldest first
+	byID  map[birthKey]*list.Element // of *Birth
+	age   *list.List                 // oldest first
 	lost  uint64
 }
 
+// birthKey is what a Birth is of.
+type birthKey struct{ inode, use uint64 }
+
+func (b *Birth) key() birthKey { return birthKey{b.Inode, b.Use} }
+
 // NewJoiner returns a Joiner that has no Births yet.
 func NewJoiner(from Source) *Joiner {
-	return &Joiner{from: from, now: now, sleep: time.Sleep, byID: map[uint64]*list.Element{}, age: list.New()}
+	return &Joiner{from: from, now: now, sleep: time.Sleep, byID: map[birthKey]*list.Element{}, age: list.New()}
 }
 
-// Join returns the stack that the socket of an event was made on, or zero and
-// what is lacking. It is called once for each event of kind Socket, Pair and
-// Accept, in order.
+// Join returns the stack that the socket of an event was made or used on, or zero
+// and what is lacking. It is called once for each event of kind Socket, Pair, Accept
+// and Use, in order.
 func (j *Joiner) Join(ev *event.Event) (id uint64, lack event.Lack, err error) {
 	if ev.Spared {
 		return 0, event.LackSpared, nil
@@ -77,7 +82,7 @@ func (j *Joiner) Join(ev *event.Event) (id uint64, lack event.Lack, err error) {
 	}
 	if ev.Kind != event.Pair || b.Inode != ev.Inode {
 		// Of a pair, the event of the first half comes first.
-		j.remove(b.Inode)
+		j.remove(b.key())
 	}
 	if b.Stack == 0 {
 		return 0, event.LackUnknown, nil
@@ -89,9 +94,13 @@ func (j *Joiner) Join(ev *event.Event) (id uint64, lack event.Lack, err error) {
 func (j *Joiner) Lost() uint64 { return j.lost }
 
 func (j *Joiner) find(ev *event.Event) *Birth {
-	e := j.byID[ev.Inode]
+	key := birthKey{inode: ev.Inode}
+	if ev.Kind == event.Use {
+		key.use = ev.Time
+	}
+	e := j.byID[key]
 	if e == nil && ev.Kind == event.Pair {
-		e = j.byID[ev.Inode2]
+		e = j.byID[birthKey{inode: ev.Inode2}]
 	}
 	if e == nil {
 		return nil
@@ -104,17 +113,17 @@ func (j *Joiner) find(ev *event.Event) *Birth {
 }
 
 func (j *Joiner) add(b Birth) {
-	j.remove(b.Inode)
-	j.byID[b.Inode] = j.age.PushBack(&b)
+	j.remove(b.key())
+	j.byID[b.key()] = j.age.PushBack(&b)
 	if j.age.Len() > maxBirths {
 		// Its event was lost: it came out of order by more than that.
-		j.remove(j.age.Front().Value.(*Birth).Inode)
+		j.remove(j.age.Front().Value.(*Birth).key())
 	}
 }
 
-func (j *Joiner) remove(inode uint64) {
-	if e := j.byID[inode]; e != nil {
+func (j *Joiner) remove(key birthKey) {
+	if e := j.byID[key]; e != nil {
 		j.age.Remove(e)
-		delete(j.byID, inode)
+		delete(j.byID, key)
 	}
 }

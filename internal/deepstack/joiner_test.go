@@ -33,6 +33,12 @@ func TestJoin(t *testing.T) {
 	birth := func(inode, stack uint64) Birth {
 		return Birth{Time: 1000, Inode: inode, Stack: stack, PID: 1, TID: 2}
 	}
+	use := func(inode, at uint64) event.Event {
+		return event.Event{Kind: event.Use, Time: at, PID: 1, TID: 2, Inode: inode}
+	}
+	used := func(inode, at, stack uint64) Birth {
+		return Birth{Time: 1000, Inode: inode, Use: at, Stack: stack, PID: 1, TID: 2}
+	}
 	type joined struct {
 		stack uint64
 		lack  event.Lack
@@ -61,6 +67,11 @@ func TestJoin(t *testing.T) {
 		{"before the start", births{}, []event.Event{socket(7, 99)}, []joined{{0, event.LackEarly}}, 0},
 		{"spared", births{}, []event.Event{{Kind: event.Socket, Time: 1000, PID: 1, TID: 2, Inode: 7, Spared: true}},
 			[]joined{{0, event.LackSpared}}, 0},
+		{"uses of a socket, one birth of them lost", births{{birth(7, 70), used(7, 1001, 71), used(7, 1003, 73)}},
+			[]event.Event{socket(7, 1000), use(7, 1001), use(7, 1002), use(7, 1003)},
+			[]joined{{70, event.LackNone}, {71, event.LackNone}, {0, event.LackLost}, {73, event.LackNone}}, 1},
+		{"the birth of a socket lost, not that of its use", births{{used(7, 1001, 71)}},
+			[]event.Event{socket(7, 1000), use(7, 1001)}, []joined{{0, event.LackLost}, {71, event.LackNone}}, 1},
 		{"another thread", births{{{Inode: 7, Stack: 70, PID: 1, TID: 3}}},
 			[]event.Event{socket(7, 1000)}, []joined{{0, event.LackLost}}, 1},
 	} {

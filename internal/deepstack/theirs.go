@@ -140,6 +140,11 @@ func (l *loader) loadSome(p *programs, names []string, tracepoint bool) (map[str
 	all[progsMap], all[recordsMap] = p.progs, p.records
 	for _, name := range names {
 		program := l.spec.Programs[name].Copy()
+		if name == entry {
+			if err := withoutKernel(program.Instructions); err != nil {
+				return nil, err
+			}
+		}
 		if tracepoint {
 			if err := retype(program); err != nil {
 				return nil, err
@@ -211,6 +216,25 @@ func retype(p *ebpf.ProgramSpec) error {
 	}
 	if patched != 1 {
 		return fmt.Errorf("adapt the profiler's program %s: %d loads at offset %d of its context, not one", entry, patched, offset)
+	}
+	return nil
+}
+
+// withoutKernel takes the walk of the kernel's stack out of the entry: it costs as
+// much as some frames of user space, and tells nothing. That there is none, as for
+// a thread whose stack can't be walked, is an answer the entry knows.
+func withoutKernel(ins asm.Instructions) error {
+	patched := 0
+	for i := range ins {
+		if ins[i].IsBuiltinCall() && ins[i].Constant == int64(asm.FnGetStack) {
+			md := ins[i].Metadata
+			ins[i] = asm.Mov.Imm(asm.R0, 0)
+			ins[i].Metadata = md
+			patched++
+		}
+	}
+	if patched != 1 {
+		return fmt.Errorf("adapt the profiler's program %s: %d walks of the kernel's stack, not one", entry, patched)
 	}
 	return nil
 }

@@ -34,6 +34,7 @@ type objects struct {
 	Again2     *ebpf.Program `ebpf:"deep_again2"`
 	Again3     *ebpf.Program `ebpf:"deep_again3"`
 	After      *ebpf.Program `ebpf:"deep_after"`
+	Use        *ebpf.Program `ebpf:"deep_use"`
 	EnterMmap  *ebpf.Program `ebpf:"enter_mmap"`
 	ExitMmap   *ebpf.Program `ebpf:"exit_mmap"`
 	OnExec     *ebpf.Program `ebpf:"on_exec"`
@@ -85,8 +86,8 @@ func (u *unwinder) loadOwn(spec *ebpf.CollectionSpec) error {
 			theirs[name] = m
 		}
 	}
-	if u.opts.LeftOut != nil {
-		theirs["left_out"] = u.opts.LeftOut
+	if u.opts.Uses != nil {
+		theirs["use_walks"] = u.opts.Uses.Walks()
 	}
 	if err := associate(spec, theirs); err != nil {
 		return err
@@ -126,7 +127,7 @@ func (u *unwinder) connect() error {
 func (u *unwinder) close() error {
 	var errs []error
 	o := &u.own
-	for _, p := range []*ebpf.Program{o.Stop, o.Socket, o.Socketpair, o.Accept, o.Again1, o.Again2, o.Again3, o.After, o.EnterMmap, o.ExitMmap,
+	for _, p := range []*ebpf.Program{o.Stop, o.Socket, o.Socketpair, o.Accept, o.Again1, o.Again2, o.Again3, o.After, o.Use, o.EnterMmap, o.ExitMmap,
 		o.OnExec, o.OnFork, o.OnFree, o.LearnNow} {
 		errs = append(errs, p.Close())
 	}

@@ -13,6 +13,7 @@ import (
 	"sockleak/internal/event"
 	"sockleak/internal/lifecycle"
 	"sockleak/internal/probe"
+	"sockleak/internal/recording"
 	"sockleak/internal/stack"
 	"sockleak/internal/words"
 )
@@ -53,6 +54,7 @@ type deep struct {
 	// profiler keeps only so many.
 	lesser  map[uint64]uint64
 	without map[event.Lack]int // sockets without a complete stack
+	unused  map[event.Lack]int // and uses of them
 	late    bool               // the trace was over before the tier had come up
 	failed  error
 	asks    asks
@@ -95,7 +97,7 @@ func (d *deep) arrived(s started) error {
 		return nil
 	}
 	d.asks.arrived(s.asks, s.asksErr)
-	d.tier, d.joiner, d.without = s.tier, deepstack.NewJoiner(s.tier), map[event.Lack]int{}
+	d.tier, d.joiner = s.tier, deepstack.NewJoiner(s.tier)
 	d.lesser = map[uint64]uint64{}
 	return nil
 }
@@ -153,10 +155,10 @@ func (d *deep) fail(err error) {
 	d.failed, d.joiner = err, nil
 }
 
-// waiting is a socket whose complete stack was asked for. The one it has
-// meanwhile may have been walked by unwind tables.
+// waiting is a socket, or a use of one, whose complete stack was asked for. The one it
+// has meanwhile may have been walked by unwind tables.
 type waiting struct {
-	exchanged
+	better
 	walked bool
 }
 
@@ -169,9 +171,9 @@ const (
 	maxWaiting = 1 << 18
 )
 
-// created notes a creation, if its complete stack was taken. lesser is the stack
+// taken notes a creation or a use, if its complete stack was taken. lesser is the stack
 // that it has meanwhile, walked whether that is one by unwind tables.
-func (d *deep) created(ev *event.Event, lesser uint64, walked bool) {
+func (d *deep) taken(ev *event.Event, lesser uint64, walked bool) {
 	id, lack, err := d.joiner.Join(ev)
 	if err != nil {
 		d.fail(err)
@@ -180,41 +182,42 @@ func (d *deep) created(ev *event.Event, lesser uint64, walked bool) {
 	case lack == event.LackSpared, lack == event.LackEarly:
 		// What the socket itself says, and what is told of all.
 	case lack == event.LackNone && len(d.waiting) < maxWaiting:
-		d.waiting = append(d.waiting, waiting{exchanged{
-			Process: event.ProcessKey{PID: ev.PID, Start: ev.Start}, Inode: ev.Inode, Birth: ev.Time,
-			Call: ev.Call, Lesser: lesser, Stack: id,
-		}, walked})
+		d.waiting = append(d.waiting, waiting{betterFor(ev, lesser, id), walked})
 	case walked:
 		// It has a stack that was walked to where it goes.
 	case lack == event.LackNone:
-		d.lack(ev.Inode, ev.Time, event.LackLost)
+		d.lack(betterFor(ev, lesser, 0), event.LackLost)
 	default:
-		d.lack(ev.Inode, ev.Time, lack)
+		d.lack(betterFor(ev, lesser, 0), lack)
 	}
 }
 
-// lack notes a socket that has no stack but the one by frame pointers.
-func (d *deep) lack(inode, birth uint64, why event.Lack) {
+// lack notes what has no stack but the one by frame pointers.
+func (d *deep) lack(b better, why event.Lack) {
 	if d.without == nil {
-		d.without = map[event.Lack]int{}
+		d.without, d.unused = map[event.Lack]int{}, map[event.Lack]int{}
+	}
+	if b.of == recording.KindUseExchange {
+		d.unused[why]++
+		return
 	}
 	d.without[why]++
 	if len(d.lacks) < maxWaiting {
-		d.lacks = append(d.lacks, lacking{inode, birth, why})
+		d.lacks = append(d.lacks, lacking{b.Inode, b.Birth, why})
 	}
 }
 
-// take calls f with the sockets whose complete stacks have come. Those that say
+// take calls f with those whose complete stacks have come. Those that say
 // less than the stack they have are left: the profiler didn't know the process's
 // code yet, for instance. whole says whether that stack has all there is.
-func (d *deep) take(exe func(event.ProcessKey) string, whole func(uint64) bool, f func(exchanged)) {
+func (d *deep) take(exe func(event.ProcessKey) string, whole func(uint64) bool, f func(better)) {
 	now := probe.Now()
 	d.waiting = slices.DeleteFunc(d.waiting, func(w waiting) bool {
 		if !d.tier.Has(w.Stack) {
 			late := now > w.Birth+patience
 			if late {
 				if !w.walked {
-					d.lack(w.Inode, w.Birth, event.LackLost)
+					d.lack(w.better, event.LackLost)
 				}
 			}
 			return late
@@ -225,7 +228,7 @@ func (d *deep) take(exe func(event.ProcessKey) string, whole func(uint64) bool, 
 		}
 		partial := o.Quality == stack.Partial && stack.Culprit(o.Frames, exe(w.Process)) >= 0
 		if o.Quality == stack.Complete || partial && !whole(w.Lesser) {
-			f(w.exchanged)
+			f(w.better)
 		}
 		return true
 	})
@@ -243,12 +246,15 @@ func (d *deep) note(began uint64) []string {
 	for _, reason := range slices.Sorted(maps.Keys(d.without)) {
 		notes = append(notes, fmt.Sprintf("%d sockets have a stack by frame pointers alone: %s", d.without[reason], reason))
 	}
+	for _, reason := range slices.Sorted(maps.Keys(d.unused)) {
+		notes = append(notes, fmt.Sprintf("%d calls that --last-use follows have a stack by frame pointers alone: %s", d.unused[reason], reason))
+	}
 	notes = append(notes, d.asks.note()...)
 	if d.failed != nil {
 		notes = append(notes, fmt.Sprintf("complete stacks could not be had: %v", d.failed))
 	}
 	if d.starting != nil || d.late {
-		notes = append(notes, "the trace was over before stacks with frames of interpreted languages were there (about 6 s); native stacks are not concerned")
+		notes = append(notes, "the trace was over before stacks with frames of interpreted languages were there, which takes 6 s or more; native stacks are not concerned")
 	}
 	return notes
 }

@@ -8,6 +8,7 @@ import (
 	"sockleak/internal/event"
 	"sockleak/internal/lifecycle"
 	"sockleak/internal/probe"
+	"sockleak/internal/recording"
 	"sockleak/internal/report"
 	"sockleak/internal/stack"
 	"sockleak/internal/verdict"
@@ -58,6 +59,8 @@ type engine struct {
 
 	// created is told of every creation.
 	created func(*event.Event)
+	// used is told of every use.
+	used func(*event.Event)
 	// lived is told of every fork, exec and exit.
 	lived func(*event.Event)
 	// targets are the processes in scope when it has PIDs, with their starts
@@ -84,7 +87,7 @@ func newEngine(o options, hz, clock uint64, origins stack.Resolver, base verdict
 		opts: o, hz: hz, clock: clock,
 		table: lifecycle.New(o.MaxSockets), judge: verdict.NewJudge(o.Judgement.Patience, clock),
 		origins: origins, base: base,
-		created: func(*event.Event) {}, lived: func(*event.Event) {},
+		created: func(*event.Event) {}, used: func(*event.Event) {}, lived: func(*event.Event) {},
 		targets: map[uint32]uint64{}, alive: map[uint32]bool{},
 	}
 	e.names = newNames(e.table, origins)
@@ -128,6 +131,7 @@ func (e *engine) apply(ev *event.Event) {
 		}
 		e.judge.Created(ev)
 	case event.Use:
+		e.used(ev)
 		e.judge.Used(ev)
 	case event.Fork:
 		if e.target(ev.PID, ev.Start) {
@@ -150,11 +154,15 @@ func (e *engine) apply(ev *event.Event) {
 	}
 }
 
-// exchange gives a socket a better stack than it had. One that was closed tells of
-// those made by the same call.
-func (e *engine) exchange(x exchanged) {
-	e.table.SetStack(x.Inode, x.Birth, x.Stack)
-	e.judge.Better(x.Process, x.Call, x.Lesser, x.Stack)
+// exchange gives a socket, or a use of one, a better stack than it had. One that was
+// closed tells of those made by the same call.
+func (e *engine) exchange(b better) {
+	if b.of == recording.KindUseExchange {
+		e.judge.BetterUse(b.Process, b.Inode, b.Birth, b.Call, b.Lesser, b.Stack)
+		return
+	}
+	e.table.SetStack(b.Inode, b.Birth, b.Stack)
+	e.judge.Better(b.Process, b.Call, b.Lesser, b.Stack)
 }
 
 // lack notes why a socket has no better stack.
@@ -178,6 +186,16 @@ func (e *engine) rowRecord(record []byte) bool {
 	e.tcp = e.tcp || e.row.Sock.IsTCP()
 	e.table.Row(&e.row)
 	return true
+}
+
+// listener returns the listener that the row is of which came last, of no matter which
+// process, if that is news.
+func (e *engine) listener() (l verdict.Listener, news bool) {
+	if !e.row.Sock.IsTCP() || e.row.Sock.State != event.StateListen {
+		return l, false
+	}
+	l = verdict.Listener{NetNS: e.row.Facts.NetNS, Port: e.row.Sock.Local.Port()}
+	return l, e.judge.Listening(l)
 }
 
 func (e *engine) end(end uint64) {

@@ -38,9 +38,12 @@ const (
 	// secondLook is the pause before the last look: what was only passing
 	// through is gone then.
 	secondLook = 250 * time.Millisecond
-	// snapshotShare bounds the time spent in snapshots: a look that took one
-	// unit is followed by at least this many without.
+	// snapshotShare bounds the time spent in snapshots: one that took one unit is
+	// followed by at least this many without. judgeShare does so for judgements
+	// and reports, which hold up nobody else, and take long when they have to read
+	// the symbols of a large program, once.
 	snapshotShare = 20
+	judgeShare    = 3
 )
 
 // live is a trace of the running kernel.
@@ -63,6 +66,7 @@ type live struct {
 	loss    event.Loss
 	started time.Time
 	cost    time.Duration // of the last snapshot, the merge included
+	judged  time.Duration // that the judgement and the report of the last look took
 	began   uint64        // when what is traced could begin, ns of CLOCK_MONOTONIC
 }
 
@@ -104,7 +108,7 @@ func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, erro
 		l.unwound.start(unwind.New(symbols, fp, l.probe), l.probe)
 	}
 	l.engine = newEngine(l.opts, hz, clock, tiers{fp, &l.deep, &l.unwound}, base)
-	l.engine.created, l.engine.lived = l.created, l.deep.asks.lived
+	l.engine.created, l.engine.used, l.engine.lived = l.created, l.stacked, l.deep.asks.lived
 	if cfg.Stacks.deep(len(l.opts.Scope.PIDs) > 0) {
 		l.deep.asks = asks{wanted: cfg.RequestedAt, there: l.processes, budget: asked.Budget{Rate: cfg.Probe.StackRate}}
 		l.deep.asks.budget.Processes, l.deep.asks.budget.Calls = l.probe.Budget()
@@ -116,7 +120,10 @@ func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, erro
 			return nil, err // now, and not after the seconds that starting takes
 		}
 		l.deep.scope = deepstack.Options{
-			PIDs: l.opts.Scope.PIDs, Children: l.opts.Scope.Children, LeftOut: l.probe.LeftOut(),
+			PIDs: l.opts.Scope.PIDs, Children: l.opts.Scope.Children, Call: l.probe.Walk,
+		}
+		if u := l.probe.Uses(); u != nil {
+			l.deep.scope.Uses = u
 		}
 		l.deep.start(ctx)
 		defer l.deep.close()
@@ -212,10 +219,10 @@ func (l *live) loop(ctx context.Context) error {
 		if err := l.reconcile(false); err != nil {
 			return err
 		}
-		if err := l.probe.Aside(func() error { return l.obs.Interim(l.engine.report()) }); err != nil {
+		if err := l.judging(func() error { return l.obs.Interim(l.engine.report()) }); err != nil {
 			return err
 		}
-		earliest = now.Add(snapshotShare * l.cost)
+		earliest = now.Add(max(snapshotShare*l.cost, judgeShare*l.judged))
 		nextLook = now.Add(l.cfg.Interval)
 		if nextLook.Before(earliest) {
 			nextLook = earliest
@@ -303,20 +310,27 @@ func (l *live) drain(deadline time.Time) error {
 // created finds the better stacks of a socket that was made.
 func (l *live) created(ev *event.Event) {
 	l.deep.asks.created(ev)
-	id, lack := l.unwound.created(ev)
+	l.stacked(ev)
+}
+
+// stacked finds the better stacks of a socket that was made or used.
+func (l *live) stacked(ev *event.Event) {
+	id, lack := l.unwound.walked(ev)
 	switch {
 	case l.deep.joiner != nil:
-		l.deep.created(ev, cmp.Or(id, ev.Stack), id != 0)
+		l.deep.taken(ev, cmp.Or(id, ev.Stack), id != 0)
 	case lack != event.LackNone:
-		l.deep.lack(ev.Inode, ev.Time, lack)
+		l.deep.lack(betterFor(ev, ev.Stack, 0), lack)
 	}
 }
 
-// better gives a socket a better stack than it had.
-func (l *live) better(x exchanged) {
-	l.rec.fixed(recording.KindExchange, x)
-	l.deep.asks.exchanged(x)
-	l.engine.exchange(x)
+// better gives a socket, or a use of one, a better stack than it had.
+func (l *live) better(b better) {
+	l.rec.fixed(b.of, b.exchanged)
+	if b.of == recording.KindExchange {
+		l.deep.asks.exchanged(b.exchanged)
+	}
+	l.engine.exchange(b)
 }
 
 // exchange gives the sockets whose complete stacks have come those stacks, and notes
@@ -388,9 +402,12 @@ func (l *live) snapshot() error {
 	l.rec.time(recording.KindSnapshotBegin, start)
 	l.engine.begin(start)
 	for row := range probe.Rows(l.rows) {
-		// Of other processes' sockets a recording knows nothing.
+		// Of other processes' sockets a recording knows nothing but the ports that
+		// are listened on.
 		if l.engine.rowRecord(row) {
 			l.rec.frame(recording.KindRow, row)
+		} else if port, news := l.engine.listener(); news {
+			l.rec.fixed(recording.KindListener, port)
 		}
 	}
 	l.rec.time(recording.KindSnapshotEnd, end)
@@ -409,7 +426,15 @@ func (l *live) reconcile(final bool) error {
 	if err := l.snapshot(); err != nil {
 		return err
 	}
-	return l.probe.Aside(func() error { return l.look(final) })
+	l.judged = 0
+	return l.judging(func() error { return l.look(final) })
+}
+
+// judging does something that takes time, and counts that.
+func (l *live) judging(f func() error) error {
+	began := time.Now()
+	defer func() { l.judged += time.Since(began) }()
+	return l.probe.Aside(f)
 }
 
 // look judges after a snapshot.

@@ -34,13 +34,32 @@ type question struct {
 	address netip.Addr
 }
 
-// exchanged is a socket for which there is a better stack than the event had. In a
-// recording its fields follow each other, little-endian.
+// exchanged is a socket, or a use of one, for which there is a better stack than the
+// event had. In a recording its fields follow each other, little-endian.
 type exchanged struct {
 	Process      event.ProcessKey
-	Inode, Birth uint64
+	Inode, Birth uint64 // Birth is the time of the event
 	Call, Lesser uint64 // see event.Event; Lesser is the stack it had
 	Stack        uint64
+}
+
+// better is an exchanged with what it is of: recording.KindExchange for the making of
+// a socket, KindUseExchange for a use.
+type better struct {
+	exchanged
+	of recording.Kind
+}
+
+// betterFor is the better stack of an event.
+func betterFor(ev *event.Event, lesser, stack uint64) better {
+	b := better{exchanged{
+		Process: event.ProcessKey{PID: ev.PID, Start: ev.Start}, Inode: ev.Inode, Birth: ev.Time,
+		Call: ev.Call, Lesser: lesser, Stack: stack,
+	}, recording.KindExchange}
+	if ev.Kind == event.Use {
+		b.of = recording.KindUseExchange
+	}
+	return b
 }
 
 // lacking is a socket for which there is none, recorded in the same way.

@@ -116,12 +116,18 @@ func (e *engine) replayFrame(kind recording.Kind, payload []byte) error {
 		} else {
 			e.end(t)
 		}
-	case recording.KindExchange:
+	case recording.KindExchange, recording.KindUseExchange:
 		var x exchanged
 		if err := readFixed(payload, &x); err != nil {
 			return err
 		}
-		e.exchange(x)
+		e.exchange(better{x, kind})
+	case recording.KindListener:
+		var l verdict.Listener
+		if err := readFixed(payload, &l); err != nil {
+			return err
+		}
+		e.judge.Listening(l)
 	case recording.KindLacking:
 		var l lacking
 		if err := readFixed(payload, &l); err != nil {

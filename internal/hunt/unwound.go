@@ -13,12 +13,12 @@ import (
 // a thousand.
 const copyRing = 8 << 20
 
-// unwound is the tier of stacks that are walked by unwind tables. What it says of a
-// socket is known as soon as the socket's creation is.
+// unwound is the tier of stacks that are walked by unwind tables. What it says of the
+// making or the use of a socket is known as soon as the event is.
 type unwound struct {
 	stacks  *unwind.Stacks // nil: not wanted
 	probe   *probe.Probe
-	pending []exchanged
+	pending []better
 	// lesser has the stack by frame pointers of a call with a walked one, for
 	// when that was pushed out.
 	lesser map[uint64]uint64
@@ -30,9 +30,9 @@ func (u *unwound) start(s *unwind.Stacks, p *probe.Probe) {
 	u.lesser = map[uint64]uint64{}
 }
 
-// created returns the walked stack that a socket was made on, or zero and why there
-// is none where one was wanted.
-func (u *unwound) created(ev *event.Event) (id uint64, lack event.Lack) {
+// walked returns the walked stack that a socket was made or used on, or zero and why
+// there is none where one was wanted.
+func (u *unwound) walked(ev *event.Event) (id uint64, lack event.Lack) {
 	switch {
 	case u.stacks == nil || u.failed != nil || ev.Walk == event.WalkNone:
 		return 0, event.LackNone
@@ -52,10 +52,7 @@ func (u *unwound) created(ev *event.Event) (id uint64, lack event.Lack) {
 	if u.stacks.Frames(id) < leastFrames {
 		return 0, event.LackNone // the walk by frame pointers tells no less
 	}
-	u.pending = append(u.pending, exchanged{
-		Process: event.ProcessKey{PID: ev.PID, Start: ev.Start}, Inode: ev.Inode, Birth: ev.Time,
-		Call: ev.Call, Lesser: ev.Stack, Stack: id,
-	})
+	u.pending = append(u.pending, betterFor(ev, ev.Stack, id))
 	if len(u.lesser) < maxWaiting {
 		u.lesser[id] = ev.Stack
 	}
@@ -81,8 +78,8 @@ func (u *unwound) read() {
 	}
 }
 
-// take calls f with the sockets that are to have a walked stack.
-func (u *unwound) take(f func(exchanged)) {
+// take calls f with what is to have a walked stack.
+func (u *unwound) take(f func(better)) {
 	for _, x := range u.pending {
 		f(x)
 	}

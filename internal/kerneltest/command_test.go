@@ -121,7 +121,7 @@ func begin(t *testing.T, args ...string) *tracing {
 	return beginAs(t, func(*exec.Cmd) {}, args...)
 }
 
-var quick = []string{"-o", "ndjson", "--for", "0", "--min-age", "300ms", "--interval", "200ms"}
+var quick = []string{"-o", "ndjson", "--for", "0", "--min-age", "300ms", "--idle", "2s", "--interval", "200ms"}
 
 func beginAs(t *testing.T, as func(*exec.Cmd), args ...string) *tracing {
 	t.Helper()
@@ -188,6 +188,13 @@ func (k *tracing) looks(n int) {
 	}
 }
 
+// watch goes on for a while.
+func (k *tracing) watch(d time.Duration) {
+	k.t.Helper()
+	began := time.Now()
+	k.until("some time has passed", func(*verdict.Report) bool { return time.Since(began) >= d })
+}
+
 // end interrupts it and returns the last report, and the exit status.
 func (k *tracing) end() (*verdict.Report, int) {
 	k.t.Helper()
@@ -214,6 +221,9 @@ func describe(r *verdict.Report) string {
 		for _, frame := range f.Origin.Frames {
 			fmt.Fprintf(&b, "    %s %s:%d\n", frame.Function, filepath.Base(frame.File), frame.Line)
 		}
+		for _, socket := range f.Sockets {
+			fmt.Fprintf(&b, "    socket %d %s, held by %v\n", socket.Inode, socket.State, socket.Holders)
+		}
 	}
 	for _, note := range r.Notes {
 		fmt.Fprintf(&b, "note: %s\n", note)
@@ -224,7 +234,13 @@ func describe(r *verdict.Report) string {
 // program starts a program of package workload.
 func program(t *testing.T, name string, args ...string) *workload.Proc {
 	t.Helper()
-	p := workload.Start(t, workload.Build(t, name), args...)
+	return ready(t, workload.Build(t, name), args...)
+}
+
+// ready starts the program of a path.
+func ready(t *testing.T, path string, args ...string) *workload.Proc {
+	t.Helper()
+	p := workload.Start(t, path, args...)
 	p.Ready()
 	return p
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sockleak/internal/needs"
+	"sockleak/internal/preflight"
 	"sockleak/internal/verdict"
 )
 
@@ -87,9 +88,6 @@ func paranoid(t *testing.T) int {
 	return n
 }
 
-// inVM: this machine was made for the test, which may change its settings.
-func inVM() bool { return os.Getenv("SOCKLEAK") != "" }
-
 func forStacks(t *testing.T) []capability { return append(forTracing(t), capPtrace, capSyslog) }
 
 // without is the list without one.
@@ -103,7 +101,7 @@ func TestPrivileges(t *testing.T) {
 	needs.Root(t)
 	if was := paranoid(t); was > 2 {
 		t.Run("perf_event_paranoid as it is", modesWork)
-		if !inVM() {
+		if !needs.Virtual() {
 			return
 		}
 		set := func(n int) {
@@ -168,7 +166,7 @@ func TestPrivilegeOfNames(t *testing.T) {
 		if test.named {
 			want.function = "leak_here_never"
 		}
-		if got := leaks(r, "leak_never")[verdict.NeverUsed]; got != want {
+		if got := leaks(r, "leak_never"); !slices.Equal(got, []leak{want}) {
 			t.Errorf("with %v: got %v, want %v\n%s", test.have, got, want, describe(r))
 		}
 	}
@@ -210,4 +208,26 @@ func effective(t *testing.T, pid int) uint64 {
 		t.Fatalf("parse CapEff: %v", err)
 	}
 	return set
+}
+
+// TestUprobePrivilege: uprobes take CAP_SYS_ADMIN besides what complete stacks take,
+// on kernels since 6.16 and on stable ones since July 2025, and doctor says so.
+func TestUprobePrivilege(t *testing.T) {
+	needs.Root(t)
+	uprobes := func(have []capability) preflight.Check {
+		cmd := exec.Command(command(t), "doctor", "-o", "json")
+		with(have)(cmd)
+		return checksOf(t, finish(t, cmd))["uprobes"]
+	}
+	less := without(forStacks(t), capAdmin)
+	if c := uprobes(append(less, capAdmin)); c.Status != preflight.OK {
+		t.Errorf("with %s: %+v", capAdmin.name, c)
+	}
+	c := uprobes(less)
+	if c.Status == preflight.OK && needs.Older(t, 6, 16) && paranoid(t) <= 2 {
+		return // CAP_PERFMON is enough
+	}
+	if c.Status != preflight.Degraded || !strings.Contains(c.Remedy, capAdmin.name) {
+		t.Errorf("without %s: %+v", capAdmin.name, c)
+	}
 }

@@ -16,10 +16,10 @@ import (
 	"sockleak/internal/workload"
 )
 
-// TestCompleteStacks: a complete stack for every class of leak, with no more than
-// the capabilities that it takes. Before 5.15 there
-// are none: doctor says so, --stacks deep refuses, and auto goes on with those
-// walked by unwind tables and a note.
+// TestCompleteStacks: a complete stack for every class of leak, and for who asked an
+// event loop for a socket, with no more than the capabilities that it takes. Before
+// 5.15 there are none: doctor says so, --stacks deep refuses, and auto goes on with
+// those walked by unwind tables and a note.
 func TestCompleteStacks(t *testing.T) {
 	needs.Root(t)
 	p := program(t, "leak_classes")
@@ -33,22 +33,28 @@ func TestCompleteStacks(t *testing.T) {
 	if got := finish(t, refused); got.status != 3 || !strings.Contains(got.stderr, capSyslog.name) {
 		t.Errorf("without %s: %+v", capSyslog.name, got)
 	}
-	k := beginAs(t, with(forStacks(t)), "attach", "--stacks", "deep", fmt.Sprint(p.PID))
+	loop := program(t, "leak_asked")
+	var askers []string
+	if slices.Contains(forStacks(t), capAdmin) { // see TestUprobePrivilege
+		askers = []string{"ask_here_first", "ask_here_second"}
+	}
+	k := beginAs(t, with(forStacks(t)), "attach", "--stacks", "deep", fmt.Sprint(p.PID), fmt.Sprint(loop.PID))
 	told, last := 0, time.Time{}
 	r := k.until("the stacks are complete", func(r *verdict.Report) bool {
-		if complete(r) {
+		if complete(r) && (askers == nil || slices.Equal(asking(r), askers)) {
 			return true
 		}
 		// Until the profiler is there, which takes its time.
 		if time.Since(last) > time.Second {
 			p.Do("leak")
+			loop.Do("leak")
 			told, last = told+1, time.Now()
 		}
 		return false
 	})
-	for class, want := range classes(told) {
-		if got := leaks(r, "leak_classes")[class]; got.function != want.function {
-			t.Errorf("got %v, want %v", got, want)
+	for _, l := range leaks(r, "leak_classes") {
+		if !slices.ContainsFunc(classes(told), func(want leak) bool { return l.class == want.class && l.function == want.function }) {
+			t.Errorf("got %v, want of %v", l, classes(told))
 		}
 	}
 	if _, status := k.end(); status != 1 {
@@ -56,17 +62,49 @@ func TestCompleteStacks(t *testing.T) {
 	}
 }
 
-// complete reports whether each class has a finding whose stack goes from the
-// call to the function that every program begins with.
+// TestUnwoundStacks: complete stacks by unwind tables, on every kernel, of programs
+// in whose stacks nothing else finds the way: they have no frame pointers.
+func TestUnwoundStacks(t *testing.T) {
+	needs.Root(t)
+	if c := doctor(t)["stacks, tier 2"]; c.Status != preflight.OK {
+		t.Errorf("%+v", c)
+	}
+	p := ready(t, workload.BuildBare(t, "leak_classes"))
+	r := traced(t, begin(t, "attach", "--stacks", "snapshot", fmt.Sprint(p.PID)), p)
+	if !complete(r) {
+		t.Errorf("not all stacks are complete:\n%s", describe(r))
+	}
+}
+
+// complete reports whether each leak of leak_classes has a finding whose stack goes
+// from the call to the function that every program begins with.
 func complete(r *verdict.Report) bool {
-	found := map[verdict.Class]bool{}
+	found := map[string]bool{}
 	for _, f := range r.Findings {
 		isMain := func(f stack.Frame) bool { return f.Function == "main" }
 		if f.Origin.Quality == stack.Complete && slices.ContainsFunc(f.Origin.Frames, isMain) {
-			found[f.Class] = true
+			found[leaking(&f)] = true
 		}
 	}
-	return len(found) == len(classes(0))
+	return !slices.ContainsFunc(classes(0), func(l leak) bool { return !found[l.function] })
+}
+
+// asking are the functions of leak_asked that asked for sockets which are leaked, and
+// which the loop made.
+func asking(r *verdict.Report) []string {
+	var found []string
+	for _, f := range r.Findings {
+		if f.RequestedAt == nil || f.RequestedAt.Via != verdict.ViaLibuv || leaking(&f) != "leak_here_turn" {
+			continue
+		}
+		for _, frame := range f.RequestedAt.Frames {
+			if strings.HasPrefix(frame.Function, "ask_here_") {
+				found = append(found, frame.Function)
+			}
+		}
+	}
+	slices.Sort(found)
+	return found
 }
 
 func incompleteStacks(t *testing.T, p *workload.Proc) {
@@ -100,7 +138,11 @@ func checkRegisters(t *testing.T) {
 // doctor is what doctor says, by the name of the requirement.
 func doctor(t *testing.T) map[string]preflight.Check {
 	t.Helper()
-	got := sockleak(t, "doctor", "-o", "json")
+	return checksOf(t, sockleak(t, "doctor", "-o", "json"))
+}
+
+func checksOf(t *testing.T, got outcome) map[string]preflight.Check {
+	t.Helper()
 	var checks []preflight.Check
 	if err := json.Unmarshal([]byte(got.stdout), &checks); err != nil {
 		t.Fatalf("doctor: %v: %+v", err, got)
@@ -121,7 +163,7 @@ func TestDoctor(t *testing.T) {
 		cannot["user registers"] = true
 		cannot["stacks, tier 1"] = true
 	}
-	if !inVM() { // fentry may be forbidden by the machine
+	if !needs.Virtual() { // fentry may be forbidden by the machine
 		cannot["socket files"] = true
 	}
 	checks := doctor(t)
@@ -131,7 +173,7 @@ func TestDoctor(t *testing.T) {
 		}
 	}
 	for name := range cannot {
-		if c, ok := checks[name]; !ok || inVM() && c.Status == preflight.OK {
+		if c, ok := checks[name]; !ok || needs.Virtual() && c.Status == preflight.OK {
 			t.Errorf("%s: doctor says %+v of what this kernel hasn't", name, c)
 		}
 	}

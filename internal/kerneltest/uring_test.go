@@ -2,7 +2,7 @@ package kerneltest
 
 import (
 	"encoding/binary"
-	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"unsafe"
@@ -28,16 +28,15 @@ type ring struct {
 // Offsets in the mappings, opcodes and flags.
 const (
 	offSQRing, offCQRing, offSQEs = 0, 0x8000000, 0x10000000
-	opClose, opSocket             = 19, 45
+	opAccept, opClose, opSocket   = 13, 19, 45
 	enterGetEvents                = 1
-	registerFiles2                = 13
-	registerSparse                = 1
+	registerFiles                 = 2
 	sqeSize, cqeSize              = 64, 16
 )
 
-// newRing makes a ring with room for so many direct descriptors. The error is the
-// kernel's, for one that can't do that.
-func newRing(t *testing.T, files uint32) (*ring, error) {
+// newRing makes a ring with room for so many direct descriptors. The kernels that we
+// test on all have that.
+func newRing(t *testing.T, files int) *ring {
 	t.Helper()
 	const entries = 8
 	// struct io_uring_params: 10 words, then the offsets in the rings of
@@ -45,7 +44,7 @@ func newRing(t *testing.T, files uint32) (*ring, error) {
 	var params [30]uint32
 	fd, _, errno := unix.Syscall(unix.SYS_IO_URING_SETUP, entries, uintptr(unsafe.Pointer(&params)), 0)
 	if errno != 0 {
-		return nil, fmt.Errorf("set up an io_uring: %w", errno)
+		t.Fatalf("set up an io_uring: %v", errno)
 	}
 	r := &ring{t: t, fd: int(fd)}
 	t.Cleanup(func() { unix.Close(r.fd) })
@@ -57,14 +56,16 @@ func newRing(t *testing.T, files uint32) (*ring, error) {
 	r.array = r.sq[sqOffsets[6]:]
 	r.cqHead, r.cqMask = word(r.cq, cqOffsets[0]), *word(r.cq, cqOffsets[2])
 	r.completion = r.cq[cqOffsets[5]:]
-	// struct io_uring_rsrc_register: nr, flags, then 24 bytes of zeros.
-	table := [8]uint32{files, registerSparse}
-	_, _, errno = unix.Syscall6(unix.SYS_IO_URING_REGISTER, fd, registerFiles2,
-		uintptr(unsafe.Pointer(&table)), unsafe.Sizeof(table), 0, 0)
-	if errno != 0 {
-		return nil, fmt.Errorf("register direct descriptors: %w", errno)
+	if files == 0 {
+		return r
 	}
-	return r, nil
+	none := slices.Repeat([]int32{-1}, files)
+	_, _, errno = unix.Syscall6(unix.SYS_IO_URING_REGISTER, fd, registerFiles,
+		uintptr(unsafe.Pointer(&none[0])), uintptr(files), 0, 0)
+	if errno != 0 {
+		t.Fatalf("register direct descriptors: %v", errno)
+	}
+	return r
 }
 
 func word(mapping []byte, offset uint32) *uint32 { return (*uint32)(unsafe.Pointer(&mapping[offset])) }
@@ -107,5 +108,13 @@ func (r *ring) socket(index uint32) int32 {
 	return r.do(opSocket, unix.AF_INET, unix.SOCK_STREAM, index)
 }
 
+// accept takes a connection, the same way.
+func (r *ring) accept(listener int, index uint32) int32 {
+	return r.do(opAccept, int32(listener), 0, index)
+}
+
 // closeDirect closes a direct descriptor, by its index from 1 on.
 func (r *ring) closeDirect(index uint32) int32 { return r.do(opClose, 0, 0, index) }
+
+// close closes an ordinary descriptor.
+func (r *ring) close(fd int32) int32 { return r.do(opClose, fd, 0, 0) }

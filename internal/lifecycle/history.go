@@ -39,6 +39,7 @@ func (s *Socket) stateAsOf() uint64 { return max(s.StateSince, s.Seen) }
 // setState notes a change of state that happened at the time given; zero if
 // that isn't known.
 func (s *Socket) setState(state uint8, since uint64) {
+	s.Listened = s.Listened || s.Sock.State == event.StateListen && state == event.StateClose
 	s.Sock.State = state
 	s.StateSince, s.StateSeen = since, 0
 	switch state {
@@ -142,6 +143,9 @@ func (t *Table) tcpState(e *event.Event) {
 	}
 	if e.NewState == event.StateEstablished {
 		s.Established = true
+	}
+	if e.OldState == event.StateListen && e.NewState == event.StateClose {
+		s.Listened = true
 	}
 	if e.OldState == event.StateSynSent {
 		// How a connect that was left in progress ended.

@@ -101,6 +101,8 @@ type Socket struct {
 	// Attempts counts the calls of connect that returned, those that only
 	// asked for the result of an earlier one left out. It stops at 65,535.
 	Attempts uint16
+	// Listened: it was a listener until it was shut down.
+	Listened bool
 	place    place
 	refs     int32
 	// Connecting is when the connect that is in progress began.

@@ -244,6 +244,9 @@ func TestSocketHistory(t *testing.T) {
 			s.ConnectErrno, s.Attempts, s.Asked, s.Sock.Remote = refused, 2, remote, remote
 		}},
 		"disconnected": {[]any{withErrno(at(2, event.Connect, 1, 3, 100), 0)}, func(*Socket) {}},
+		"listener, shut down": {[]any{state(2, 100, event.StateClose, event.StateListen), state(3, 100, event.StateListen, event.StateClose)}, func(s *Socket) {
+			s.StateSince, s.Listened = 3, true
+		}},
 		"reset, then destroyed, and still open": {[]any{state(2, 100, event.StateSynSent, event.StateEstablished),
 			withErrno(state(3, 100, event.StateEstablished, event.StateClose), 104), event.Event{Time: 4, Kind: event.TCPDestroy, Inode: 100}}, func(s *Socket) {
 			s.StateSince, s.Established, s.Errno, s.Destroyed = 3, true, 104, true

@@ -47,6 +47,27 @@ func Older(t testing.TB, major, minor int) bool {
 	return slices.Compare(have[:], []int{major, minor}) < 0
 }
 
+// Virtual reports whether the machine was made for the test (scripts/test-kernels.sh),
+// which may change its settings.
+func Virtual() bool { return os.Getenv("SOCKLEAK_VIRTUAL") != "" }
+
+// Unpatched makes the kernel patch none of its functions for tracers, until the
+// test ends. It skips a test on a machine that wasn't made for it.
+func Unpatched(t testing.TB) {
+	t.Helper()
+	const file = "/proc/sys/kernel/ftrace_enabled"
+	if !Virtual() {
+		t.Skipf("needs a virtual machine made for the test (make test-kernels): it sets kernel.ftrace_enabled")
+	}
+	set := func(value string) {
+		if err := os.WriteFile(file, []byte(value), 0); err != nil {
+			t.Fatalf("set kernel.ftrace_enabled to %s: %v", value, err)
+		}
+	}
+	set("0")
+	t.Cleanup(func() { set("1") })
+}
+
 // Release is that of the running kernel, as uname(2) has it.
 func Release(t testing.TB) string {
 	t.Helper()

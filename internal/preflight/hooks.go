@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/cilium/ebpf"
 
@@ -223,7 +224,12 @@ func checkUprobes(sys system) Check {
 	if err == nil {
 		return needUprobes.ok("a program attaches to a function of a process")
 	}
+	remedy := "use a kernel with CONFIG_UPROBE_EVENTS=y; in a container, one whose seccomp profile allows perf_event_open(2)"
+	if errors.Is(err, syscall.EACCES) {
+		// kernel/events/core.c: perf_uprobe_event_init, since 6.16 (ba677dbe77af) and
+		// the stable kernels of July 2025. CAP_PERFMON was enough before.
+		remedy = "run it with sudo, or add CAP_SYS_ADMIN, which newer kernels want for uprobes"
+	}
 	return needUprobes.without("no program attaches to a function of a process: "+reason(err),
-		"in event loops on libuv (Node, uvloop) the report has where a socket was made, not where it was asked for",
-		"use a kernel with CONFIG_UPROBE_EVENTS=y; in a container, one whose seccomp profile allows perf_event_open(2)")
+		"in event loops on libuv (Node, uvloop) the report has where a socket was made, not where it was asked for", remedy)
 }

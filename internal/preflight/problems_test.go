@@ -100,6 +100,8 @@ func TestProblems(t *testing.T) {
 		}, unknown("kernel memory", "user registers", "stacks, tier 1")},
 		{"no uprobes", func(f *fake) { f.uprobeErr = syscall.EPERM },
 			[]Check{degraded("uprobes", "operation not permitted", "CONFIG_UPROBE_EVENTS")}},
+		{"uprobes want more privilege", func(f *fake) { f.uprobeErr = fmt.Errorf("open perf event: %w", syscall.EACCES) },
+			[]Check{degraded("uprobes", "permission denied", "add CAP_SYS_ADMIN")}},
 		{"no registers", func(f *fake) { f.helperErr[asm.FnTaskPtRegs] = ebpf.ErrNotSupported },
 			[]Check{degraded("user registers", "no bpf_task_pt_regs", "5.15"), degraded("stacks, tier 1", "no bpf_task_pt_regs", "5.15")}},
 

@@ -22,7 +22,8 @@ func lasting() []cap.Value {
 // Drop gives up, for good and for all threads, every capability but the lasting
 // ones, as far as the process has them. Where CAP_SYS_ADMIN has to stand for one
 // that is missing, it stays; and where uprobes are still to be attached, because
-// newer kernels want it for each (kernel/events/core.c: perf_uprobe_event_init).
+// kernels from 6.16 on, and the stable ones of July 2025, want it for each
+// (ba677dbe77af; kernel/events/core.c: perf_uprobe_event_init).
 func Drop(uprobes bool) error {
 	have := cap.GetProc()
 	keep := cap.NewSet()

@@ -96,6 +96,14 @@ const (
 	bpfEventFlagFLAG_SPARED  bpfEventFlag = 4
 )
 
+type bpfEventSize uint32
+
+const (
+	bpfEventSizeSIZE_TCP_DESTROY bpfEventSize = 48
+	bpfEventSizeSIZE_CLOSE       bpfEventSize = 120
+	bpfEventSizeSIZE_TCP_STATE   bpfEventSize = 168
+)
+
 type bpfExecFds struct {
 	_     structs.HostLayout
 	Kind  uint32
@@ -106,6 +114,13 @@ type bpfExecFds struct {
 	First uint32
 	Count uint32
 	Open  [64]uint64
+}
+
+type bpfLastTarget struct {
+	_     structs.HostLayout
+	Start uint64
+	Tgid  uint32
+	Pad   uint32
 }
 
 type bpfRecordKind uint32
@@ -273,6 +288,14 @@ type bpfWalkStep struct {
 	Since uint32
 }
 
+type bpfWalker uint32
+
+const (
+	bpfWalkerWALKER_RESULT bpfWalker = 0
+	bpfWalkerWALKER_PAIR   bpfWalker = 1
+	bpfWalkerWALKERS       bpfWalker = 2
+)
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -286,12 +309,13 @@ const (
 	bpfMapCopyShares       = "copy_shares"
 	bpfMapCounters         = "counters"
 	bpfMapEvents           = "events"
-	bpfMapLeftOut          = "left_out"
+	bpfMapLastTarget       = "last_target"
 	bpfMapStackRoom        = "stack_room"
 	bpfMapStacksSent       = "stacks_sent"
 	bpfMapTargets          = "targets"
 	bpfMapTcpSocks         = "tcp_socks"
 	bpfMapWalkSteps        = "walk_steps"
+	bpfMapWalkers          = "walkers"
 	bpfProgEnterClose      = "enter_close"
 	bpfProgEnterCloseRange = "enter_close_range"
 	bpfProgEnterDup2       = "enter_dup2"
@@ -329,6 +353,7 @@ const (
 	bpfVarKeepCounter      = "keep_counter"
 	bpfVarKeepEvent        = "keep_event"
 	bpfVarKeepEventFlag    = "keep_event_flag"
+	bpfVarKeepEventSize    = "keep_event_size"
 	bpfVarKeepExecFds      = "keep_exec_fds"
 	bpfVarKeepRecordKind   = "keep_record_kind"
 	bpfVarKeepRow          = "keep_row"
@@ -341,6 +366,7 @@ const (
 	bpfVarKeepStep         = "keep_step"
 	bpfVarKeepUseOp        = "keep_use_op"
 	bpfVarKeepWalk         = "keep_walk"
+	bpfVarKeepWalker       = "keep_walker"
 )
 
 // loadBpf returns the embedded CollectionSpec for bpf.
@@ -426,12 +452,13 @@ type bpfMapSpecs struct {
 	CopyShares  *ebpf.MapSpec `ebpf:"copy_shares"`
 	Counters    *ebpf.MapSpec `ebpf:"counters"`
 	Events      *ebpf.MapSpec `ebpf:"events"`
-	LeftOut     *ebpf.MapSpec `ebpf:"left_out"`
+	LastTarget  *ebpf.MapSpec `ebpf:"last_target"`
 	StackRoom   *ebpf.MapSpec `ebpf:"stack_room"`
 	StacksSent  *ebpf.MapSpec `ebpf:"stacks_sent"`
 	Targets     *ebpf.MapSpec `ebpf:"targets"`
 	TcpSocks    *ebpf.MapSpec `ebpf:"tcp_socks"`
 	WalkSteps   *ebpf.MapSpec `ebpf:"walk_steps"`
+	Walkers     *ebpf.MapSpec `ebpf:"walkers"`
 }
 
 // bpfVariableSpecs contains global variables before they are loaded into the kernel.
@@ -449,6 +476,7 @@ type bpfVariableSpecs struct {
 	KeepCounter     *ebpf.VariableSpec `ebpf:"keep_counter"`
 	KeepEvent       *ebpf.VariableSpec `ebpf:"keep_event"`
 	KeepEventFlag   *ebpf.VariableSpec `ebpf:"keep_event_flag"`
+	KeepEventSize   *ebpf.VariableSpec `ebpf:"keep_event_size"`
 	KeepExecFds     *ebpf.VariableSpec `ebpf:"keep_exec_fds"`
 	KeepRecordKind  *ebpf.VariableSpec `ebpf:"keep_record_kind"`
 	KeepRow         *ebpf.VariableSpec `ebpf:"keep_row"`
@@ -461,6 +489,7 @@ type bpfVariableSpecs struct {
 	KeepStep        *ebpf.VariableSpec `ebpf:"keep_step"`
 	KeepUseOp       *ebpf.VariableSpec `ebpf:"keep_use_op"`
 	KeepWalk        *ebpf.VariableSpec `ebpf:"keep_walk"`
+	KeepWalker      *ebpf.VariableSpec `ebpf:"keep_walker"`
 }
 
 // bpfObjects contains all objects after they have been loaded into the kernel.
@@ -492,12 +521,13 @@ type bpfMaps struct {
 	CopyShares  *ebpf.Map `ebpf:"copy_shares"`
 	Counters    *ebpf.Map `ebpf:"counters"`
 	Events      *ebpf.Map `ebpf:"events"`
-	LeftOut     *ebpf.Map `ebpf:"left_out"`
+	LastTarget  *ebpf.Map `ebpf:"last_target"`
 	StackRoom   *ebpf.Map `ebpf:"stack_room"`
 	StacksSent  *ebpf.Map `ebpf:"stacks_sent"`
 	Targets     *ebpf.Map `ebpf:"targets"`
 	TcpSocks    *ebpf.Map `ebpf:"tcp_socks"`
 	WalkSteps   *ebpf.Map `ebpf:"walk_steps"`
+	Walkers     *ebpf.Map `ebpf:"walkers"`
 }
 
 func (m *bpfMaps) Close() error {
@@ -511,12 +541,13 @@ func (m *bpfMaps) Close() error {
 		m.CopyShares,
 		m.Counters,
 		m.Events,
-		m.LeftOut,
+		m.LastTarget,
 		m.StackRoom,
 		m.StacksSent,
 		m.Targets,
 		m.TcpSocks,
 		m.WalkSteps,
+		m.Walkers,
 	)
 }
 
@@ -535,6 +566,7 @@ type bpfVariables struct {
 	KeepCounter     *ebpf.Variable `ebpf:"keep_counter"`
 	KeepEvent       *ebpf.Variable `ebpf:"keep_event"`
 	KeepEventFlag   *ebpf.Variable `ebpf:"keep_event_flag"`
+	KeepEventSize   *ebpf.Variable `ebpf:"keep_event_size"`
 	KeepExecFds     *ebpf.Variable `ebpf:"keep_exec_fds"`
 	KeepRecordKind  *ebpf.Variable `ebpf:"keep_record_kind"`
 	KeepRow         *ebpf.Variable `ebpf:"keep_row"`
@@ -547,6 +579,7 @@ type bpfVariables struct {
 	KeepStep        *ebpf.Variable `ebpf:"keep_step"`
 	KeepUseOp       *ebpf.Variable `ebpf:"keep_use_op"`
 	KeepWalk        *ebpf.Variable `ebpf:"keep_walk"`
+	KeepWalker      *ebpf.Variable `ebpf:"keep_walker"`
 }
 
 // bpfPrograms contains all programs after they have been loaded into the kernel.

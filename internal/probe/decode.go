@@ -14,7 +14,7 @@ import (
 
 // ABI is the version of bpf/contract.h. Recordings hold the kernel's records
 // as they came, so a recording can be read only by the same version.
-const ABI = 6
+const ABI = 7
 
 // Errors of Decode, by what is wrong with a record.
 var (
@@ -100,11 +100,25 @@ func loadUint32(b []byte) uint32 {
 	return uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24
 }
 
+// eventSize is how much there is at least of an event. What may be missing is zero.
+func eventSize(kind event.Kind) int {
+	switch kind {
+	case event.TCPDestroy:
+		return int(bpfEventSizeSIZE_TCP_DESTROY)
+	case event.Close, event.Dup:
+		return int(bpfEventSizeSIZE_CLOSE)
+	case event.TCPState:
+		return int(bpfEventSizeSIZE_TCP_STATE)
+	}
+	return int(unsafe.Sizeof(bpfEvent{}))
+}
+
 func decodeEvent(record []byte, kind event.Kind, ev *event.Event) error {
 	var e bpfEvent
-	if err := load(record, &e); err != nil {
-		return err
+	if len(record) < eventSize(kind) {
+		return ErrShort
 	}
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(&e)), unsafe.Sizeof(e)), record)
 	*ev = event.Event{
 		Time: e.Time, Kind: kind, PID: e.Pid, TID: e.Tid, Start: e.Start,
 		Table: e.Table, Table2: e.Table2, FD: e.Fd, FD2: e.Fd2,

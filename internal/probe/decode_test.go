@@ -56,6 +56,45 @@ func TestDecodeEvent(t *testing.T) {
 	}
 }
 
+// The events that there are most of end where the rest is zero.
+func TestDecodePart(t *testing.T) {
+	whole := bpfEvent{
+		Pid: 10, Tid: 11, Time: 12, Start: 13, Table: 14, Inode: 15, Inode2: 16, Fd: 18, OldState: 7,
+		Sock: bpfSockDesc{Family: 2, Type: 1, Protocol: 6, State: event.StateSynSent},
+		Comm: name16("cut off"),
+	}
+	end := event.Event{Time: 12, PID: 10, Start: 13, Table: 14, Inode: 15}
+	closed := end
+	closed.TID, closed.FD, closed.Inode2, closed.OldState = 11, 18, 16, 7
+	state := closed
+	state.NewState, state.Sock = event.StateSynSent, event.Sock{Family: 2, Type: 1, Protocol: 6, State: event.StateSynSent}
+	for _, c := range []struct {
+		kind bpfRecordKind
+		is   event.Kind
+		size bpfEventSize
+		want event.Event
+	}{
+		{bpfRecordKindREC_TCP_DESTROY, event.TCPDestroy, bpfEventSizeSIZE_TCP_DESTROY, end},
+		{bpfRecordKindREC_CLOSE, event.Close, bpfEventSizeSIZE_CLOSE, closed},
+		{bpfRecordKindREC_DUP, event.Dup, bpfEventSizeSIZE_CLOSE, closed},
+		{bpfRecordKindREC_TCP_STATE, event.TCPState, bpfEventSizeSIZE_TCP_STATE, state},
+	} {
+		whole.Kind, c.want.Kind = uint32(c.kind), c.is
+		sent := bytesOf(whole)[:c.size]
+		var got event.Event
+		if isStack, err := Decode(sent, &got, nil); isStack || err != nil || !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%v %v\n got %+v\nwant %+v", isStack, err, got, c.want)
+		}
+		if _, err := Decode(sent[:len(sent)-1], &got, nil); !errors.Is(err, ErrShort) {
+			t.Errorf("kind %d, a byte short: %v", c.kind, err)
+		}
+	}
+	whole.Kind = uint32(bpfRecordKindREC_SOCKET)
+	if _, err := Decode(bytesOf(whole)[:unsafe.Sizeof(whole)-1], new(event.Event), nil); !errors.Is(err, ErrShort) {
+		t.Errorf("the creation of a socket, a byte short: %v", err)
+	}
+}
+
 func TestDecodeExecFDs(t *testing.T) {
 	record := bpfExecFds{Kind: uint32(bpfRecordKindREC_EXEC_FDS), Pid: 1, Time: 2, Start: 3, Table: 4, First: 4096, Count: 128}
 	record.Open[0], record.Open[1] = 0x8000000000000001, 0x0100

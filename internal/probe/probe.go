@@ -25,7 +25,7 @@ import (
 type Probe struct {
 	constants map[string]any
 	objects   bpfObjects
-	uses      usesPrograms // empty unless wanted
+	uses      *Uses // nil unless wanted
 	links     []io.Closer
 	ring      *ringbuf.Reader
 	record    ringbuf.Record
@@ -69,7 +69,7 @@ func (p *Probe) open(cfg Config) error {
 		return err
 	}
 	if cfg.LastUse {
-		if err := p.loadUses(cfg); err != nil {
+		if p.uses, err = loadUseObjects(cfg, p.constants, &p.objects.bpfMaps); err != nil {
 			return err
 		}
 	}
@@ -88,27 +88,6 @@ func (p *Probe) open(cfg Config) error {
 		return err
 	}
 	return p.attachCalls()
-}
-
-// loadUses loads the programs of --last-use, which write into the same maps.
-func (p *Probe) loadUses(cfg Config) error {
-	spec, err := loadUses()
-	if err != nil {
-		return err
-	}
-	if err := set(spec, p.constants); err != nil {
-		return err
-	}
-	size(spec, cfg)
-	o := &p.objects.bpfMaps
-	err = spec.LoadAndAssign(&p.uses, &ebpf.CollectionOptions{MapReplacements: map[string]*ebpf.Map{
-		usesMapEvents: o.Events, usesMapCounters: o.Counters, usesMapTargets: o.Targets, usesMapComms: o.Comms,
-		usesMapStacksSent: o.StacksSent, usesMapStackRoom: o.StackRoom,
-	}})
-	if err != nil {
-		return fmt.Errorf("load the BPF programs for --last-use: %w", err)
-	}
-	return nil
 }
 
 func (p *Probe) fill(s Scope) error {
@@ -167,10 +146,10 @@ func (p *Probe) attachCalls() error {
 			return err
 		}
 	}
-	if p.uses == (usesPrograms{}) {
+	if p.uses == nil {
 		return nil
 	}
-	for name, program := range useHooks(&p.uses) {
+	for name, program := range useHooks(&p.uses.objects.usesPrograms) {
 		if err := p.attachCall(ids, name, program); err != nil {
 			return err
 		}
@@ -194,9 +173,30 @@ func (p *Probe) attachCall(ids *tracepoint.IDs, name string, program *ebpf.Progr
 // Missing names the optional hooks this kernel doesn't have.
 func (p *Probe) Missing() []string { return p.missing }
 
-// LeftOut is the map in which the kernel side tells those that walk stacks at the
-// same tracepoints, and were attached later, of which socket not to.
-func (p *Probe) LeftOut() *ebpf.Map { return p.objects.LeftOut }
+// Walk has other programs called for the sockets whose stacks are not left out, at
+// the return of the calls that made them, until the Closer is closed: result for
+// those that return the descriptor, pair for socketpair.
+func (p *Probe) Walk(result, pair *ebpf.Program) (io.Closer, error) {
+	for slot, program := range map[bpfWalker]*ebpf.Program{bpfWalkerWALKER_RESULT: result, bpfWalkerWALKER_PAIR: pair} {
+		if err := p.objects.Walkers.Put(uint32(slot), program); err != nil {
+			return nil, fmt.Errorf("put %s into the prog array: %w", program, err)
+		}
+	}
+	return walking{p.objects.Walkers}, nil
+}
+
+// walking is the prog array with the programs of Walk.
+type walking struct{ programs *ebpf.Map }
+
+// Close implements io.Closer.
+func (w walking) Close() error {
+	for _, slot := range []bpfWalker{bpfWalkerWALKER_RESULT, bpfWalkerWALKER_PAIR} {
+		if err := w.programs.Delete(uint32(slot)); err != nil {
+			return fmt.Errorf("take a program out of the prog array: %w", err)
+		}
+	}
+	return nil
+}
 
 // Budget returns the maps of bpf/budget.h, for those who take more stacks of the
 // same processes.
@@ -291,7 +291,10 @@ func (p *Probe) Close() error {
 	if p.snap != nil {
 		errs = append(errs, p.snap.Close())
 	}
-	errs = append(errs, p.uses.Close(), p.objects.Close())
+	if p.uses != nil {
+		errs = append(errs, p.uses.close())
+	}
+	errs = append(errs, p.objects.Close())
 	return errors.Join(errs...)
 }
 

@@ -13,11 +13,40 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type usesBudget struct {
+	_     structs.HostLayout
+	Since uint64
+	Calls uint32
+	Share uint32
+	Owed  uint32
+	Fresh uint32
+}
+
 type usesCall struct {
 	_     structs.HostLayout
 	Begin uint64
 	Table uint64
 	Inode uint64
+}
+
+type usesCallWalks struct {
+	_     structs.HostLayout
+	Last  uint64
+	Walks uint64
+}
+
+type usesCopyShare struct {
+	_     structs.HostLayout
+	Since uint64
+	Taken uint32
+	_     [4]byte
+}
+
+type usesLastTarget struct {
+	_     structs.HostLayout
+	Start uint64
+	Tgid  uint32
+	Pad   uint32
 }
 
 type usesStackRecord struct {
@@ -33,19 +62,58 @@ type usesStackRecord struct {
 	Ip     [127]uint64
 }
 
+type usesUse struct {
+	_     structs.HostLayout
+	Inode uint64
+	Op    uint32
+	Fd    int32
+	Err   int32
+	_     [4]byte
+}
+
+type usesUseNext uint32
+
+const (
+	usesUseNextUSE_SEND  usesUseNext = 0
+	usesUseNextUSE_WALK  usesUseNext = 1
+	usesUseNextUSE_NEXTS usesUseNext = 2
+)
+
+type usesUseWalk struct {
+	_     structs.HostLayout
+	Inode uint64
+	Time  uint64
+}
+
+type usesWalkStep struct {
+	_     structs.HostLayout
+	Next  uint32
+	Since uint32
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	usesMapBudgets         = "budgets"
 	usesMapCalls           = "calls"
+	usesMapCallsWalked     = "calls_walked"
 	usesMapComms           = "comms"
+	usesMapCopies          = "copies"
+	usesMapCopiesSent      = "copies_sent"
+	usesMapCopyShares      = "copy_shares"
 	usesMapCounters        = "counters"
 	usesMapEvents          = "events"
-	usesMapLeftOut         = "left_out"
+	usesMapLastTarget      = "last_target"
 	usesMapStackRoom       = "stack_room"
 	usesMapStacksSent      = "stacks_sent"
 	usesMapTargets         = "targets"
 	usesMapTcpSocks        = "tcp_socks"
+	usesMapUseNexts        = "use_nexts"
+	usesMapUseWalks        = "use_walks"
+	usesMapUsing           = "using"
+	usesMapWalkSteps       = "walk_steps"
+	usesMapWalkers         = "walkers"
 	usesProgExitEpollCtl   = "exit_epoll_ctl"
 	usesProgExitGetsockopt = "exit_getsockopt"
 	usesProgExitRead       = "exit_read"
@@ -57,6 +125,7 @@ const (
 	usesProgExitShutdown   = "exit_shutdown"
 	usesProgExitWrite      = "exit_write"
 	usesProgExitWritev     = "exit_writev"
+	usesProgSendUse        = "send_use"
 	usesVarCfgCopies       = "cfg_copies"
 	usesVarCfgCopyRate     = "cfg_copy_rate"
 	usesVarCfgScope        = "cfg_scope"
@@ -64,6 +133,7 @@ const (
 	usesVarCfgSelf         = "cfg_self"
 	usesVarCfgStackRate    = "cfg_stack_rate"
 	usesVarCfgStacks       = "cfg_stacks"
+	usesVarKeepUseNext     = "keep_use_next"
 )
 
 // loadUses returns the embedded CollectionSpec for uses.
@@ -119,21 +189,32 @@ type usesProgramSpecs struct {
 	ExitShutdown   *ebpf.ProgramSpec `ebpf:"exit_shutdown"`
 	ExitWrite      *ebpf.ProgramSpec `ebpf:"exit_write"`
 	ExitWritev     *ebpf.ProgramSpec `ebpf:"exit_writev"`
+	SendUse        *ebpf.ProgramSpec `ebpf:"send_use"`
 }
 
 // usesMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type usesMapSpecs struct {
-	Calls      *ebpf.MapSpec `ebpf:"calls"`
-	Comms      *ebpf.MapSpec `ebpf:"comms"`
-	Counters   *ebpf.MapSpec `ebpf:"counters"`
-	Events     *ebpf.MapSpec `ebpf:"events"`
-	LeftOut    *ebpf.MapSpec `ebpf:"left_out"`
-	StackRoom  *ebpf.MapSpec `ebpf:"stack_room"`
-	StacksSent *ebpf.MapSpec `ebpf:"stacks_sent"`
-	Targets    *ebpf.MapSpec `ebpf:"targets"`
-	TcpSocks   *ebpf.MapSpec `ebpf:"tcp_socks"`
+	Budgets     *ebpf.MapSpec `ebpf:"budgets"`
+	Calls       *ebpf.MapSpec `ebpf:"calls"`
+	CallsWalked *ebpf.MapSpec `ebpf:"calls_walked"`
+	Comms       *ebpf.MapSpec `ebpf:"comms"`
+	Copies      *ebpf.MapSpec `ebpf:"copies"`
+	CopiesSent  *ebpf.MapSpec `ebpf:"copies_sent"`
+	CopyShares  *ebpf.MapSpec `ebpf:"copy_shares"`
+	Counters    *ebpf.MapSpec `ebpf:"counters"`
+	Events      *ebpf.MapSpec `ebpf:"events"`
+	LastTarget  *ebpf.MapSpec `ebpf:"last_target"`
+	StackRoom   *ebpf.MapSpec `ebpf:"stack_room"`
+	StacksSent  *ebpf.MapSpec `ebpf:"stacks_sent"`
+	Targets     *ebpf.MapSpec `ebpf:"targets"`
+	TcpSocks    *ebpf.MapSpec `ebpf:"tcp_socks"`
+	UseNexts    *ebpf.MapSpec `ebpf:"use_nexts"`
+	UseWalks    *ebpf.MapSpec `ebpf:"use_walks"`
+	Using       *ebpf.MapSpec `ebpf:"using"`
+	WalkSteps   *ebpf.MapSpec `ebpf:"walk_steps"`
+	Walkers     *ebpf.MapSpec `ebpf:"walkers"`
 }
 
 // usesVariableSpecs contains global variables before they are loaded into the kernel.
@@ -147,6 +228,7 @@ type usesVariableSpecs struct {
 	CfgSelf      *ebpf.VariableSpec `ebpf:"cfg_self"`
 	CfgStackRate *ebpf.VariableSpec `ebpf:"cfg_stack_rate"`
 	CfgStacks    *ebpf.VariableSpec `ebpf:"cfg_stacks"`
+	KeepUseNext  *ebpf.VariableSpec `ebpf:"keep_use_next"`
 }
 
 // usesObjects contains all objects after they have been loaded into the kernel.
@@ -169,28 +251,48 @@ func (o *usesObjects) Close() error {
 //
 // It can be passed to loadUsesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type usesMaps struct {
-	Calls      *ebpf.Map `ebpf:"calls"`
-	Comms      *ebpf.Map `ebpf:"comms"`
-	Counters   *ebpf.Map `ebpf:"counters"`
-	Events     *ebpf.Map `ebpf:"events"`
-	LeftOut    *ebpf.Map `ebpf:"left_out"`
-	StackRoom  *ebpf.Map `ebpf:"stack_room"`
-	StacksSent *ebpf.Map `ebpf:"stacks_sent"`
-	Targets    *ebpf.Map `ebpf:"targets"`
-	TcpSocks   *ebpf.Map `ebpf:"tcp_socks"`
+	Budgets     *ebpf.Map `ebpf:"budgets"`
+	Calls       *ebpf.Map `ebpf:"calls"`
+	CallsWalked *ebpf.Map `ebpf:"calls_walked"`
+	Comms       *ebpf.Map `ebpf:"comms"`
+	Copies      *ebpf.Map `ebpf:"copies"`
+	CopiesSent  *ebpf.Map `ebpf:"copies_sent"`
+	CopyShares  *ebpf.Map `ebpf:"copy_shares"`
+	Counters    *ebpf.Map `ebpf:"counters"`
+	Events      *ebpf.Map `ebpf:"events"`
+	LastTarget  *ebpf.Map `ebpf:"last_target"`
+	StackRoom   *ebpf.Map `ebpf:"stack_room"`
+	StacksSent  *ebpf.Map `ebpf:"stacks_sent"`
+	Targets     *ebpf.Map `ebpf:"targets"`
+	TcpSocks    *ebpf.Map `ebpf:"tcp_socks"`
+	UseNexts    *ebpf.Map `ebpf:"use_nexts"`
+	UseWalks    *ebpf.Map `ebpf:"use_walks"`
+	Using       *ebpf.Map `ebpf:"using"`
+	WalkSteps   *ebpf.Map `ebpf:"walk_steps"`
+	Walkers     *ebpf.Map `ebpf:"walkers"`
 }
 
 func (m *usesMaps) Close() error {
 	return _UsesClose(
+		m.Budgets,
 		m.Calls,
+		m.CallsWalked,
 		m.Comms,
+		m.Copies,
+		m.CopiesSent,
+		m.CopyShares,
 		m.Counters,
 		m.Events,
-		m.LeftOut,
+		m.LastTarget,
 		m.StackRoom,
 		m.StacksSent,
 		m.Targets,
 		m.TcpSocks,
+		m.UseNexts,
+		m.UseWalks,
+		m.Using,
+		m.WalkSteps,
+		m.Walkers,
 	)
 }
 
@@ -205,6 +307,7 @@ type usesVariables struct {
 	CfgSelf      *ebpf.Variable `ebpf:"cfg_self"`
 	CfgStackRate *ebpf.Variable `ebpf:"cfg_stack_rate"`
 	CfgStacks    *ebpf.Variable `ebpf:"cfg_stacks"`
+	KeepUseNext  *ebpf.Variable `ebpf:"keep_use_next"`
 }
 
 // usesPrograms contains all programs after they have been loaded into the kernel.
@@ -222,6 +325,7 @@ type usesPrograms struct {
 	ExitShutdown   *ebpf.Program `ebpf:"exit_shutdown"`
 	ExitWrite      *ebpf.Program `ebpf:"exit_write"`
 	ExitWritev     *ebpf.Program `ebpf:"exit_writev"`
+	SendUse        *ebpf.Program `ebpf:"send_use"`
 }
 
 func (p *usesPrograms) Close() error {
@@ -237,6 +341,7 @@ func (p *usesPrograms) Close() error {
 		p.ExitShutdown,
 		p.ExitWrite,
 		p.ExitWritev,
+		p.SendUse,
 	)
 }
 

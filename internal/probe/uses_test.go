@@ -5,7 +5,7 @@ import "testing"
 // TestUses: what tells that a socket is over is an event of its own, with
 // LastUse; what works as usual, or is only to be tried again, is none.
 func TestUses(t *testing.T) {
-	scenarioWith(t, Config{LastUse: true}, `
+	scenarioWith(t, Config{Stacks: true, LastUse: true}, `
 		socketpair 1 1 0
 		socket 2 2050 0
 		connect-nowhere 22

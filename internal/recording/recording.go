@@ -43,6 +43,8 @@ const (
 	KindHost
 	KindLacking
 	KindAsked
+	KindUseExchange
+	KindListener
 )
 
 // Header says how to read the rest.

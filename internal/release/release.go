@@ -13,6 +13,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/rlimit"
+	"golang.org/x/sys/unix"
 
 	"sockleak/internal/event"
 	"sockleak/internal/tracepoint"
@@ -94,7 +95,33 @@ func (t *Tracker) open(m method) error {
 		files: all.DetachMap(releaseMapSocketFiles), lost: all.DetachMap(releaseMapSocketFilesLost),
 		made: all.DetachProgram(m.made), released: all.DetachProgram(m.released),
 	}
-	return m.attach(t)
+	if err := m.attach(t); err != nil {
+		return err
+	}
+	return t.try()
+}
+
+// try makes a socket, which must be seen to come and go: a kprobe on a function that
+// the kernel patches by ftrace is accepted, and never runs, while the sysctl
+// kernel.ftrace_enabled is 0 (kernel/trace/ftrace.c: ftrace_startup_enable).
+func (t *Tracker) try() (err error) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("make a socket to try it: %w", err)
+	}
+	var stat unix.Stat_t
+	err = unix.Fstat(fd, &stat)
+	var made, left releaseSocketFile
+	if err == nil {
+		err = t.objects.files.Lookup(stat.Ino, &made)
+	}
+	if err := errors.Join(err, unix.Close(fd)); err != nil {
+		return fmt.Errorf("it is attached, but what it does with a socket is not seen: %w", err)
+	}
+	if err := t.objects.files.Lookup(stat.Ino, &left); err == nil && left == made {
+		return errors.New("it is attached, but the release of a socket is not seen")
+	}
+	return nil
 }
 
 // The release first: what is released and was never made does no harm.

@@ -53,16 +53,24 @@ func (t *text) finding(n int, f *verdict.Finding) {
 }
 
 // lastUseWords says what the program was told last, and where: the line to look at
-// beside the one that made the sockets.
+// beside the one that made the sockets. Its stack is not shown, so what is wrong with
+// it is said here.
 func lastUseWords(l *verdict.LastUse) string {
 	words := fmt.Sprintf("%s: %s, on %s", l.Operation, l.Result, counted(l.Count, "socket", "sockets"))
-	if nowhere(&l.Origin) != "" {
-		return words + ", at an unknown line"
+	if why := nowhere(&l.Origin); why != "" {
+		return words + ", at an unknown line: " + why
+	}
+	lead := ", in "
+	if l.Origin.Inferred {
+		lead = ", likely in "
 	}
 	f := l.Origin.Frames[*l.Origin.Culprit]
-	words += ", in " + functionOf(f)
+	words += lead + functionOf(f)
 	if at := placeOf(f); at != "" {
 		words += " at " + at
+	}
+	if l.Origin.Quality == stack.Partial {
+		words += " (" + stackWords(&l.Origin) + ")"
 	}
 	return words
 }
@@ -128,14 +136,14 @@ func countWords(f *verdict.Finding) string {
 // where shows the line of code that made the sockets. Why an origin was inferred
 // stands in the evidence. asked: where they were asked for was shown before.
 func (t *text) where(o *verdict.Origin, asked bool) {
-	lead := "   created at  "
+	lead, why := "   created at  ", nowhere(o)
 	switch {
 	case asked:
 		lead = "   made at  "
-	case o.Inferred:
+	case o.Inferred && why == "":
 		lead = "   likely created at  "
 	}
-	if why := nowhere(o); why != "" {
+	if why != "" {
 		t.para(bold, lead, bold, "unknown: "+why)
 		return
 	}

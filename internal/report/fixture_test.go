@@ -21,6 +21,7 @@ func fixtures() map[string]*verdict.Report {
 		"unknown":      unknown(),
 		"gateway":      gateway(),
 		"checker":      checker(),
+		"relay":        relay(),
 	}
 }
 
@@ -129,6 +130,10 @@ func peerClosed(p verdict.Process) verdict.Finding {
 				native("__libc_recv", libc, "", 0, 0x10ec10),
 				native("Sitemap::on_readable(int)", crawlerExe, "/build/crawler-2.4.1/src/sitemap.cpp", 88, 0x3190),
 			}}},
+			{Operation: "shutdown", Result: "done", Count: 3, Origin: verdict.Origin{
+				Quality: stack.Partial, Reason: "the walk came to code without unwind information", Inferred: true, Culprit: ptr(0),
+				Frames: []stack.Frame{native("Sitemap::stop()", crawlerExe, "/build/crawler-2.4.1/src/sitemap.cpp", 120, 0x3210)},
+			}},
 			{Operation: "epoll_ctl DEL", Result: "done", Count: 2, Origin: verdict.Origin{Quality: stack.None}},
 		},
 	}

@@ -148,7 +148,7 @@ func (m *markdown) finding(n int, f *verdict.Finding) {
 // where says where the sockets were asked for, made, and accepted from.
 func (m *markdown) where(f *verdict.Finding) {
 	likely := func(o *verdict.Origin, words string) string {
-		if o.Inferred {
+		if o.Inferred && nowhere(o) == "" {
 			return "Likely " + words
 		}
 		return strings.ToUpper(words[:1]) + words[1:]

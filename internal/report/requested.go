@@ -21,11 +21,11 @@ func (t *text) requested(r *verdict.Requested) {
 	if o == nil {
 		return
 	}
-	lead := "   asked for at  "
-	if o.Inferred {
+	lead, why := "   asked for at  ", nowhere(o)
+	if o.Inferred && why == "" {
 		lead = "   likely asked for at  "
 	}
-	if why := nowhere(o); why != "" {
+	if why != "" {
 		t.para(bold, lead, bold, "unknown: "+why)
 		return
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 	"unicode"
 
+	"sockleak/internal/stack"
 	"sockleak/internal/verdict"
 )
 
@@ -96,6 +97,27 @@ func TestTextKeepsTheLine(t *testing.T) {
 		}
 		if n := strings.Count(text, "connector.cpp:57\n"); n != want {
 			t.Errorf("width %d: connector.cpp:57 is there %d times, want %d", width, n, want)
+		}
+	}
+}
+
+// What isn't known isn't likely either.
+func TestUnknownIsNotLikely(t *testing.T) {
+	r := base()
+	bare := []stack.Frame{{Function: "uv__io_poll", Module: "/usr/lib/libuv.so.1", Kind: stack.Native}}
+	r.Verdict, r.Findings = verdict.Leak, []verdict.Finding{{
+		Class: verdict.PeerClosed, Count: 2, Origin: verdict.Origin{Quality: stack.Partial, Inferred: true, Frames: bare},
+		RequestedAt: &verdict.Requested{Via: verdict.ViaLibuv, Quality: stack.Complete, Inferred: true, Frames: bare},
+	}, {
+		Class: verdict.Dead, Count: 2, Origin: verdict.Origin{Quality: stack.Partial, Inferred: true, Frames: bare},
+	}}
+	var md bytes.Buffer
+	if err := Markdown(&md, r, false); err != nil {
+		t.Fatal(err)
+	}
+	for _, got := range []string{string(textOf(t, r, TextOptions{Width: 80})), md.String()} {
+		if n := strings.Count(got, "no frame of the program's own code on the stack"); n < 3 || strings.Contains(strings.ToLower(got), "likely") {
+			t.Errorf("got\n%s", got)
 		}
 	}
 }

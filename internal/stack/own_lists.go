@@ -32,14 +32,19 @@ var foreignFamilies = []string{
 // runtimeFamilies are how the libraries of interpreters begin.
 var runtimeFamilies = []string{"libpython", "libruby", "libnode", "libjvm", "libjli", "libjava", "libnet", "libnio"}
 
-// libcFunctions are the functions that make sockets or lead there, by their
-// names in a statically linked program, without leading underscores.
+// libcFunctions are the functions that make sockets, use them as event.Use tells, or
+// lead there, by their names in a statically linked program, without leading
+// underscores.
 var libcFunctions = map[string]bool{
 	"socket": true, "socketpair": true, "accept": true, "accept4": true, "connect": true, "syscall": true,
 	"libc_accept": true, "libc_accept4": true, "libc_connect": true, "libc_socket": true, "internal_syscall_cancel": true,
 	"syscall_cancel": true, "syscall_cancel_arch": true, "syscall_cp_c": true, "syscall_cp": true, "syscall_cp_asm": true,
 	"getaddrinfo": true, "gaih_inet": true, "open_socket": true, "open_nscd_socket": true, "res_nsend": true,
 	"res_context_send": true, "res_context_query": true, "res_context_search": true, "libc_start_call_main": true,
+	"read": true, "readv": true, "recv": true, "recvfrom": true, "recvmsg": true, "write": true, "writev": true, "send": true,
+	"sendto": true, "sendmsg": true, "shutdown": true, "epoll_ctl": true, "getsockopt": true, "libc_read": true, "libc_readv": true,
+	"libc_recv": true, "libc_recvfrom": true, "libc_recvmsg": true, "libc_write": true, "libc_writev": true, "libc_send": true,
+	"libc_sendto": true, "libc_sendmsg": true,
 }
 
 // nativePrefixes are the namespaces and crates of C++ and Rust that are not the

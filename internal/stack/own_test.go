@@ -34,6 +34,7 @@ func TestCulprit(t *testing.T) {
 		{"deleted libc", "/app", []Frame{native("socket", libcFile+" (deleted)"), native("main", "/app")}, 1},
 		{"static C", "/app", []Frame{native("__socket", "/app"), native("dial", "/app"), native("main", "/app")}, 1},
 		{"static C, of a process that is gone", "", []Frame{native("__socket", "/app"), native("dial", "/app"), native("main", "/app")}, 1},
+		{"static C, a read", "/app", []Frame{native("__libc_read", "/app"), native("drain", "/app"), native("main", "/app")}, 1},
 		{"only libc", "/app", []Frame{native("socket", libcFile), native("start_thread", libcFile), native("clone3", libcFile)}, -1},
 		{"stripped", "/app", []Frame{native("socket", libcFile), native("", "/app"), native("", "/app"), start}, 1},
 		{"stripped, name further up", "/app", []Frame{native("socket", libcFile), native("", "/app"), native("main", "/app")}, 2},

@@ -74,7 +74,12 @@ func (j *Judge) known(p event.ProcessKey, m *member) bool {
 // asks reports whether it is known of sockets of a group which code asked the event
 // loop for them.
 func (j *Judge) asks(p event.ProcessKey, members []member) bool {
-	return slices.ContainsFunc(members, func(m member) bool { return m.AskVia != lifecycle.ByGo && j.known(p, &m) })
+	for i := range members {
+		if m := &members[i]; m.AskVia != lifecycle.ByGo && j.known(p, m) {
+			return true
+		}
+	}
+	return false
 }
 
 // madeOn is the stack that most of a group were made on. Those whose own was left

@@ -76,8 +76,13 @@ func (j *Judge) askedOn(p event.ProcessKey, made uint64) uint64 {
 
 // bestStack is the best stack of the call that made a socket.
 func (j *Judge) bestStack(p event.ProcessKey, id uint64) uint64 {
-	if _, known := j.better[p][id]; !known {
-		id = cmp.Or(j.calls[p][id], id)
+	return bestOf(j.better, j.calls, p, id)
+}
+
+// bestOf is the best stack for a stack or a call, by what was seen to stand for it.
+func bestOf(better, calls relations, p event.ProcessKey, id uint64) uint64 {
+	if _, known := better[p][id]; !known {
+		id = cmp.Or(calls[p][id], id)
 	}
-	return j.better.best(p, id)
+	return better.best(p, id)
 }

@@ -60,7 +60,7 @@ func TestSpared(t *testing.T) {
 			w.judge.Better(process(app), call, 8, 9)
 			w.judge.Better(process(app), call, 6, 10)
 			w.watch(8 * second)
-		}, []string{"1 never-used, medium, no origin", "1 never-used, medium, at_9"}},
+		}, []string{"1 never-used, medium, at_9", "1 never-used, medium, no origin"}},
 		"several": {func(w *world) {
 			w.spared(call)
 			w.spared(call)

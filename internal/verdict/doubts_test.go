@@ -23,9 +23,45 @@ func TestDoubts(t *testing.T) {
 		verdict Verdict
 		reason  string
 	}{
+		"opened and never closed, for ten seconds": {func(w *world) {
+			w.watch(10*second, func(int) { w.connect(w.socket(7), server); w.connect(w.socket(7), server) })
+		}, Inconclusive, "the 10 sockets of an origin only became more so far: whether they go on to takes 20 s to tell"},
+		"datagram sockets, for ten seconds": {func(w *world) {
+			w.watch(10*second, func(int) { w.create(event.Socket, app, 7, udp()) })
+		}, Inconclusive, "the 5 sockets of an origin only became more so far"},
+		"accepted for ten seconds, and nobody waits": {func(w *world) {
+			w.watch(10*second, func(int) { w.accept(7, server) })
+		}, Inconclusive, "the 5 sockets of an origin only became more so far"},
+		"accepted for ten seconds, and waited for": {func(w *world) {
+			w.watch(10*second, func(int) { w.accept(7, server).facts.Waiters = true })
+		}, NoLeak, "takes 20 s to tell"},
+		"a pool that is filled, and then is": {func(w *world) {
+			w.watch(4*second, func(int) { w.connect(w.socket(7), server); w.connect(w.socket(7), server) })
+			w.watch(10 * second)
+		}, NoLeak, "takes 20 s to tell"},
+		"closed again, for ten seconds": {func(w *world) {
+			w.watch(10*second, func(int) { s := w.connect(w.socket(7), server); w.look(); w.close(s) })
+		}, NoLeak, "takes 20 s to tell"},
+		"begun late": {func(w *world) {
+			w.watch(60 * second)
+			w.watch(10*second, func(int) { w.connect(w.socket(7), server) })
+		}, NoLeak, "no origin's sockets only become more"},
 		"idle connections that only become more": {func(w *world) {
 			w.watch(90*second, func(int) { w.connect(w.socket(7), server) })
 		}, Inconclusive, "the 45 connections of an origin only become more"},
+		"sockets whose creation was not seen": {func(w *world) {
+			w.look()
+			w.deaf = true
+			w.watch(40*second, func(int) { w.create(event.Socket, app, 7, udp()) })
+		}, Inconclusive, "20 sockets only become more, and whether one origin leaks them can't be told"},
+		"sockets whose creation was not seen, as many as there were": {func(w *world) {
+			w.look()
+			w.deaf = true
+			for range 20 {
+				w.create(event.Socket, app, 7, udp())
+			}
+			w.watch(40 * second)
+		}, NoLeak, "no origin's sockets only become more"},
 		"the same, and the idle time is over": {func(w *world) {
 			w.watch(150*second, func(int) { w.connect(w.socket(7), server) })
 		}, Leak, "sockets left open"},

@@ -42,13 +42,15 @@ func (j *Judge) Findings(t *lifecycle.Table, names Names) []Finding {
 	groups := j.accused()
 	grown := j.grown(t)
 	for key, members := range grown.members {
-		j.addGrown(groups, key, members)
+		if key.stack != 0 {
+			j.addGrown(groups, key, members)
+		}
 	}
 	j.joinGrown(groups, grown)
 	ended := j.leftByEnded()
 	j.addEnded(groups, ended)
 	young := j.young(groups)
-	j.joinUnasked(groups)
+	j.joinNameless(groups)
 	j.join(groups, t)
 	j.joinYoung(groups, young)
 
@@ -96,7 +98,7 @@ func (j *Judge) addGrown(groups map[groupKey]*group, key groupKey, members []mem
 
 // in is the group of the same sockets in another class.
 func (k groupKey) in(c Class) groupKey {
-	k.class = c
+	k.class, k.arrival = c, lifecycle.Created
 	return k
 }
 
@@ -129,17 +131,26 @@ func (j *Judge) settled(members []member) []member {
 	return all
 }
 
-// gravest orders findings by confidence, count, and then so that the order is
-// the same every time.
+// gravest orders findings by confidence, whether they name a line, count, and then
+// so that the order is the same every time.
 func gravest(a, b Finding) int {
 	rank := map[Confidence]int{High: 0, Medium: 1, Low: 2}
 	return cmp.Or(
 		cmp.Compare(rank[a.Confidence], rank[b.Confidence]),
+		cmp.Compare(nameless(&a), nameless(&b)),
 		cmp.Compare(b.Count, a.Count),
 		cmp.Compare(a.Process.PID, b.Process.PID),
 		cmp.Compare(a.Class, b.Class),
 		cmp.Compare(a.Sockets[0].Inode, b.Sockets[0].Inode),
 	)
+}
+
+// nameless is 1 for a finding that names no line, else 0.
+func nameless(f *Finding) int {
+	if f.Origin.Culprit != nil || f.RequestedAt != nil && f.RequestedAt.Culprit != nil {
+		return 0
+	}
+	return 1
 }
 
 func (j *Judge) finding(g *group, names Names) Finding {
@@ -227,6 +238,7 @@ func (j *Judge) origin(g *group, names Names) Origin {
 	if g.key.stack == 0 {
 		o := Origin{Quality: stack.None, Frames: []stack.Frame{}, Reason: "the stack could not be taken"}
 		switch m := &g.members[0]; {
+		case g.rose != nil: // made while tracing, whatever was there before
 		case m.Arrival == lifecycle.Preexisting:
 			o.Reason = "opened before tracing began: no stack"
 		case m.Arrival == lifecycle.Received:

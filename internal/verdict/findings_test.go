@@ -76,6 +76,12 @@ func TestFindings(t *testing.T) {
 			w.state(s, event.StateClose, 0)
 			w.watch(10 * second)
 		},
+		"dead-listener": func(w *world) {
+			s := w.socket(7)
+			w.listen(s)
+			w.state(s, event.StateClose, 0)
+			w.watch(10 * second)
+		},
 		"growing": func(w *world) {
 			w.watch(24*second, func(int) { w.create(event.Socket, app, 7, udp()) })
 		},

@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -73,6 +74,44 @@ func TestGrowing(t *testing.T) {
 			})
 		}, []string{"5 abandoned, medium, at_7"}},
 		"more than a series holds": {func(w *world) { w.watch(1000*second, func(int) { open(w, 1) }) }, []string{"500 abandoned, medium, at_7"}},
+
+		"without a stack": {func(w *world) { w.watch(40*second, func(int) { w.create(event.Socket, app, 0, udp()) }) },
+			[]string{"20 growing, medium, no origin"}},
+		"without a stack, of two kinds": {func(w *world) {
+			w.watch(120*second, func(int) { w.create(event.Socket, app, 0, udp()); w.connect(w.socket(0), server) })
+		}, []string{"60 abandoned, medium, no origin", "60 growing, medium, no origin"}},
+		"without a stack, with those from before for the same": {func(w *world) {
+			for range 3 {
+				w.beforeAt(event.StateEstablished, server)
+				w.beforeAt(event.StateEstablished, other)
+			}
+			w.watch(120*second, func(int) { w.connect(w.socket(0), server) })
+		}, []string{"63 abandoned, medium, no origin"}},
+		"some without a stack": {func(w *world) {
+			w.watch(120*second, func(i int) { w.connect(w.socket(7*uint64(i%2)), server) })
+		}, []string{"60 abandoned, medium, inferred at_7"}},
+		"some without a stack, of one of two": {func(w *world) {
+			w.watch(120*second, func(i int) { w.connect(w.socket([]uint64{7, 8, 0}[i%3]), server) })
+		}, []string{"20 abandoned, medium, at_7", "20 abandoned, medium, at_8", "20 abandoned, medium, no origin"}},
+		"without a stack, in use beside idle ones from before": {do: func(w *world) {
+			for range 100 {
+				w.beforeAt(event.StateEstablished, server)
+			}
+			w.look()
+			var all []*sock
+			w.watch(120*second, func(int) {
+				all = append(all, w.connect(w.socket(0), server))
+				for _, s := range all {
+					w.send(s)
+				}
+			})
+		}},
+		"without a stack, as many as there were": {do: func(w *world) {
+			for range 20 {
+				w.create(event.Socket, app, 0, udp())
+			}
+			w.watch(60 * second)
+		}},
 
 		"not for long enough": {do: func(w *world) { w.watch(18*second, func(int) { open(w, 1) }) }},
 		"a pool, idle":        {do: func(w *world) { open(w, 20); w.watch(90 * second) }},
@@ -173,6 +212,30 @@ func TestGrowing(t *testing.T) {
 	})
 }
 
+// An origin that makes connections to several peers is found at each look, whichever
+// of them the kernel shows last.
+func TestGrowingToSeveralPeers(t *testing.T) {
+	w := newWorld(t)
+	for range 3 {
+		w.beforeAt(event.StateEstablished, server)
+	}
+	w.look()
+	var got []string
+	w.watch(60*second, func(i int) {
+		w.connect(w.socket(7), []netip.AddrPort{server, other}[i%2])
+		if i > 20 {
+			got = append(got, w.brief()...)
+		}
+	})
+	want := []string{}
+	for n := range 9 {
+		want = append(want, fmt.Sprintf("%d abandoned, medium, inferred at_7", 25+n))
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q\nwant %q", got, want)
+	}
+}
+
 // What is said of growth is said of what grew, and what is open of all that its
 // origin made.
 func TestGrowthEvidence(t *testing.T) {
@@ -203,7 +266,20 @@ func TestGrowthEvidence(t *testing.T) {
 			}
 			w.look()
 			w.watch(40*second, func(int) { idle(w) })
-		}, []string{"rose from 1 to 20 in 38 s", "20 opened here since tracing began, 20 still open"}},
+		}, []string{"rose from 1 to 20 in 38 s", "20 opened here since tracing began, 20 still open",
+			"30 of 50 were opened before tracing began and have no stack; the origin is that of later ones of the same class and peer"}},
+		"without a stack, some from before": {func(w *world) {
+			for range 3 {
+				w.beforeAt(event.StateEstablished, server)
+			}
+			w.watch(120*second, func(int) { w.connect(w.socket(0), server) })
+		}, []string{"rose from 1 to 60 in 1 min 58 s", "they have no stack, and are counted together because they are for the same",
+			"3 of 63 were opened before tracing began"}},
+		"without a stack, of one of two": {func(w *world) {
+			w.watch(120*second, func(i int) { w.connect(w.socket([]uint64{7, 8, 0}[i%3]), server) })
+		}, []string{"rose from 1 to 20 in 1 min 58 s", "20 opened here since tracing began, 20 still open",
+			"rose from 1 to 20 in 1 min 56 s", "20 opened here since tracing began, 20 still open",
+			"rose from 1 to 20 in 1 min 54 s", "they have no stack, and 2 origins create such sockets, so none is named"}},
 		"until the end, where complete stacks came after it": {func(w *world) {
 			w.watch(40*second, func(int) { w.create(event.Socket, app, 507, udp()) })
 			w.exit(app)
@@ -218,7 +294,7 @@ func TestGrowthEvidence(t *testing.T) {
 			for _, f := range w.findings() {
 				for _, e := range f.Evidence {
 					e, _, _ = strings.Cut(e, ": in each quarter")
-					if strings.HasPrefix(e, "rose") || strings.Contains(e, "opened here") {
+					if strings.HasPrefix(e, "rose") || strings.Contains(e, "opened") || strings.Contains(e, "no stack") {
 						got = append(got, e)
 					}
 				}

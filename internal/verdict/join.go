@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	"sockleak/internal/event"
 	"sockleak/internal/lifecycle"
 )
 
@@ -14,18 +15,18 @@ import (
 // and for accepted ones all that were accepted on the same port, because that is
 // seldom done in two places.
 func (j *Judge) join(groups map[groupKey]*group, t *lifecycle.Table) {
-	members := j.among(groups)
+	like := j.candidates(j.among(groups), j.stays)
 	var origins map[purpose]bool
 	for _, key := range slices.SortedFunc(maps.Keys(groups), byClass) {
 		if key.stack != 0 {
 			continue
 		}
-		candidates := j.candidates(key, members, j.stays)
+		candidates := like.of(key)
 		for _, class := range earlier(key.class) {
 			if len(candidates) > 0 {
 				break
 			}
-			for _, c := range j.candidates(key.in(class), members, j.stays) {
+			for _, c := range like.of(key.in(class)) {
 				candidates = append(candidates, c.in(key.class))
 			}
 		}
@@ -35,28 +36,34 @@ func (j *Judge) join(groups map[groupKey]*group, t *lifecycle.Table) {
 			}
 			candidates = elsewhere(key, origins)
 		}
-		if len(candidates) != 1 {
-			groups[key].rivals = len(candidates)
+		rivals := max(len(candidates), groups[key].rivals)
+		if groups[key].rivals = rivals; rivals != 1 || len(candidates) != 1 {
 			continue
 		}
 		j.merge(groups, key, candidates[0])
 	}
 }
 
-// joinUnasked gives sockets with an event loop's stack alone the origin of those of
-// the same process, class and purpose of which it is known who asked for them, if
-// there is only one such origin.
-func (j *Judge) joinUnasked(groups map[groupKey]*group) {
-	members := j.among(groups)
+// joinNameless gives sockets whose stack names no line the origin of those of the same
+// process, class and purpose that may be of the same one and say more, if there is
+// only one such origin.
+func (j *Judge) joinNameless(groups map[groupKey]*group) {
+	like := j.candidates(j.among(groups), j.stays)
 	for _, key := range slices.SortedFunc(maps.Keys(groups), byClass) {
 		if key.stack == 0 || key.label == (label{}) || j.asks(key.process, groups[key].members) {
 			continue
 		}
-		candidates := j.candidates(key, members, j.stays)
-		if len(candidates) == 1 && j.asks(key.process, members[candidates[0]]) {
+		if candidates := like.of(key); len(candidates) == 1 && like.saysMore(candidates[0], groups[key].members) {
 			j.merge(groups, key, candidates[0])
 		}
 	}
+}
+
+// vague reports whether all stacks of a group may lack frames. In a program of an
+// interpreted language, before stacks of every language are there, one such stack is
+// that of many lines.
+func (j *Judge) vague(p event.ProcessKey, members []member) bool {
+	return !slices.ContainsFunc(members, func(m member) bool { return !j.origins.lacksFrames(p, j.stackOf(p, &m.Socket)) })
 }
 
 // young are the groups that are not accused, of which the origin isn't known, or not
@@ -78,13 +85,13 @@ func (j *Judge) young(groups map[groupKey]*group) []*group {
 // joinYoung gives the young the origin of an accused group, if they can be of no
 // other: as the younger ones of its own origin, they count with it.
 func (j *Judge) joinYoung(groups map[groupKey]*group, young []*group) {
-	members := j.among(groups)
+	like := j.candidates(j.among(groups), j.stays)
 	for _, g := range young {
-		candidates := j.candidates(g.key, members, j.stays)
+		candidates := like.of(g.key)
 		if len(candidates) != 1 || groups[candidates[0]] == nil {
 			continue
 		}
-		if g.key.stack != 0 && !j.asks(g.key.process, members[candidates[0]]) {
+		if g.key.stack != 0 && !like.saysMore(candidates[0], g.members) {
 			continue
 		}
 		groups[g.key] = g
@@ -136,43 +143,45 @@ func earlier(c Class) []Class {
 func byClass(a, b groupKey) int { return cmp.Compare(a.class, b.class) }
 
 // joinGrown does the same for those that nothing speaks against but their number,
-// with the groups that addGrown made: before those are joined with others.
+// with the groups that addGrown made: before those are joined with others. What was
+// made while tracing and grows is found without an origin, too, and with it what
+// was there before for the same.
 func (j *Judge) joinGrown(groups map[groupKey]*group, grown growth) {
-	for key, members := range grown.before {
-		candidates := j.candidates(key, grown.members, func(*member) bool { return true })
-		if len(candidates) != 1 {
+	all := j.candidates(grown.members, func(*member) bool { return true })
+	for key, members := range grown.members {
+		if key.stack != 0 {
 			continue
 		}
-		class := grown.members[candidates[0]][0].cond.class
-		for i := range members {
-			members[i].cond.class = class
+		if like := all.of(key); len(like) == 1 {
+			j.mergeGrown(groups, key, members, like[0], grown)
+		} else {
+			j.addGrown(groups, key, members)
+			groups[key.in(members[0].cond.class)].rivals = len(like)
 		}
-		to := groups[candidates[0].in(class)]
-		to.members = append(to.members, members...)
-		to.series = to.series.plus(j.groups[key])
-		to.inferred = true
+	}
+	for key, members := range grown.before {
+		like := all.of(key)
+		made := key
+		made.arrival = lifecycle.Created
+		if len(like) == 0 && grown.members[made] != nil {
+			like = append(like, made)
+		}
+		if len(like) == 1 {
+			j.mergeGrown(groups, key, members, like[0], grown)
+		}
 	}
 }
 
-// candidates are the groups with a stack that sockets without one may be of, by
-// those of their members that count. Where it is known of some who asked, those of
-// which only the event loop's stack is known are none.
-func (j *Judge) candidates(key groupKey, among map[groupKey][]member, counts func(*member) bool) []groupKey {
-	var found []groupKey
-	for other, members := range among {
-		if other.stack == 0 || other.process != key.process || other.class != key.class {
-			continue
-		}
-		if slices.ContainsFunc(members, func(m member) bool {
-			return counts(&m) && key.label.fits(j.labelOf(&m.Socket, key.process))
-		}) {
-			found = append(found, other)
-		}
+// mergeGrown makes sockets without a stack those of a group that grows.
+func (j *Judge) mergeGrown(groups map[groupKey]*group, key groupKey, members []member, into groupKey, grown growth) {
+	class := grown.members[into][0].cond.class
+	for i := range members {
+		members[i].cond.class = class
 	}
-	if slices.ContainsFunc(found, func(k groupKey) bool { return j.asks(k.process, among[k]) }) {
-		found = slices.DeleteFunc(found, func(k groupKey) bool { return k.label != (label{}) })
-	}
-	return found
+	to := groups[into.in(class)]
+	to.members = append(to.members, members...)
+	to.series = to.series.plus(j.groups[key])
+	to.inferred = to.inferred || into.stack != 0
 }
 
 // purpose is what an origin made a socket for.

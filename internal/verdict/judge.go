@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"hash/maphash"
 	"iter"
 	"maps"
 	"slices"
@@ -50,17 +51,24 @@ type Judge struct {
 
 	// What the last look saw: the suspects in full, of the others only how
 	// many there are.
-	members   map[groupKey][]member
-	others    map[groupKey]tally
-	scattered map[event.ProcessKey]bool // see scatter
-	listening map[port]bool
+	members map[groupKey][]member
+	others  map[groupKey]tally
+	// idleBefore counts the idle connections from before tracing began, quiet
+	// those that observations are about; spreads and scattered, see scatter.
+	idleBefore map[service]int
+	quiet      map[place]int
+	seed       maphash.Seed
+	spreads    map[uint64]spread // by hash of the service
+	scattered  map[event.ProcessKey]bool
+	listening  map[port]bool
+	listened   map[Listener]bool // at any look until now
 	// superseded has since when connections are; met are those that are looked
 	// at for it.
 	superseded map[name]uint64
 	met        map[name]acquaintance
+	uses       uses
 	// maybeSuperseded may be, or may be a pool's.
 	maybeSuperseded replaced
-	uses            map[uint64]use // by inode
 	ended           []member
 	// left has the processes that created those.
 	left map[event.ProcessKey]bool
@@ -70,16 +78,6 @@ type Judge struct {
 	// as they were grouped then.
 	endedGrown map[groupKey]*series
 	looked     uint64 // its time, ns
-}
-
-// tally counts sockets that no rule accuses.
-type tally struct {
-	live, silent int
-	// established are TCP's among them, idle those of these that are silent for
-	// the time that makes them suspect.
-	established, idle int
-	label             label // of one of them
-	quiet             quiet
 }
 
 // name is a socket's name, for as long as it lives.
@@ -136,14 +134,20 @@ func NewJudge(p Patience, began uint64) *Judge {
 		better:     relations{},
 		calls:      relations{},
 		asked:      relations{},
+		uses:       newUses(),
 		askCalls:   relations{},
 		askSpared:  map[event.ProcessKey]map[division]uint64{},
 		divided:    map[event.ProcessKey]map[division]uint64{},
 		origins:    newOrigins(),
 		members:    map[groupKey][]member{},
 		others:     map[groupKey]tally{},
+		idleBefore: map[service]int{},
+		quiet:      map[place]int{},
+		seed:       maphash.MakeSeed(),
+		spreads:    map[uint64]spread{},
 		scattered:  map[event.ProcessKey]bool{},
 		superseded: map[name]uint64{},
+		listened:   map[Listener]bool{},
 		left:       map[event.ProcessKey]bool{},
 		endedGrown: map[groupKey]*series{},
 		met:        map[name]acquaintance{},
@@ -181,6 +185,7 @@ func (j *Judge) Forget(p event.ProcessKey) {
 		delete(j.askCalls, p)
 		delete(j.askSpared, p)
 		delete(j.divided, p)
+		j.uses.forget(p)
 		j.origins.forget(p)
 	}
 }
@@ -217,9 +222,12 @@ func (j *Judge) processes() iter.Seq[event.ProcessKey] {
 // origin may have several stacks.
 func (j *Judge) Look(now uint64, t *lifecycle.Table, names Names) (suspects int) {
 	j.looked = now
-	j.listening = listeningPorts(t)
+	j.listening = j.listeningPorts(t)
 	clear(j.members)
 	clear(j.others)
+	clear(j.idleBefore)
+	clear(j.quiet)
+	clear(j.spreads)
 	j.supersede(now, t)
 	j.regroup()
 	// First what the sockets are in and of which origin, because one socket can
@@ -232,12 +240,12 @@ func (j *Judge) Look(now uint64, t *lifecycle.Table, names Names) (suspects int)
 			delete(j.suspects, n)
 		}
 	}
+	clear(j.scattered)
 	for s, holders := range t.Sockets() {
 		j.group(j.subject(now, s, holders))
 	}
 	j.forgetDead(t)
 	j.dropUses(t)
-	j.scatter()
 	j.sample(now)
 	return len(j.suspects)
 }
@@ -256,6 +264,9 @@ func (j *Judge) regroup() {
 		}
 		to := key
 		to.stack = id
+		if j.origins.names(key.process, id) {
+			to.label = label{}
+		}
 		j.groups[to] = j.groups[to].plus(j.groups[key])
 		delete(j.groups, key)
 	}
@@ -265,6 +276,7 @@ func (j *Judge) regroup() {
 func (j *Judge) watch(s subject, names Names) {
 	c, ok := j.judge(s)
 	if !ok {
+		j.noteBefore(s)
 		if p := owner(s.Socket, s.holders); j.scattered[p] && j.silent(s.Socket) {
 			j.learn(p, s.Socket, names)
 		}
@@ -281,7 +293,7 @@ func (j *Judge) group(s subject) {
 	key := j.groupOf(s.Socket, s.holders, c.class)
 	if !ok {
 		n := j.others[key]
-		n.add(j, s)
+		n.add(j, key, s)
 		j.others[key] = n
 		return
 	}
@@ -293,7 +305,8 @@ func (j *Judge) group(s subject) {
 }
 
 // learn resolves a stack that is seen for the first time. If it turns out to be
-// one with others, what was counted under it is counted with them.
+// one with others, what was counted under it is counted with them; and what was
+// counted under one that names no line, and was exchanged for it, by what it names.
 func (j *Judge) learn(p event.ProcessKey, s *lifecycle.Socket, names Names) {
 	id := j.stackOf(p, s)
 	if !j.origins.learn(p, id, names) {
@@ -301,12 +314,15 @@ func (j *Judge) learn(p event.ProcessKey, s *lifecycle.Socket, names Names) {
 	}
 	standIn, bare := j.origins.of(p, id)
 	for key, counted := range j.groups {
-		if key.process != p || key.stack != id || key.label != (label{}) {
+		if key.process != p || key.stack != id {
 			continue
 		}
 		to := key
 		to.stack = standIn
-		if bare {
+		switch {
+		case !bare:
+			to.label = label{}
+		case key.label == (label{}):
 			// Of sockets for several peers all is taken for this one's.
 			to.label = j.labelOf(s, p)
 		}

@@ -22,6 +22,9 @@ type groupKey struct {
 	originKey
 	class Class // empty: in no condition that a rule names
 	label label
+	// arrival tells those without a stack apart that no rule accuses: what was
+	// made while tracing can only be told to become more by itself.
+	arrival lifecycle.Arrival
 }
 
 // label is what a socket is for, as far as that can be seen from outside.
@@ -57,14 +60,35 @@ type port struct {
 	number  uint16
 }
 
+// Listener is a port of a network namespace that is listened on, whoever does.
+type Listener struct {
+	NetNS uint32 // its inode number
+	Port  uint16
+}
+
+// maxListeners bounds the ports that are remembered.
+const maxListeners = 1 << 16
+
+// Listening notes a port that is listened on, also by a process that is not looked at:
+// it may hand on what it accepts, or have handed on the listener. It reports whether
+// that is news.
+func (j *Judge) Listening(l Listener) bool {
+	if j.listened[l] || len(j.listened) >= maxListeners {
+		return false
+	}
+	j.listened[l] = true
+	return true
+}
+
 // listeningPorts are the ports that are listened on: a connection on one of
 // them was accepted.
-func listeningPorts(t *lifecycle.Table) map[port]bool {
+func (j *Judge) listeningPorts(t *lifecycle.Table) map[port]bool {
 	ports := map[port]bool{}
 	for s, holders := range t.Sockets() {
 		if s.Sock.State != event.StateListen {
 			continue
 		}
+		j.Listening(Listener{s.Facts.NetNS, s.Sock.Local.Port()})
 		for _, h := range holders {
 			ports[port{h.Process, s.Sock.Local.Port()}] = true
 		}
@@ -78,6 +102,9 @@ func (j *Judge) groupOf(s *lifecycle.Socket, holders []lifecycle.Holder, c Class
 	key := groupKey{originKey: originKey{process: process, stack: id, by: divide(s)}, class: c}
 	if id == 0 || bare {
 		key.label = j.labelOf(s, process)
+	}
+	if id == 0 && c == "" {
+		key.arrival = s.Arrival
 	}
 	return key
 }
@@ -109,9 +136,13 @@ func (j *Judge) labelOf(s *lifecycle.Socket, process event.ProcessKey) label {
 	return l
 }
 
-// accepted reports whether a socket of a process is an accepted connection.
+// accepted reports whether a socket of a process is an accepted connection. Of one
+// whose creation wasn't seen the port tells, even if another process listens on it, or
+// did: one that passes connections on, or whose child this is. connect(2) chooses no
+// port that a socket was bound to (net/ipv4/inet_hashtables.c: __inet_hash_connect).
 func (j *Judge) accepted(s *lifecycle.Socket, process event.ProcessKey) bool {
-	return s.Kind == lifecycle.ByAccept || j.listening[port{process, s.Sock.Local.Port()}]
+	return s.Kind == lifecycle.ByAccept || j.listening[port{process, s.Sock.Local.Port()}] ||
+		s.Kind == lifecycle.ByUnknown && j.listened[Listener{s.Facts.NetNS, s.Sock.Local.Port()}]
 }
 
 // peer is the address a socket is, was or should have been connected to.

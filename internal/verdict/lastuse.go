@@ -19,34 +19,81 @@ type use struct {
 	stack   uint64
 	op      event.Op
 	errno   int32
+	spared  bool // no stack was taken, stack is the call
+}
+
+// uses is what is known of such calls. What was seen to stand for what is kept as for
+// the creation of sockets (better, calls of Judge), and apart from it: a program has
+// more places where sockets end than where they begin.
+type uses struct {
+	last          map[uint64]use // by inode
+	better, calls relations
+}
+
+func newUses() uses { return uses{map[uint64]use{}, relations{}, relations{}} }
+
+func (u *uses) forget(p event.ProcessKey) {
+	delete(u.better, p)
+	delete(u.calls, p)
 }
 
 // Used notes a call that told something about a socket.
 func (j *Judge) Used(e *event.Event) {
-	if j.uses == nil {
-		j.uses = map[uint64]use{}
+	p := event.ProcessKey{PID: e.PID, Start: e.Start}
+	if !e.Spared {
+		j.uses.calls.note(p, e.Call, e.Stack)
 	}
-	j.uses[e.Inode] = use{time: e.Time, process: event.ProcessKey{PID: e.PID, Start: e.Start}, stack: e.Stack, op: e.Op, errno: e.Errno}
+	j.uses.last[e.Inode] = use{time: e.Time, process: p, stack: e.Stack, op: e.Op, errno: e.Errno, spared: e.Spared}
+}
+
+// BetterUse notes that the stack of the call that was made on a socket at the time
+// given, in ns of CLOCK_MONOTONIC, was exchanged for one that tells more; as Better.
+func (j *Judge) BetterUse(p event.ProcessKey, inode, at, call, lesser, better uint64) {
+	j.uses.better.note(p, lesser, better)
+	j.uses.better.note(p, call, better)
+	if u, ok := j.uses.last[inode]; ok && u.time == at && u.process == p {
+		u.stack = better
+		j.uses.last[inode] = u
+	}
 }
 
 // dropUses forgets the calls on sockets that are gone, and of earlier sockets
 // with the same inode number.
 func (j *Judge) dropUses(t *lifecycle.Table) {
-	if len(j.uses) == 0 {
+	if len(j.uses.last) == 0 {
 		return
 	}
 	kept := make(map[uint64]use)
 	for s := range t.Sockets() {
-		if u, ok := j.uses[s.Inode]; ok && u.time >= s.Birth {
+		if u, ok := j.uses.last[s.Inode]; ok && u.time >= s.Birth {
 			kept[s.Inode] = u
 		}
 	}
 	for _, m := range j.ended {
-		if u, ok := j.uses[m.Inode]; ok {
+		if u, ok := j.uses.last[m.Inode]; ok {
 			kept[m.Inode] = u
 		}
 	}
-	j.uses = kept
+	j.uses.last = kept
+}
+
+// where is the stack that a call was made on, as far as it is known, and whether it is
+// that of others by the same call.
+func (u *uses) where(c use, names Names) (id uint64, inferred bool) {
+	id = bestOf(u.better, u.calls, c.process, c.stack)
+	return id, id != c.stack && names.Origin(c.process, c.stack).Quality != stack.Complete
+}
+
+// placeOf is where a call was made as the report has it.
+func (u *uses) placeOf(c use, names Names) Origin {
+	id, inferred := u.where(c, names)
+	r := names.Origin(c.process, id)
+	if c.spared && r.Quality == stack.None {
+		r.Reason = event.LackSpared.String()
+	}
+	o := described(c.process, r, names)
+	o.Inferred = inferred
+	return o
 }
 
 // maxUses bounds the list of a finding; the most frequent come first.
@@ -62,16 +109,18 @@ func (j *Judge) lastUses(g *group, names Names) []LastUse {
 	}
 	found := map[what]*LastUse{}
 	for i := range g.members {
-		u, ok := j.uses[g.members[i].Inode]
+		u, ok := j.uses.last[g.members[i].Inode]
 		if !ok {
 			continue
 		}
-		key := what{u.op, u.errno, readingOf(u.process, u.stack, names)}
+		id, inferred := j.uses.where(u, names)
+		key := what{u.op, u.errno, readingOf(u.process, id, names)}
 		if l := found[key]; l != nil {
 			l.Count++
+			l.Origin.Inferred = l.Origin.Inferred || inferred
 			continue
 		}
-		found[key] = &LastUse{Operation: operation(u.op), Result: result(u), Count: 1, Origin: described(u.process, names.Origin(u.process, u.stack), names)}
+		found[key] = &LastUse{Operation: operation(u.op), Result: result(u), Count: 1, Origin: j.uses.placeOf(u, names)}
 	}
 	list := []LastUse{}
 	for _, l := range found {

@@ -18,33 +18,17 @@ const (
 	maxObservations = 5
 )
 
-// quiet counts established connections that no rule accuses and on which nothing
-// came or went for the time that makes one suspect.
-type quiet struct {
-	count     int
-	unwatched int // nothing waits on them
-	mute      int // without keepalive
-}
-
-func (q *quiet) add(o quiet) {
-	q.count += o.count
-	q.unwatched += o.unwatched
-	q.mute += o.mute
-}
-
-// quietOne counts one socket.
-func (j *Judge) quietOne(s subject) quiet {
-	if !s.Sock.IsTCP() || s.Sock.State != event.StateEstablished || !s.knows(event.KnownActivity) || silence(s) < j.idle {
-		return quiet{}
+// noteQuiet counts a connection that no rule accuses and on which nothing came or
+// went for the time that makes one suspect: one that was accepted and has no
+// keepalive, or one that was made and that nothing waits on.
+func (j *Judge) noteQuiet(of service, s subject) {
+	noted := s.knows(event.KnownWaiters) && !s.Facts.Waiters
+	if of.label.accepted {
+		noted = s.knows(event.KnownKeepAlive) && !s.Facts.KeepAlive
 	}
-	q := quiet{count: 1}
-	if s.knows(event.KnownWaiters) && !s.Facts.Waiters {
-		q.unwatched = 1
+	if noted && j.idles(s) {
+		j.quiet[place{of.process, of.label.accepted, of.label.peer}]++
 	}
-	if s.knows(event.KnownKeepAlive) && !s.Facts.KeepAlive {
-		q.mute = 1
-	}
-	return q
 }
 
 // place is whom a process's quiet connections are with: the server connected
@@ -59,30 +43,25 @@ type place struct {
 // last look didn't accuse: what looks like a pool and like a leak that has
 // stopped, and what nobody would notice if the peer were gone.
 func (j *Judge) Observations(names Names) []string {
-	places := map[place]quiet{}
-	for key, n := range j.others {
-		at := place{key.process, n.label.accepted, n.label.peer}
-		q := places[at]
-		q.add(n.quiet)
-		places[at] = q
-	}
 	type found struct {
 		count int
 		text  string
 	}
 	var all []found
-	for at, q := range places {
+	for at, n := range j.quiet {
+		if n < remarkable {
+			continue
+		}
 		p := names.Process(at.process)
 		who, idle := fmt.Sprintf("%s (pid %d)", p.Comm, p.PID), words.Duration(time.Duration(j.idle))
-		switch {
-		case at.accepted && q.mute >= remarkable:
-			all = append(all, found{q.mute, fmt.Sprintf(
+		if at.accepted {
+			all = append(all, found{n, fmt.Sprintf(
 				"%s connections that %s accepted on port %d were silent for %s or more, and keepalive is off: if a peer vanished without a FIN, nothing would tell",
-				words.Thousands(q.mute), who, at.address.Port(), idle)})
-		case !at.accepted && q.unwatched >= remarkable:
-			all = append(all, found{q.unwatched, fmt.Sprintf(
+				words.Thousands(n), who, at.address.Port(), idle)})
+		} else {
+			all = append(all, found{n, fmt.Sprintf(
 				"%s connections of %s to %s were silent for %s or more and nothing waits on them: so does an idle pool look, and a leak that has stopped; trace while they become more to tell",
-				words.Thousands(q.unwatched), who, at.address, idle)})
+				words.Thousands(n), who, at.address, idle)})
 		}
 	}
 	slices.SortFunc(all, func(a, b found) int { return cmp.Or(cmp.Compare(b.count, a.count), cmp.Compare(a.text, b.text)) })

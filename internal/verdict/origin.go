@@ -17,6 +17,8 @@ import (
 // same origin.
 type origins struct {
 	standIn map[event.ProcessKey]map[uint64]uint64
+	// partial has the stacks that may lack frames.
+	partial map[event.ProcessKey]map[uint64]bool
 	// first has, by what a stack reads like, the first that did. What says
 	// nothing of the program's own code reads like nothing.
 	first map[reading]uint64
@@ -28,7 +30,9 @@ type reading struct {
 }
 
 func newOrigins() origins {
-	return origins{standIn: map[event.ProcessKey]map[uint64]uint64{}, first: map[reading]uint64{}}
+	return origins{
+		standIn: map[event.ProcessKey]map[uint64]uint64{}, partial: map[event.ProcessKey]map[uint64]bool{}, first: map[reading]uint64{},
+	}
 }
 
 // learn resolves a stack, and reports whether it was not seen before.
@@ -42,7 +46,10 @@ func (o *origins) learn(p event.ProcessKey, id uint64, names Names) bool {
 	}
 	if stacks == nil {
 		stacks = map[uint64]uint64{}
-		o.standIn[p] = stacks
+		o.standIn[p], o.partial[p] = stacks, map[uint64]bool{}
+	}
+	if names.Origin(p, id).Quality == stack.Partial {
+		o.partial[p][id] = true
 	}
 	r := reading{p, readingOf(p, id, names)}
 	if _, known := o.first[r]; !known {
@@ -63,11 +70,22 @@ func (o *origins) of(p event.ProcessKey, id uint64) (standIn uint64, bare bool) 
 	return standIn, any && first == standIn
 }
 
+// names reports whether a stack was learned, and names a line.
+func (o *origins) names(p event.ProcessKey, id uint64) bool {
+	_, learned := o.standIn[p][id]
+	_, bare := o.of(p, id)
+	return learned && !bare
+}
+
+// lacksFrames reports whether a stack was learned, and may lack frames.
+func (o *origins) lacksFrames(p event.ProcessKey, id uint64) bool { return o.partial[p][id] }
+
 func (o *origins) forget(p event.ProcessKey) {
 	if o.standIn[p] == nil {
 		return
 	}
 	delete(o.standIn, p)
+	delete(o.partial, p)
 	for r := range o.first {
 		if r.process == p {
 			delete(o.first, r)

@@ -107,7 +107,7 @@ func neverUsed(s subject) (condition, bool) {
 	if !s.knows(event.KnownBound|event.KnownHistory) && !s.ended {
 		return condition{}, false
 	}
-	if s.Facts.Bound {
+	if s.Facts.Bound || s.Listened {
 		return condition{}, false
 	}
 	since := s.Birth
@@ -141,12 +141,19 @@ func connectFailed(s subject) (condition, bool) {
 }
 
 // dead: the connection was there and is gone, by reset, time-out, or because
-// both sides finished; the descriptor is still open.
+// both sides finished; the descriptor is still open. Or it was a listener.
 func dead(s subject) (condition, bool) {
-	if !s.Sock.IsTCP() || s.Sock.State != event.StateClose || !established(s) {
+	if !s.Sock.IsTCP() || s.Sock.State != event.StateClose || !established(s) && !portless(s) {
 		return condition{}, false
 	}
 	return condition{class: Dead, since: s.InState()}, s.InState() != 0
+}
+
+// portless: a listener that was shut down, and whose port the kernel took back. One
+// that was bound to a port by number keeps it (SOCK_BINDPORT_LOCK in
+// net/ipv4/tcp.c: tcp_set_state), and can listen there again: so do servers pause.
+func portless(s subject) bool {
+	return s.Listened && s.knows(event.KnownBound) && !s.Facts.Bound
 }
 
 // peerClosed: CLOSE-WAIT. A program that still sends is using its right to

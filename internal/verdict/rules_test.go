@@ -76,6 +76,40 @@ func TestNeverUsed(t *testing.T) {
 		"sctp":          bare(event.Sock{Family: afInet, Type: sockStream, Protocol: 132, State: event.StateClose}),
 		"mptcp, of which the kernel doesn't tell enough": bare(mptcp()),
 
+		"listener that was shut down, and keeps its port": used(func(w *world, s *sock) {
+			w.listen(s)
+			w.state(s, event.StateClose, 0)
+			w.bind(s)
+		}),
+		"listener that was shut down and has lost its port": {func(w *world) {
+			s := w.socket(7)
+			w.listen(s)
+			w.state(s, event.StateClose, 0)
+			w.watch(8 * second)
+		}, []string{"1 dead, medium, at_7"}},
+		"the same, from before": {func(w *world) {
+			s := w.before(tcp())
+			w.listen(s)
+			w.look()
+			w.state(s, event.StateClose, 0)
+			w.watch(8 * second)
+		}, []string{"1 dead, medium, no origin"}},
+		"the same, when the event was lost": {func(w *world) {
+			s := w.socket(7)
+			w.listen(s)
+			w.look()
+			w.deaf = true
+			w.state(s, event.StateClose, 0)
+			w.watch(8 * second)
+		}, []string{"1 dead, medium, at_7"}},
+		"listener that was shut down, and connected": {func(w *world) {
+			s := w.socket(7)
+			w.listen(s)
+			w.state(s, event.StateClose, 0)
+			w.refuse(s, server)
+			w.watch(8 * second)
+		}, []string{"1 connect-failed, medium, at_7"}},
+
 		"bound only":      used(func(w *world, s *sock) { w.bind(s) }),
 		"listener":        used(func(w *world, s *sock) { w.listen(s) }),
 		"idle connection": used(func(w *world, s *sock) { w.connect(s, server) }),

@@ -147,6 +147,13 @@ func (j *Judge) evidence(g *group, names Names) []string {
 			l.add("whether data still goes out can't be known")
 		}
 	case Dead:
+		if k := count(g, func(m *member) bool { return m.Listened }); k > 0 {
+			l.add("%s shut down: the kernel took %s back, and no client can come",
+				share(k, n, "was a listener that was", "were listeners that were"), either(k, "its port", "their ports"))
+			if k == n {
+				break
+			}
+		}
 		l.add("%s gone (%s)", either(n, "the connection is", "the connections are"), reasons(g))
 		unread := count(g, func(m *member) bool { return m.Facts.Known&event.KnownQueues != 0 && m.Facts.RecvQ > 1 })
 		if unread > 0 {
@@ -200,8 +207,15 @@ func (j *Judge) rose(l *lines, g *group) {
 		l.add("rose from %s to %s in %s: in each quarter of that time the least number open was above that of the quarter before",
 			words.Thousands(least[0]), words.Thousands(s.counts[len(s.counts)-1]), words.Duration(s.span()))
 	}
-	l.add("%s opened here since tracing began, %s still open", words.Thousands(j.openedAt(g.key.originKey)),
-		words.Thousands(g.open))
+	switch {
+	case g.key.stack == 0 && g.rivals > 1:
+		l.add("they have no stack, and %d origins create such sockets, so none is named", g.rivals)
+	case g.key.stack == 0:
+		l.add("they have no stack, and are counted together because they are for the same")
+	default:
+		l.add("%s opened here since tracing began, %s still open", words.Thousands(j.openedAt(g.key.originKey)),
+			words.Thousands(g.open))
+	}
 	moves := func(m *member) bool { return m.Facts.Known&event.KnownActivity != 0 }
 	if k := count(g, func(m *member) bool { return moves(m) && j.silent(&m.Socket) }); k > 0 {
 		l.add("%s moved no data for %s or more", share(k, n, "has", "have"), words.Duration(time.Duration(j.minAge)))
@@ -236,6 +250,15 @@ func (j *Judge) circumstances(l *lines, g *group, names Names) {
 	}
 }
 
+// nameless reports whether a member's stack names no line, in a group that names one.
+func (j *Judge) nameless(m *member, g *group) bool {
+	if m.Stack == 0 || g.key.label != (label{}) {
+		return false
+	}
+	_, bare := j.origins.of(g.key.process, j.bestStack(g.key.process, m.Stack))
+	return bare
+}
+
 // before says what is known of the sockets without a stack.
 func (j *Judge) before(l *lines, g *group, names Names) {
 	n := len(g.members)
@@ -251,6 +274,9 @@ func (j *Judge) before(l *lines, g *group, names Names) {
 			l.add("%s: where the program asked for %s was not seen; the line is that of others made on the same stack, or of the same class and peer",
 				some(unasked, n), either(unasked, "it", "them"))
 		}
+	} else if vague := count(g, func(m *member) bool { return j.nameless(m, g) }); vague > 0 {
+		l.add("%s a stack that lacks frames and names no line; the line is that of others of the same class and peer",
+			share(vague, n, "has", "have"))
 	}
 	before := count(g, func(m *member) bool { return m.Arrival == lifecycle.Preexisting })
 	if bare := count(g, func(m *member) bool { return m.Stack == 0 }); g.inferred && bare > 0 {
@@ -272,11 +298,14 @@ func (j *Judge) before(l *lines, g *group, names Names) {
 	if before == 0 {
 		return
 	}
-	then := "the origin will be named when one more is leaked while tracing"
-	if g.rivals > 1 {
-		then = fmt.Sprintf("%d origins create such sockets, so none is named", g.rivals)
+	then := "; the origin will be named when one more is leaked while tracing"
+	switch {
+	case g.rose != nil: // they were, and without a stack
+		then = ""
+	case g.rivals > 1:
+		then = fmt.Sprintf("; %d origins create such sockets, so none is named", g.rivals)
 	}
-	l.add("%s opened before tracing began; %s", share(before, n, "was", "were"), then)
+	l.add("%s opened before tracing began%s", share(before, n, "was", "were"), then)
 }
 
 func knowsWaiters(m *member) bool {

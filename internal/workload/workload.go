@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -26,6 +27,10 @@ var sources embed.FS
 // flags are those of a release build that can be profiled. The last three make
 // the warnings of a test program as fatal as those of the product.
 var flags = []string{"-O2", "-g", "-fno-omit-frame-pointer", "-pthread", "-Wall", "-Wextra", "-Werror"}
+
+// bare is where programs without frame pointers are, below those with them, so
+// that both go by the same name.
+const bare = "bare"
 
 // marker stands in the source on the line that leaks.
 const marker = "/* LEAK */"
@@ -42,11 +47,23 @@ const builtVar = "SOCKLEAK_PROGRAMS"
 // fails where CI is set, because CI is there to run it.
 func Build(t testing.TB, name string) string {
 	t.Helper()
+	return build(t, "", name, flags)
+}
+
+// BuildBare is Build without frame pointers, which only unwind tables lead through.
+func BuildBare(t testing.TB, name string) string {
+	t.Helper()
+	return build(t, bare, name, append(slices.Clone(flags), "-fomit-frame-pointer"))
+}
+
+// build compiles to, or finds in, a directory below that of all programs.
+func build(t testing.TB, below, name string, flags []string) string {
+	t.Helper()
 	if dir := os.Getenv(builtVar); dir != "" {
-		return filepath.Join(dir, name)
+		return filepath.Join(dir, below, name)
 	}
 	gcc := tool(t, "gcc")
-	key, err := sourceHash(gcc)
+	key, err := sourceHash(gcc, flags)
 	if err != nil {
 		t.Fatalf("hash the test programs: %v", err)
 	}
@@ -59,7 +76,7 @@ func Build(t testing.TB, name string) string {
 	if _, err := os.Stat(path); err == nil {
 		return path
 	}
-	if err := compile(gcc, dir, name); err != nil {
+	if err := compile(gcc, flags, dir, name); err != nil {
 		t.Fatalf("build %s: %v", name, err)
 	}
 	return path
@@ -108,7 +125,7 @@ func tool(t testing.TB, name string) string {
 
 // sourceHash covers all that decides what comes out of the compiler, headers
 // included, in one key for all programs.
-func sourceHash(gcc string) (string, error) {
+func sourceHash(gcc string, flags []string) (string, error) {
 	h := sha256.New()
 	fmt.Fprintln(h, gcc, flags, runtime.GOARCH)
 	err := fs.WalkDir(sources, ".", func(path string, d fs.DirEntry, err error) error {
@@ -125,7 +142,7 @@ func sourceHash(gcc string) (string, error) {
 // compile builds in a directory of its own and moves it into place as a whole,
 // because test binaries of several packages may build the same program at
 // once. The sources stay there: debug information names them.
-func compile(gcc, dir, name string) error {
+func compile(gcc string, flags []string, dir, name string) error {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return fmt.Errorf("create the cache: %w", err)
 	}
@@ -141,7 +158,7 @@ func compile(gcc, dir, name string) error {
 	if err := writeSources(work); err != nil {
 		return err
 	}
-	cmd := exec.Command(gcc, append(flags, "-fdebug-prefix-map="+work+"="+dir, "-o", name, name+".c")...)
+	cmd := exec.Command(gcc, append(slices.Clone(flags), "-fdebug-prefix-map="+work+"="+dir, "-o", name, name+".c")...)
 	cmd.Dir = work
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("run gcc: %w\n%s", err, out)

@@ -2,18 +2,31 @@
  *
  *   round N     N times connect, accept and close twice, on loopback; answers
  *               "ok NS", the nanoseconds of one
+ *   talk N      N times a write and a read of one byte; answers as round, but in
+ *               CPU time of the thread, which others that run beside don't change
+ *   ends N      N times a read that says that there is no more; answers as talk
  *   sockets N   N TCP sockets, held by as many processes as it takes */
 #include "workload.h"
 
 static uint16_t port;
 static int listener;
 
-static uint64_t now_ns(void)
+static uint64_t read_clock(clockid_t clock)
 {
 	struct timespec t;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
+	clock_gettime(clock, &t);
 	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+static uint64_t now_ns(void)
+{
+	return read_clock(CLOCK_MONOTONIC);
+}
+
+static uint64_t cpu_ns(void)
+{
+	return read_clock(CLOCK_THREAD_CPUTIME_ID);
 }
 
 static uint64_t measure(long n)
@@ -30,6 +43,42 @@ static uint64_t measure(long n)
 		close(server);
 	}
 	return (now_ns() - start) / (uint64_t)n;
+}
+
+static uint64_t measure_talk(long n)
+{
+	uint64_t start, taken;
+	int pair[2];
+	char c = 0;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) < 0)
+		die("socketpair");
+	start = cpu_ns();
+	for (long i = 0; i < n; i++)
+		if (write(pair[0], &c, 1) != 1 || read(pair[1], &c, 1) != 1)
+			die("talk");
+	taken = cpu_ns() - start;
+	close(pair[0]);
+	close(pair[1]);
+	return taken / (uint64_t)n;
+}
+
+static uint64_t measure_ends(long n)
+{
+	uint64_t start, taken;
+	int pair[2];
+	char c;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) < 0)
+		die("socketpair");
+	close(pair[0]);
+	start = cpu_ns();
+	for (long i = 0; i < n; i++)
+		if (read(pair[1], &c, 1) != 0)
+			die("read the end");
+	taken = cpu_ns() - start;
+	close(pair[1]);
+	return taken / (uint64_t)n;
 }
 
 static void hold_sockets(long n)
@@ -68,6 +117,10 @@ int main(void)
 	while (read_line(STDIN_FILENO, line, sizeof line) && strcmp(line, "quit") != 0) {
 		if (strncmp(line, "round ", 6) == 0) {
 			snprintf(reply, sizeof reply, "ok %llu", (unsigned long long)measure(atol(line + 6)));
+		} else if (strncmp(line, "talk ", 5) == 0) {
+			snprintf(reply, sizeof reply, "ok %llu", (unsigned long long)measure_talk(atol(line + 5)));
+		} else if (strncmp(line, "ends ", 5) == 0) {
+			snprintf(reply, sizeof reply, "ok %llu", (unsigned long long)measure_ends(atol(line + 5)));
 		} else {
 			hold_sockets(atol(line + 8));
 			snprintf(reply, sizeof reply, "ok 0");

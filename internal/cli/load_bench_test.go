@@ -1,0 +1,166 @@
+package cli
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// What tracing costs a program that makes sockets at a rate while it works, and
+// what it costs the agent, as a user starts it: attach with --stacks auto and the
+// default budget. Each run is paired with what the program does before and after,
+// untraced. The slowdown is what is added to the calls, against the time that there
+// is for a socket at that rate.
+func BenchmarkLoad(b *testing.B) {
+	if os.Geteuid() != 0 {
+		b.Skip("needs root to load BPF programs")
+	}
+	exe := filepath.Join(b.TempDir(), "paced")
+	if out, err := exec.Command("gcc", "-O2", "-fomit-frame-pointer", "-o", exe, "testdata/paced.c").CombinedOutput(); err != nil {
+		b.Skipf("needs gcc: %v: %s", err, out)
+	}
+	for _, rate := range []int{0, 1000, 10_000, 50_000} {
+		b.Run(fmt.Sprintf("%d-per-second", rate), func(b *testing.B) { load(b, exe, rate) })
+	}
+}
+
+const (
+	deepLinks = 40 // links of the agent once complete stacks are there
+	measured  = 6 * time.Second
+)
+
+func load(b *testing.B, exe string, rate int) {
+	target := exec.Command(exe, strconv.Itoa(rate))
+	out, err := target.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := target.Start(); err != nil {
+		b.Fatal(err)
+	}
+	lines := make(chan float64, 1<<16)
+	go func() {
+		defer close(lines)
+		for s := bufio.NewScanner(out); s.Scan(); {
+			if ns, err := strconv.ParseFloat(s.Text(), 64); err == nil {
+				lines <- ns
+			}
+		}
+	}()
+	defer func() {
+		_ = target.Process.Kill() // it never ends by itself
+		_ = target.Wait()
+	}()
+	samples(lines, time.Second)
+	alone := samples(lines, measured/2)
+	agent := exec.Command("sockleak", "attach", "--for", "0", "--report", filepath.Join(b.TempDir(), "report"), strconv.Itoa(target.Process.Pid))
+	if err := agent.Start(); err != nil {
+		b.Fatal(err)
+	}
+	defer func() {
+		_ = agent.Process.Kill() // it may have ended
+		_ = agent.Wait()
+	}()
+	for end := time.Now().Add(90 * time.Second); links(b, agent.Process.Pid) < deepLinks; time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(end) {
+			b.Fatal("no complete stacks after 90 s")
+		}
+	}
+	samples(lines, 2*time.Second)
+	began, cpu := time.Now(), agentCPU(b, agent.Process.Pid)
+	traced := samples(lines, measured)
+	b.ReportMetric(100*(agentCPU(b, agent.Process.Pid)-cpu).Seconds()/time.Since(began).Seconds(), "agent-%cpu")
+	b.ReportMetric(agentMB(b, agent.Process.Pid), "agent-MB")
+	b.ReportMetric(0, "ns/op")
+	if err := agent.Process.Signal(syscall.SIGINT); err != nil {
+		b.Fatal(err)
+	}
+	if err := agent.Wait(); err != nil {
+		b.Fatal(err)
+	}
+	alone = append(alone, samples(lines, measured/2)...)
+	if rate > 0 && (len(alone) == 0 || len(traced) == 0) {
+		b.Fatal("the target makes no progress")
+	}
+	if rate > 0 {
+		added := median(traced) - median(alone)
+		b.ReportMetric(100*added/(1e9/float64(rate)), "%-slowdown")
+		b.ReportMetric(added, "ns/socket-added")
+		b.ReportMetric(median(alone), "ns/socket-alone")
+	}
+}
+
+// samples are what came in the time to come.
+func samples(from <-chan float64, d time.Duration) (all []float64) {
+	for len(from) > 0 {
+		<-from
+	}
+	for end := time.After(d); ; {
+		select {
+		case ns := <-from:
+			all = append(all, ns)
+		case <-end:
+			return all
+		}
+	}
+}
+
+func median(v []float64) float64 {
+	slices.Sort(v)
+	return v[len(v)/2]
+}
+
+// links is how many programs a process has attached.
+func links(b *testing.B, pid int) int {
+	dir := fmt.Sprintf("/proc/%d/fd", pid)
+	fds, err := os.ReadDir(dir)
+	if err != nil {
+		b.Fatal(err)
+	}
+	n := 0
+	for _, fd := range fds {
+		if to, err := os.Readlink(filepath.Join(dir, fd.Name())); err == nil && strings.Contains(to, "bpf_link") {
+			n++
+		}
+	}
+	return n
+}
+
+func agentCPU(b *testing.B, pid int) time.Duration {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	// proc_pid_stat(5): utime and stime are the 12th and 13th after the name.
+	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+	var ticks int
+	for _, f := range fields[11:13] {
+		n, err := strconv.Atoi(f)
+		if err != nil {
+			b.Fatal(err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond // USER_HZ is 100
+}
+
+func agentMB(b *testing.B, pid int) float64 {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "VmRSS:")
+	kb, err := strconv.ParseFloat(strings.Fields(rest)[0], 64)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return kb / 1024
+}

@@ -132,29 +132,33 @@ func systemVariables(self *ebpf.CollectionSpec, findsVMA bool) (map[string]any, 
 	if runtime.GOARCH == "arm64" {
 		threadPointer = []string{"thread", "uw", "tp_value"}
 	}
-	for _, f := range []struct {
-		variable, of string
-		path         []string
-	}{
-		{"tpbase_offset", "task_struct", threadPointer},
-		{"task_stack_offset", "task_struct", []string{"stack"}},
-		{"vma_vm_file_offset", "vm_area_struct", []string{"vm_file"}},
-		{"vma_vm_flags_offset", "vm_area_struct", []string{"vm_flags"}},
-	} {
-		var in *btf.Struct
-		if err := kernel.TypeByName(f.of, &in); err != nil {
-			return nil, fmt.Errorf("find the kernel's %s: %w", f.of, err)
-		}
-		at, err := offset(in, f.path)
+	for variable, path := range map[string][]string{"tpbase_offset": threadPointer, "task_stack_offset": {"stack"}} {
+		at, err := kernelOffset(kernel, "task_struct", path...)
 		if err != nil {
 			return nil, err
 		}
-		values[f.variable] = at
-		if f.variable == "tpbase_offset" {
-			values[f.variable] = uint64(at)
-		}
+		values[variable] = at
+	}
+	values["tpbase_offset"] = uint64(values["tpbase_offset"].(uint32))
+	// Where code is in no file that is known, the kernel's mapping tells whether it
+	// is worth to look at the process again. It can be done without.
+	file, err := kernelOffset(kernel, "vm_area_struct", "vm_file")
+	flags, errFlags := kernelOffset(kernel, "vm_area_struct", "vm_flags")
+	if err == nil && errFlags == nil {
+		values["vma_vm_file_offset"], values["vma_vm_flags_offset"] = file, flags
+	} else {
+		values["vma_lookup_enabled"] = false
 	}
 	return values, nil
+}
+
+// kernelOffset returns where a field is in a struct of the kernel, in bytes.
+func kernelOffset(kernel *btf.Spec, name string, path ...string) (uint32, error) {
+	var in *btf.Struct
+	if err := kernel.TypeByName(name, &in); err != nil {
+		return 0, fmt.Errorf("find the kernel's %s: %w", name, err)
+	}
+	return offset(in, path)
 }
 
 // registersAt asks the kernel where on a thread's kernel stack its registers of

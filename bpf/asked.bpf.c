@@ -121,7 +121,7 @@ int ask_stop(struct pt_regs *ctx)
 	struct handle *h;
 	__u64 id, *known;
 
-	if (!w || !record || w->tid != tid)
+	if (!w || !record || (__u32)w->lock != tid)
 		return 0;
 	id = stack_id(record, w->start);
 	h = bpf_map_lookup_elem(&handles, &w->handle);
@@ -129,13 +129,13 @@ int ask_stop(struct pt_regs *ctx)
 		h->stacks[0] = id;
 	known = bpf_map_lookup_elem(&known_stacks, &id);
 	if (known && bpf_ktime_get_ns() - *known < cfg_fresh_ns) {
-		w->tid = 0;
+		w->lock = 0;
 		return 0;
 	}
 	*(__u64 *)(record + cfg_record_value) = id;
 	/* The record is held on: see over. */
 	bpf_tail_call(ctx, &ask_nexts, ASK_SEND);
-	w->tid = 0;
+	w->lock = 0;
 	return 0;
 }
 

@@ -21,8 +21,8 @@ CONFIG(__u32) cfg_stack_rate; /* as in maps.h: stacks of a process in a second, 
 #define ACCEPT_NS 10000000ULL
 
 /* How long a walk may hold the profiler's record of a CPU when nothing else tells
- * whether it came to its end. */
-#define WALK_NS 100000000ULL
+ * whether it came to its end: in units of 2^20 ns, about 100 ms. */
+#define WALK_UNITS 96
 
 /* A handle's own stack, and those of the handles that it was put in the place of. */
 #define ASK_STACKS 4
@@ -53,6 +53,7 @@ enum ask_counter {
 	ASK_SPARED,	  /* of them, those left out to stay within the budget */
 	ASK_BUSY,	  /* of them, those made while another walk held the CPU's record */
 	ASK_NOT_RUN,	  /* of them, those for which the unwinder could not be called */
+	ASK_UNREAD,	  /* times that a stack could not be read to see what a thread is in */
 	ASK_RING_FULL,	  /* sockets that found no place in asks */
 	ASK_COUNTERS,
 };
@@ -155,9 +156,7 @@ struct {
 /* The walk that holds the profiler's record of this CPU: programs at uprobes can
  * be preempted by one another. */
 struct walk {
-	__u32 tid; /* zero: none */
-	__u32 pad;
-	__u64 since;
+	__u64 lock; /* see lock_of; zero: none */
 	__u64 task; /* its struct task_struct */
 	__u64 yielded; /* how often it had been switched out when the walk began: */
 	__u64 preempted; /* by itself, and by others */

@@ -5,6 +5,20 @@
 
 #include "asked.h"
 
+/* Words of the stack that are read at once. The stack of a BPF program is small, and
+ * a map's room would be another's meanwhile: programs at uprobes can be preempted by
+ * one another. */
+#define PIECE 16
+
+static __always_inline void count(enum ask_counter which)
+{
+	__u32 key = which;
+	__u64 *n = bpf_map_lookup_elem(&ask_counters, &key);
+
+	if (n)
+		(*n)++;
+}
+
 #if defined(__TARGET_ARCH_x86)
 #define PC(ctx) ((ctx)->ip)
 #else
@@ -24,40 +38,46 @@ static __always_inline __u64 returns_to(struct pt_regs *ctx)
 #endif
 }
 
+/* Reads words of a stack; false, and counted, if they can't be. */
+static __always_inline bool read_words(__u64 *words, __u32 size, __u64 sp)
+{
+	if (!bpf_probe_read_user(words, size, (void *)sp))
+		return true;
+	count(ASK_UNREAD);
+	return false;
+}
+
 #if defined(__TARGET_ARCH_x86)
 /* Whether the return address of a frame is still where the call put it. */
 static __always_inline bool returns_still(const struct doing *d, __u64 sp __attribute__((unused)))
 {
 	__u64 word = 0;
 
-	return !bpf_probe_read_user(&word, sizeof(word), (void *)d->sp) && word == d->returns;
+	return read_words(&word, sizeof(word), d->sp) && word == d->returns;
 }
 #else
 /* The bits of an address that pointer authentication leaves alone. */
 #define ADDRESS(word) ((word) & 0xffffffffffffULL)
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__uint(key_size, 4);
-	__uint(value_size, MAX_DEPTH);
-} stack_room SEC(".maps");
 
 /* Whether the return address of a frame is between the stack pointer and where
  * the function was entered: it came in a register, and the function put it where
  * it liked. */
 static __always_inline bool returns_still(const struct doing *d, __u64 sp)
 {
-	__u32 zero = 0, size = d->sp - sp;
-	__u64 *words = bpf_map_lookup_elem(&stack_room, &zero);
+	__u32 size = d->sp - sp;
+	__u64 words[PIECE] = {};
 
-	if (!words || size > MAX_DEPTH || bpf_probe_read_user(words, size, (void *)sp))
-		return false;
-	for (__u32 i = 0; i < MAX_DEPTH / 8; i++) {
-		if (i >= size / 8)
-			break;
-		if (ADDRESS(words[i]) == ADDRESS(d->returns))
-			return true;
+	for (__u32 at = 0; at < MAX_DEPTH && at < size; at += sizeof(words)) {
+		__u32 part = size - at;
+
+		if (part > sizeof(words))
+			part = sizeof(words);
+		if (!read_words(words, part, sp + at))
+			return false;
+		for (__u32 i = 0; i < PIECE; i++) {
+			if (i < part / 8 && ADDRESS(words[i]) == ADDRESS(d->returns))
+				return true;
+		}
 	}
 	return false;
 }

@@ -7,34 +7,42 @@
 #include "budget.h"
 #include "callid.h"
 
-/* Words of the stack that are read at once. */
-#define PIECE 16
-
-static __always_inline void count(enum ask_counter which)
+/* The holder of a CPU's record is one word, so that the time is always that of the
+ * thread: in the upper half when it took the record, in units of 2^20 ns, and its
+ * id in the lower. */
+static __always_inline __u64 lock_of(__u32 tid)
 {
-	__u32 key = which;
-	__u64 *n = bpf_map_lookup_elem(&ask_counters, &key);
-
-	if (n)
-		(*n)++;
+	return bpf_ktime_get_ns() >> 20 << 32 | tid;
 }
 
 /* Whether the walk that holds the record of this CPU came to its end. The last
  * program of the profiler can't tell. But its thread is not on this CPU any more:
- * if it gave it up by itself, or was on a CPU again since, the walk is over. */
-static __always_inline bool over(const struct walk *w)
+ * if it gave it up by itself, or was on a CPU again since, the walk is over. Of a
+ * thread that is gone only the time tells. */
+static __always_inline bool over(const struct walk *w, __u64 held, __u64 now)
 {
 	struct task_struct *task = (struct task_struct *)w->task;
 
-	if (BPF_CORE_READ(task, pid) != (int)w->tid)
-		return false; /* it holds the record, and didn't come to say since when */
-	return BPF_CORE_READ(task, nvcsw) != w->yielded || BPF_CORE_READ(task, nivcsw) > w->preempted + 1 ||
-	       bpf_ktime_get_ns() - w->since > WALK_NS;
+	if ((__u32)(now >> 32) - (__u32)(held >> 32) > WALK_UNITS)
+		return true;
+	if (BPF_CORE_READ(task, pid) != (int)(__u32)held)
+		return false; /* it didn't come to say which it is, or has ended */
+	return BPF_CORE_READ(task, nvcsw) != w->yielded || BPF_CORE_READ(task, nivcsw) > w->preempted + 1;
 }
 
-/* Which call of a function it is that was just entered, see callid.h. The stack of
- * a BPF program is small, and a map's room would be another's meanwhile: programs at
- * uprobes can be preempted by one another. */
+/* Takes the record of this CPU for the acting thread; false if another walk has it. */
+static __always_inline bool take_record(struct walk *w)
+{
+	__u32 tid = bpf_get_current_pid_tgid();
+	/* Read before the time: who takes it meanwhile took it later. */
+	__u64 held = *(volatile __u64 *)&w->lock, now = lock_of(tid);
+
+	if (held && (__u32)held != tid && !over(w, held, now))
+		return false;
+	return __sync_val_compare_and_swap(&w->lock, held, now) == held;
+}
+
+/* Which call of a function it is that was just entered, see callid.h. */
 static __always_inline __u64 entered_by(struct pt_regs *ctx)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
@@ -62,17 +70,15 @@ static __always_inline __u64 entered_by(struct pt_regs *ctx)
 static __always_inline int walk_stack(struct pt_regs *ctx, struct handle_key key)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-	__u32 zero = 0, tid = bpf_get_current_pid_tgid(), holder;
+	__u32 zero = 0;
 	struct walk *w = bpf_map_lookup_elem(&walks, &zero);
 
 	if (!w)
 		return 0;
-	holder = __sync_val_compare_and_swap(&w->tid, 0, tid);
-	if (holder && holder != tid && (!over(w) || __sync_val_compare_and_swap(&w->tid, holder, tid) != holder)) {
+	if (!take_record(w)) {
 		count(ASK_BUSY);
 		return 0;
 	}
-	w->since = bpf_ktime_get_ns();
 	w->task = (__u64)task;
 	w->yielded = BPF_CORE_READ(task, nvcsw);
 	w->preempted = BPF_CORE_READ(task, nivcsw);
@@ -80,7 +86,7 @@ static __always_inline int walk_stack(struct pt_regs *ctx, struct handle_key key
 	w->start = BPF_CORE_READ(task, group_leader, start_boottime);
 	bpf_tail_call(ctx, &ask_nexts, ASK_UNWIND);
 	count(ASK_NOT_RUN);
-	w->tid = 0;
+	w->lock = 0;
 	return 0;
 }
 

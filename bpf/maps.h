@@ -4,27 +4,14 @@
 
 #include <bpf/bpf_helpers.h>
 #include "contract.h"
+#include "scope.h"
 
 /* Set before load, frozen then: the verifier drops the branches not taken. */
-const volatile __u32 cfg_self;      /* our own process, never traced */
-const volatile __u32 cfg_scope;     /* enum scope_rule, or-ed */
 const volatile __u64 cfg_secret[2]; /* hides kernel addresses, see table_id */
 const volatile bool cfg_stacks;     /* take user stacks at creation */
 const volatile __u32 cfg_stack_rate; /* so many of a process in a second, 0: all */
 const volatile bool cfg_copies;     /* and copies of them */
 const volatile __u32 cfg_copy_rate; /* the most of a process in COPY_WINDOW */
-
-enum scope_rule {
-	SCOPE_PIDS = 1,     /* only processes in targets */
-	SCOPE_CHILDREN = 2, /* and what they fork from now on */
-	SCOPE_COMM = 4,     /* only names in comms with COMM_ONLY */
-	SCOPE_EXCLUDE = 8,  /* no names in comms with COMM_EXCLUDE */
-};
-
-enum comm_rule {
-	COMM_ONLY = 1,
-	COMM_EXCLUDE = 2,
-};
 
 /* Everything that happened, in order.
  * inserted in: every handler. read in: the Go consumer. Loss is counted in
@@ -43,16 +30,6 @@ struct {
 	__type(value, __u64);
 } counters SEC(".maps");
 
-/* Process id -> in scope.
- * inserted in: Go before attach, process.h at fork. deleted in: process.h when
- * the last thread exits. read in: scope.h. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 32768);
-	__type(key, __u32);
-	__type(value, __u8);
-} targets SEC(".maps");
-
 struct last_target {
 	__u64 start;
 	__u32 tgid;
@@ -68,16 +45,6 @@ struct {
 	__type(key, __u32);
 	__type(value, struct last_target);
 } last_target SEC(".maps");
-
-/* Process name -> enum comm_rule.
- * inserted in: Go before attach. deleted in: never, bounded by the command
- * line. read in: scope.h. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 256);
-	__type(key, char[16]);
-	__type(value, __u32);
-} comms SEC(".maps");
 
 /* What a system call found when it was entered. */
 struct call {

@@ -5,9 +5,7 @@
  * because not every kernel lets us attach to functions; nothing depends on it.
  * The functions are in net/socket.c: sock_alloc_file gives each socket its file,
  * sock_close is what the file's release calls. */
-#include "vmlinux.h"
-#include <bpf/bpf_helpers.h>
-#include <bpf/bpf_core_read.h>
+#include "scope.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -20,8 +18,9 @@ struct socket_file {
 };
 _Static_assert(sizeof(struct socket_file) == 32, "socket_file is part of the ABI");
 const struct socket_file *keep_socket_file __attribute__((unused));
+const enum scope_rule *keep_scope_rule __attribute__((unused));
 
-/* Inode number of a socket -> its file's making.
+/* Inode number of a socket -> its file's making, of processes in scope.
  * inserted in: on_made. deleted in: on_released. read in: the Go side. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -52,6 +51,10 @@ static __always_inline int on_made(struct file *file)
 	__u32 first = 0;
 
 	if (!file || (__u64)file >= (__u64)-MAX_ERRNO)
+		return 0;
+	/* Those of others could leave no place for those in scope. Our own, which are
+	 * few, are left out by Go: by one of them it can see that this works. */
+	if (made.pid != cfg_self && !in_scope((struct task_struct *)bpf_get_current_task(), made.pid))
 		return 0;
 	inode = BPF_CORE_READ(file, f_inode, i_ino);
 	bpf_get_current_comm(made.comm, sizeof(made.comm));

@@ -27,31 +27,6 @@ static __always_inline struct task_struct *current_task(void)
 	return (struct task_struct *)bpf_get_current_task();
 }
 
-/* Whether a process is one of those that were named, or of their children. */
-static __always_inline bool is_target(__u32 tgid)
-{
-	return tgid != cfg_self && (!(cfg_scope & SCOPE_PIDS) || bpf_map_lookup_elem(&targets, &tgid));
-}
-
-static __always_inline bool in_scope(struct task_struct *task, __u32 tgid)
-{
-	if (!is_target(tgid))
-		return false;
-	if (cfg_scope & (SCOPE_COMM | SCOPE_EXCLUDE)) {
-		char comm[16];
-		__u32 *rule;
-
-		/* The process's name: a thread can have another. */
-		BPF_CORE_READ_INTO(&comm, task, group_leader, comm);
-		rule = bpf_map_lookup_elem(&comms, comm);
-		if ((cfg_scope & SCOPE_COMM) && !(rule && *rule == COMM_ONLY))
-			return false;
-		if ((cfg_scope & SCOPE_EXCLUDE) && rule && *rule == COMM_EXCLUDE)
-			return false;
-	}
-	return true;
-}
-
 /* A number for a descriptor table that tells tables apart without telling where
  * the kernel keeps them: it reaches recordings. */
 static __always_inline __u64 table_id(struct files_struct *files)

@@ -51,6 +51,7 @@ type Loss struct {
 	Spared  uint64 // no loss: of them, those left out to stay within the budget
 	Busy    uint64 // of them, those that another walk on the same CPU stood in the way of
 	NotRun  uint64 // of them, those for which the unwinder could not be called
+	Unread  uint64 // times that a stack could not be read to see which handle a socket is for
 	Ring    uint64 // sockets whose Ask found no place
 }
 
@@ -229,6 +230,6 @@ func (t *Tracer) Loss() (Loss, error) {
 		Handles: sums[askedAskCounterASK_HANDLES], Full: sums[askedAskCounterASK_HANDLES_FULL],
 		Unknown: sums[askedAskCounterASK_UNKNOWN], Busy: sums[askedAskCounterASK_BUSY],
 		Spared: sums[askedAskCounterASK_SPARED],
-		NotRun: sums[askedAskCounterASK_NOT_RUN], Ring: sums[askedAskCounterASK_RING_FULL],
+		NotRun: sums[askedAskCounterASK_NOT_RUN], Unread: sums[askedAskCounterASK_UNREAD], Ring: sums[askedAskCounterASK_RING_FULL],
 	}, nil
 }

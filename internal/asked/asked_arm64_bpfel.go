@@ -34,8 +34,9 @@ const (
 	askedAskCounterASK_SPARED       askedAskCounter = 3
 	askedAskCounterASK_BUSY         askedAskCounter = 4
 	askedAskCounterASK_NOT_RUN      askedAskCounter = 5
-	askedAskCounterASK_RING_FULL    askedAskCounter = 6
-	askedAskCounterASK_COUNTERS     askedAskCounter = 7
+	askedAskCounterASK_UNREAD       askedAskCounter = 6
+	askedAskCounterASK_RING_FULL    askedAskCounter = 7
+	askedAskCounterASK_COUNTERS     askedAskCounter = 8
 )
 
 type askedAskNext uint32
@@ -116,9 +117,7 @@ type askedPageInfo struct {
 
 type askedWalk struct {
 	_         structs.HostLayout
-	Tid       uint32
-	Pad       uint32
-	Since     uint64
+	Lock      uint64
 	Task      uint64
 	Yielded   uint64
 	Preempted uint64
@@ -141,7 +140,6 @@ const (
 	askedMapKnownStacks          = "known_stacks"
 	askedMapPerCpuRecordsKp      = "per_cpu_records_kp"
 	askedMapPidPageToMappingInfo = "pid_page_to_mapping_info"
-	askedMapStackRoom            = "stack_room"
 	askedMapThreads              = "threads"
 	askedMapWalks                = "walks"
 	askedProgAskAccept           = "ask_accept"
@@ -231,7 +229,6 @@ type askedMapSpecs struct {
 	KnownStacks          *ebpf.MapSpec `ebpf:"known_stacks"`
 	PerCpuRecordsKp      *ebpf.MapSpec `ebpf:"per_cpu_records_kp"`
 	PidPageToMappingInfo *ebpf.MapSpec `ebpf:"pid_page_to_mapping_info"`
-	StackRoom            *ebpf.MapSpec `ebpf:"stack_room"`
 	Threads              *ebpf.MapSpec `ebpf:"threads"`
 	Walks                *ebpf.MapSpec `ebpf:"walks"`
 }
@@ -283,7 +280,6 @@ type askedMaps struct {
 	KnownStacks          *ebpf.Map `ebpf:"known_stacks"`
 	PerCpuRecordsKp      *ebpf.Map `ebpf:"per_cpu_records_kp"`
 	PidPageToMappingInfo *ebpf.Map `ebpf:"pid_page_to_mapping_info"`
-	StackRoom            *ebpf.Map `ebpf:"stack_room"`
 	Threads              *ebpf.Map `ebpf:"threads"`
 	Walks                *ebpf.Map `ebpf:"walks"`
 }
@@ -301,7 +297,6 @@ func (m *askedMaps) Close() error {
 		m.KnownStacks,
 		m.PerCpuRecordsKp,
 		m.PidPageToMappingInfo,
-		m.StackRoom,
 		m.Threads,
 		m.Walks,
 	)

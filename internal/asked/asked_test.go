@@ -274,7 +274,7 @@ func TestGo(t *testing.T) {
 func (k *traced) compare(t testing.TB, p *program, functions int) {
 	t.Helper()
 	found := map[string]int{}
-	unknown := 0
+	unknown := map[string]int{} // by why
 	asked := k.log(t, p)
 	for inode, who := range asked {
 		_, seen := found[who]
@@ -285,7 +285,7 @@ func (k *traced) compare(t testing.TB, p *program, functions int) {
 		case got != "":
 			t.Errorf("socket %d: got %q, want %q", inode, got, want)
 		default:
-			unknown++
+			unknown[k.why(inode)]++
 			if !seen {
 				found[who] = 0
 			}
@@ -299,7 +299,41 @@ func (k *traced) compare(t testing.TB, p *program, functions int) {
 	if len(found) != functions {
 		t.Errorf("%d functions made sockets, want %d", len(found), functions)
 	}
-	t.Logf("%d sockets, %d not known; %+v", len(asked), unknown, k.loss(t))
+	loss := k.loss(t)
+	t.Logf("%d sockets, not known %v; %+v", len(asked), unknown, loss)
+	if n := unknown[notAsked]; uint64(n) > loss.missed() {
+		t.Errorf("of %d sockets it is not known who asked, and %d were counted as lost", n, loss.missed())
+	}
+	if n := unknown[noReason]; n > 0 {
+		t.Errorf("of %d sockets the stacks are complete, and have nothing of the program", n)
+	}
+}
+
+// Why it is not known who asked for a socket.
+const (
+	notAsked = "no stack"
+	noReason = "no reason"
+)
+
+// why says so of a socket. A stack that didn't come, or came incomplete, is told to
+// the reader of a report as well.
+func (k *traced) why(inode uint64) string {
+	ids := k.asks[inode].Stacks
+	if ids[0] == 0 {
+		return notAsked
+	}
+	for _, id := range ids {
+		if id == 0 {
+			break
+		}
+		if !k.tier.Has(id) {
+			return "did not come"
+		}
+		if o := k.tier.Resolve(id); o.Quality != stack.Complete {
+			return fmt.Sprintf("quality %v: %v", o.Quality, o.Reason)
+		}
+	}
+	return noReason
 }
 
 func (k *traced) loss(t testing.TB) Loss {

@@ -34,8 +34,9 @@ const (
 	askedAskCounterASK_SPARED       askedAskCounter = 3
 	askedAskCounterASK_BUSY         askedAskCounter = 4
 	askedAskCounterASK_NOT_RUN      askedAskCounter = 5
-	askedAskCounterASK_RING_FULL    askedAskCounter = 6
-	askedAskCounterASK_COUNTERS     askedAskCounter = 7
+	askedAskCounterASK_UNREAD       askedAskCounter = 6
+	askedAskCounterASK_RING_FULL    askedAskCounter = 7
+	askedAskCounterASK_COUNTERS     askedAskCounter = 8
 )
 
 type askedAskNext uint32
@@ -116,9 +117,7 @@ type askedPageInfo struct {
 
 type askedWalk struct {
 	_         structs.HostLayout
-	Tid       uint32
-	Pad       uint32
-	Since     uint64
+	Lock      uint64
 	Task      uint64
 	Yielded   uint64
 	Preempted uint64

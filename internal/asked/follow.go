@@ -251,7 +251,11 @@ func (f *follower) read(file *os.File) (contents, error) {
 	if err != nil {
 		return contents{}, err
 	}
-	has := contents{golang: goLayout(file)}
+	golang, err := goLayout(file)
+	if err != nil {
+		return contents{}, err
+	}
+	has := contents{golang: golang}
 	if places != nil {
 		has.libuv = &library{places}
 	}

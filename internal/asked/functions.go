@@ -1,12 +1,12 @@
 package asked
 
 import (
-	"debug/elf"
 	"errors"
-	"fmt"
-	"io"
+	"os"
 
 	"github.com/cilium/ebpf"
+
+	"sockleak/internal/symbol"
 )
 
 // objects are our own programs and maps.
@@ -61,31 +61,24 @@ type place struct {
 }
 
 // places finds the functions of libuv in an ELF file, nil if it isn't there.
-func (o *objects) places(f io.ReaderAt) ([]place, error) {
-	image, err := elf.NewFile(f)
+func (o *objects) places(f *os.File) ([]place, error) {
+	const always = "uv_tcp_init"
+	programs := o.functions()
+	names := []string{always}
+	for name := range programs {
+		if name != always {
+			names = append(names, name)
+		}
+	}
+	offsets, machine, err := symbol.Functions(f, f.Name(), names...)
 	if err != nil {
-		return nil, nil // what is mapped need not be ELF
+		return nil, err
 	}
 	found := map[string]place{}
-	wanted := o.functions()
-	for _, read := range []func() ([]elf.Symbol, error){image.DynamicSymbols, image.Symbols} {
-		symbols, err := read()
-		if err != nil && !errors.Is(err, elf.ErrNoSymbols) {
-			return nil, fmt.Errorf("read symbols: %w", err)
-		}
-		for _, s := range symbols {
-			p, offset := wanted[s.Name], fileOffset(image, s)
-			if p != nil && offset != 0 && elf.ST_TYPE(s.Info) == elf.STT_FUNC {
-				code := make([]byte, maxSkipped)
-				n, _ := f.ReadAt(code, int64(offset)) // what is there decides
-				found[s.Name] = place{s.Name, offset + emulated(image.Machine, code[:n]), p}
-			}
-		}
-		// One that only calls libuv has no address for its functions.
-		if _, ok := found["uv_tcp_init"]; ok {
-			break
-		}
-		clear(found)
+	for name, offset := range offsets {
+		code := make([]byte, maxSkipped)
+		n, _ := f.ReadAt(code, int64(offset)) // what is there decides
+		found[name] = place{name, offset + emulated(machine, code[:n]), programs[name]}
 	}
 	return ordered(found), nil
 }
@@ -105,17 +98,4 @@ func ordered(found map[string]place) []place {
 		}
 	}
 	return append(append(first, rest...), last...)
-}
-
-// fileOffset is where a symbol's code is in the file, zero if it isn't in it.
-func fileOffset(image *elf.File, s elf.Symbol) uint64 {
-	if s.Section == elf.SHN_UNDEF || s.Value == 0 {
-		return 0
-	}
-	for _, p := range image.Progs {
-		if p.Type == elf.PT_LOAD && p.Flags&elf.PF_X != 0 && s.Value >= p.Vaddr && s.Value-p.Vaddr < p.Filesz {
-			return s.Value - p.Vaddr + p.Off
-		}
-	}
-	return 0
 }

@@ -1,10 +1,11 @@
 package asked
 
 import (
-	"debug/buildinfo"
-	"io"
+	"os"
 	"strconv"
 	"strings"
+
+	"sockleak/internal/symbol"
 )
 
 // layouts are the offsets of runtime.g.m, runtime.m.curg and runtime.g.gopc by
@@ -28,19 +29,19 @@ func layouts() map[int]askedGoLayout {
 
 // goLayout returns where things are in the runtime of a Go program, nil if the
 // file is none, or one of a version that isn't known.
-func goLayout(f io.ReaderAt) *askedGoLayout {
-	info, err := buildinfo.Read(f)
+func goLayout(f *os.File) (*askedGoLayout, error) {
+	version, err := symbol.GoVersion(f, f.Name())
 	if err != nil {
-		return nil // not built by Go
+		return nil, err
 	}
-	minor, ok := minorVersion(info.GoVersion)
+	minor, ok := minorVersion(version)
 	if !ok {
-		return nil
+		return nil, nil
 	}
 	if l, known := layouts()[minor]; known {
-		return &l
+		return &l, nil
 	}
-	return nil
+	return nil, nil
 }
 
 // minorVersion returns 22 for "go1.22.3" and "go1.22rc1 X:rangefunc". What was

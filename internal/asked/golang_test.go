@@ -28,9 +28,9 @@ func TestLayoutOfThis(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	l := goLayout(f)
-	if l == nil {
-		t.Fatalf("the layout of %s is not known", runtime.Version())
+	l, err := goLayout(f)
+	if l == nil || err != nil {
+		t.Fatalf("the layout of %s is not known: %v", runtime.Version(), err)
 	}
 	minor, _ := minorVersion(runtime.Version())
 	if want := layouts()[minor]; *l != want {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"sockleak/internal/needs"
 	"sockleak/internal/stack"
 	"sockleak/internal/verdict"
 )
@@ -242,7 +243,7 @@ func of(r *verdict.Report, l *leaker) (found, right, complete int) {
 // every socket is counted, and most lead to the line, with a complete stack. The
 // first ones of an interpreter may come before the unwinder has read it.
 func TestRunLanguages(t *testing.T) {
-	needRoot(t)
+	needs.Root(t)
 	all := leakers(t, t.TempDir())
 	interpreted := slices.IndexFunc(all, func(l leaker) bool { return l.kind != stack.Native && l.kind != stack.Go })
 	// Not all at once: the unwinder reads one file after the other.
@@ -282,7 +283,7 @@ func reached(r *verdict.Report, l *leaker) (sum int) {
 // too late, but tier 2 leads to the line in native code, and to the interpreter's
 // function in the others.
 func TestRunShort(t *testing.T) {
-	needRoot(t)
+	needs.Root(t)
 	all := leakers(t, t.TempDir())
 	r := runAll(t, all, "auto", "5", "0")
 	for _, l := range all {

@@ -27,18 +27,6 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// needRoot skips the test of what only root may do.
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("CI") != "" {
-		t.Fatal("needs root to load BPF programs, and CI is set")
-	}
-	t.Skip("needs root to load BPF programs: run the tests with sudo")
-}
-
 // TestHelpOfEveryCommand runs --help as a user without privilege.
 func TestHelpOfEveryCommand(t *testing.T) {
 	var walk func(cmd *cobra.Command)

@@ -17,6 +17,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
+	"sockleak/internal/needs"
 	"sockleak/internal/workload"
 )
 
@@ -34,7 +35,7 @@ func TestAnyone(t *testing.T) { runScripts(t, "anyone", nil) }
 
 // TestRoot runs the scripts that trace real programs.
 func TestRoot(t *testing.T) {
-	needRoot(t)
+	needs.Root(t)
 	runScripts(t, "root", []string{"leak_never", "leak_closewait", "ok_listener"})
 }
 

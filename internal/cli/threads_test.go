@@ -6,13 +6,14 @@ import (
 	"slices"
 	"testing"
 
+	"sockleak/internal/needs"
 	"sockleak/internal/stack"
 )
 
 // Java names its threads for the kernel too. What an executor's threads leak says
 // which they were: who handed it over is on no stack.
 func TestRunThreads(t *testing.T) {
-	needRoot(t)
+	needs.Root(t)
 	const source = "testdata/languages/Threads.java"
 	dir := t.TempDir()
 	if _, err := exec.LookPath("javac"); err != nil && os.Getenv("CI") == "" {

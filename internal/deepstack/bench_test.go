@@ -8,12 +8,14 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"sockleak/internal/needs"
 )
 
 // The time that a socket takes in a program that does nothing else, with nobody
 // looking, and with its stacks taken, the same again and again.
 func BenchmarkSocket(b *testing.B) {
-	needRoot(b)
+	needs.Root(b)
 	exe := b.TempDir() + "/native"
 	if out, err := exec.Command("gcc", "-O2", "-fomit-frame-pointer", "-o", exe, "testdata/native.c").CombinedOutput(); err != nil {
 		b.Skipf("needs gcc: %v: %s", err, out)

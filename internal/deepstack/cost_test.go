@@ -8,6 +8,7 @@ import (
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
+	"sockleak/internal/needs"
 	"sockleak/internal/probe"
 	"sockleak/internal/stack"
 	"sockleak/internal/workload"
@@ -19,7 +20,7 @@ import (
 // Cold is a stack
 // that was not seen before; the figure in the name is the frames.
 func BenchmarkCost(b *testing.B) {
-	needRoot(b)
+	needs.Root(b)
 	p := workload.Start(b, workload.Build(b, "rates"))
 	p.Ready()
 	pid := uint32(p.PID)

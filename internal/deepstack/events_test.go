@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sockleak/internal/event"
+	"sockleak/internal/needs"
 	"sockleak/internal/probe"
 	"sockleak/internal/stack"
 )
@@ -13,7 +14,7 @@ import (
 // The lifecycle events of a program that makes sockets as fast as it can, joined
 // to their stacks: every one comes from the function that makes its kind.
 func TestJoinEvents(t *testing.T) {
-	needRoot(t)
+	needs.Root(t)
 	exe := t.TempDir() + "/native"
 	build(t, "gcc", "-O2", "-g", "-fomit-frame-pointer", "-o", exe, source(t, "native.c"))
 	const rounds = 2000

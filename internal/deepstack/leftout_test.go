@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sockleak/internal/event"
+	"sockleak/internal/needs"
 	"sockleak/internal/probe"
 	"sockleak/internal/stack"
 	"sockleak/internal/workload"
@@ -14,7 +15,7 @@ import (
 // What was attached to the tracepoints before leaves out the stacks of some
 // sockets: those aren't walked, all others are.
 func TestLeftOut(t *testing.T) {
-	needRoot(t)
+	needs.Root(t)
 	const rate, sockets = 10, 5000
 	p := workload.Start(t, workload.Build(t, "rates"))
 	p.Ready()

@@ -5,12 +5,14 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"sockleak/internal/needs"
 )
 
 // Where the limit can't be raised, it seems to be within the filter and nowhere
 // else, and stays what it is.
 func TestMemlock(t *testing.T) {
-	needRoot(t)
+	needs.Root(t)
 	raise := func() error {
 		all := unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}
 		return unix.Prlimit(0, unix.RLIMIT_MEMLOCK, &all, nil)

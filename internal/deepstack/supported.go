@@ -12,15 +12,35 @@ import (
 	"github.com/cilium/ebpf/features"
 )
 
+// ErrNoRegisters says that programs can't have the registers that a thread entered
+// the kernel with, where the walk of its stack begins.
+var ErrNoRegisters = errors.New("complete stacks need bpf_task_pt_regs, which this kernel doesn't have: it came with Linux 5.15")
+
 // Supported says why complete stacks can't be had here, before anything is
 // loaded. nil is no promise: only loading shows all that may be refused.
 func Supported() error {
+	if err := Registers(); errors.Is(err, ErrNoRegisters) {
+		return err
+	}
+	return Symbols()
+}
+
+// Registers returns ErrNoRegisters where that is so; other errors say that it could
+// not be found out.
+func Registers() error {
 	err := features.HaveProgramHelper(ebpf.TracePoint, asm.FnTaskPtRegs)
 	if errors.Is(err, ebpf.ErrNotSupported) {
-		return errors.New("complete stacks need bpf_task_pt_regs, which this kernel doesn't have: it came with Linux 5.15")
+		return ErrNoRegisters
 	}
-	return symbolsReadable("/proc/kallsyms")
+	if err != nil {
+		return fmt.Errorf("find out whether there is bpf_task_pt_regs: %w", err)
+	}
+	return nil
 }
+
+// Symbols says why the addresses of the kernel's functions can't be read, which the
+// profiler needs.
+func Symbols() error { return symbolsReadable("/proc/kallsyms") }
 
 // symbolsReadable looks for an address: to those who may not read them, the kernel
 // shows zeros.

@@ -10,19 +10,13 @@ import (
 	"testing"
 	"time"
 
+	"sockleak/internal/needs"
 	"sockleak/internal/stack"
 )
 
-func needRoot(t testing.TB) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to load BPF programs")
-	}
-}
-
 func open(t testing.TB, o Options) *Tier {
 	t.Helper()
-	needRoot(t)
+	needs.Root(t)
 	if os.Getenv("DEEP_LOG") != "" {
 		o.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
@@ -66,7 +60,7 @@ func dump(t testing.TB, o stack.Origin) {
 // their own is the line that makes the socket, and the walk reaches the start of
 // the thread.
 func TestLanguages(t *testing.T) {
-	needRoot(t)
+	needs.Root(t)
 	type running struct {
 		language
 		program
@@ -155,7 +149,7 @@ func found(o stack.Origin, exe string) culprit {
 // What a process in scope forks and executes is in scope, and is known to the
 // profiler before its first socket.
 func TestChildren(t *testing.T) {
-	needRoot(t)
+	needs.Root(t)
 	exe := t.TempDir() + "/native"
 	build(t, "gcc", "-O2", "-g", "-fomit-frame-pointer", "-o", exe, source(t, "native.c"))
 	in, out, err := os.Pipe()
@@ -211,7 +205,7 @@ func TestChildren(t *testing.T) {
 // More sockets than the ring has room for, with nobody reading: every one is
 // either there or counted.
 func TestBurst(t *testing.T) {
-	needRoot(t)
+	needs.Root(t)
 	exe := t.TempDir() + "/native"
 	build(t, "gcc", "-O2", "-o", exe, source(t, "native.c"))
 	shell := exec.Command("/bin/sh", "-c", `read go; exec "$0" 0 0 33334`, exe)
@@ -247,7 +241,7 @@ func TestBurst(t *testing.T) {
 
 // Everything that Start makes is gone after Close.
 func TestClose(t *testing.T) {
-	needRoot(t)
+	needs.Root(t)
 	before := goroutines(t)
 	files := descriptors(t)
 	tier, err := Start(t.Context(), Options{})

@@ -187,7 +187,7 @@ func (a *asks) note() []string {
 // requests.
 func lossNotes(loss asked.Loss, lost int) []string {
 	var notes []string
-	if n := loss.Full + loss.Busy + loss.NotRun + loss.Ring + uint64(lost); n > 0 {
+	if n := loss.Full + loss.Busy + loss.NotRun + loss.Unread + loss.Ring + uint64(lost); n > 0 {
 		notes = append(notes, fmt.Sprintf("where they were asked for was lost for %d sockets", n))
 	}
 	if loss.Unknown > 0 {

@@ -9,7 +9,7 @@ import (
 
 func TestLossNotes(t *testing.T) {
 	const (
-		lost    = "where they were asked for was lost for 6 sockets"
+		lost    = "where they were asked for was lost for 7 sockets"
 		unknown = "where they were asked for is not known of 7 sockets: their processes were not known to the unwinder yet"
 	)
 	tests := map[string]struct {
@@ -18,9 +18,9 @@ func TestLossNotes(t *testing.T) {
 		want []string
 	}{
 		"nothing":     {loss: asked.Loss{Handles: 9}},
-		"of any kind": {loss: asked.Loss{Full: 1, Busy: 1, NotRun: 1, Ring: 1}, lost: 2, want: []string{lost}},
+		"of any kind": {loss: asked.Loss{Full: 1, Busy: 1, NotRun: 1, Unread: 1, Ring: 1}, lost: 2, want: []string{lost}},
 		"too early":   {loss: asked.Loss{Unknown: 7}, want: []string{unknown}},
-		"both":        {loss: asked.Loss{Ring: 6, Unknown: 7}, want: []string{lost, unknown}},
+		"both":        {loss: asked.Loss{Ring: 7, Unknown: 7}, want: []string{lost, unknown}},
 	}
 	for name, test := range tests {
 		if got := lossNotes(test.loss, test.lost); !slices.Equal(got, test.want) {

@@ -1,6 +1,7 @@
 package hunt
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -16,7 +17,7 @@ import (
 // lets us follow the files of sockets: they are in io_uring's own tables, or under
 // way in an AF_UNIX socket. Snapshots, which go by descriptors, never see them.
 type hidden struct {
-	files *release.Tracker // nil where it can't be had
+	files socketFiles // nil where they can't be had
 	// seen has, by inode number, those that the last look found, so that what is
 	// only just being made is not taken for one.
 	seen map[uint64]release.File
@@ -24,25 +25,31 @@ type hidden struct {
 	now []release.File
 }
 
-// open attaches, if the kernel lets us; doctor says where it doesn't.
-func (h *hidden) open() {
-	if files, err := release.Open(); err == nil {
+// socketFiles is a release.Tracker.
+type socketFiles interface {
+	Files(before uint64, f func(release.File)) error
+	Lost() (uint64, error)
+	Unreleased() (uint64, error)
+	Close() error
+}
+
+// open attaches for what p traces, if the kernel lets us; doctor says where it
+// doesn't.
+func (h *hidden) open(p *probe.Probe) {
+	self, rules, targets, comms := p.Scope()
+	if files, err := release.Open(release.Scope{Self: self, Rules: rules, Targets: targets, Comms: comms}); err == nil {
 		h.files = files
 	}
 }
 
 // look compares the files there are with the descriptors of a snapshot that began
-// at start. wanted says which files are in scope.
-func (h *hidden) look(start, hz uint64, rows []byte, wanted func(release.File) bool) error {
+// at start.
+func (h *hidden) look(start, hz uint64, rows []byte) error {
 	if h.files == nil {
 		return nil
 	}
 	without := map[uint64]release.File{}
-	err := h.files.Files(start, func(f release.File) {
-		if wanted(f) {
-			without[f.Inode] = f
-		}
-	})
+	err := h.files.Files(start, func(f release.File) { without[f.Inode] = f })
 	if err != nil {
 		return err
 	}
@@ -92,11 +99,15 @@ func (h *hidden) notes(now uint64) ([]string, error) {
 		notes = append(notes, fmt.Sprintf("%d sockets made by %s (pid %d) are open without a descriptor in any process, the oldest for %s: "+
 			"in a table of io_uring, or under way in an AF_UNIX socket", g.count, g.comm, pid, words.Duration(time.Duration(now-min(now, g.oldest)))))
 	}
-	lost, err := h.files.Lost()
+	unseen, err := h.files.Unreleased()
+	if unseen > 0 && len(groups) > 0 {
+		notes = append(notes, fmt.Sprintf("the release of %d sockets was not seen: as many of those without a descriptor may be closed", unseen))
+	}
+	lost, lerr := h.files.Lost()
 	if lost > 0 {
 		notes = append(notes, fmt.Sprintf("%d sockets were not followed to the release of their files: without a descriptor they would not be seen", lost))
 	}
-	return notes, err
+	return notes, errors.Join(err, lerr)
 }
 
 func (h *hidden) close() error {
@@ -104,12 +115,4 @@ func (h *hidden) close() error {
 		return nil
 	}
 	return h.files.Close()
-}
-
-// wanted reports whether a socket's file is of a process in scope.
-func (e *engine) wanted(f release.File) bool {
-	scope := e.opts.Scope
-	_, target := e.targets[f.PID]
-	return f.PID != e.opts.Self && (len(scope.PIDs) == 0 || target) &&
-		(len(scope.Comms) == 0 || slices.Contains(scope.Comms, f.Comm)) && !slices.Contains(scope.Exclude, f.Comm)
 }

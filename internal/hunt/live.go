@@ -94,7 +94,7 @@ func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, erro
 		return nil, err
 	}
 	defer l.probe.Close()
-	l.hidden.open()
+	l.hidden.open(l.probe)
 	defer l.hidden.close()
 	l.started = time.Now()
 	clock := probe.Now()
@@ -412,7 +412,7 @@ func (l *live) snapshot() error {
 	}
 	l.rec.time(recording.KindSnapshotEnd, end)
 	l.engine.end(end)
-	return l.hidden.look(start, l.engine.hz, l.rows, l.engine.wanted)
+	return l.hidden.look(start, l.engine.hz, l.rows)
 }
 
 // reconcile takes a snapshot and judges.

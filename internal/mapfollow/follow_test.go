@@ -3,7 +3,6 @@ package mapfollow
 import (
 	"container/list"
 	"encoding/binary"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"reflect"
@@ -11,6 +10,7 @@ import (
 	"testing"
 
 	"sockleak/internal/event"
+	"sockleak/internal/needs"
 	"sockleak/internal/symbol"
 )
 
@@ -157,12 +157,7 @@ func TestBounded(t *testing.T) {
 
 // A program that is long gone is known by its mappings.
 func TestGoneProcess(t *testing.T) {
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") != "" {
-			t.Fatal("not root: in CI this test must run")
-		}
-		t.Skip("not root: following mappings needs CAP_PERFMON")
-	}
+	needs.Root(t)
 	f, err := Open()
 	if err != nil {
 		t.Fatal(err)

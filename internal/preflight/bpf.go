@@ -9,6 +9,8 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+
+	"sockleak/internal/deepstack"
 )
 
 var (
@@ -136,13 +138,12 @@ func checkBTF(sys system) Check {
 }
 
 func checkRegisters(sys system) Check {
-	err := sys.HaveHelper(asm.FnTaskPtRegs)
+	err := sys.Registers()
 	switch {
 	case err == nil:
 		return needRegisters.ok("readable (bpf_task_pt_regs)")
-	case errors.Is(err, ebpf.ErrNotSupported):
-		return needRegisters.without("no bpf_task_pt_regs in this kernel",
-			nativeOnly, "use Linux 5.15 or later")
+	case errors.Is(err, deepstack.ErrNoRegisters):
+		return needRegisters.without("no bpf_task_pt_regs in this kernel", nativeOnly, kernelWithRegisters)
 	}
 	return needRegisters.unknown(reason(err))
 }

@@ -26,6 +26,8 @@ type fake struct {
 	trieErr     error
 	mapsErr     error
 	helperErr   map[asm.BuiltinFunc]error
+	regsErr     error
+	symbolsErr  error // beside what the settings in files hide
 	openErr     error
 	lacks       []string // tracepoints of system calls that are missing
 	lackErr     error    // why
@@ -83,6 +85,20 @@ func (f *fake) NewRing() error                      { return f.try("ring", f.rin
 func (f *fake) NewTrie() error                      { return f.try("trie", f.trieErr) }
 func (f *fake) FollowMaps() error                   { return f.try("maps", f.mapsErr) }
 func (f *fake) HaveHelper(fn asm.BuiltinFunc) error { return f.helperErr[fn] }
+
+func (f *fake) Registers() error { return f.regsErr }
+
+// Symbols hides them as the kernel does, by its settings and our capabilities.
+func (f *fake) Symbols() error {
+	if f.symbolsErr != nil {
+		return f.symbolsErr
+	}
+	restrict, paranoid := sysctl(f, "kptr_restrict"), sysctl(f, "perf_event_paranoid")
+	if restrict != "2" && (!lacks(f, capSyslog) || restrict == "0" && paranoid <= "1") {
+		return nil
+	}
+	return errors.New("hidden")
+}
 
 // try notes that something was tried.
 func (f *fake) try(what string, err error) error {

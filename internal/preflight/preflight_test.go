@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+
+	"sockleak/internal/needs"
 )
 
 func byName(t *testing.T, checks []Check) map[string]Check {
@@ -201,9 +203,7 @@ func TestUnprivileged(t *testing.T) {
 // TestThisMachine: as root, no check may fail to find out, and nothing may be
 // left behind.
 func TestThisMachine(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to try BPF")
-	}
+	needs.Root(t)
 	start := time.Now()
 	checks := Run()
 	took := time.Since(start)
@@ -244,9 +244,7 @@ func descriptors(t *testing.T) int {
 // TestOneRefused: when one program is refused, the others still get their own
 // answer.
 func TestOneRefused(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to load BPF programs")
-	}
+	needs.Root(t)
 	errs := kernel{}.AttachByType([]hook{
 		{ebpf.AttachTraceRawTp, "sched_process_exec"},
 		{ebpf.AttachTraceRawTp, "no_such_tracepoint"},

@@ -128,24 +128,21 @@ func checkOtherProcesses(sys system) Check {
 		"run it with sudo, or add CAP_SYS_PTRACE")
 }
 
-// checkSymbols: the profiler reads the addresses of the kernel's functions, and
-// the kernel decides by kallsyms_show_value in kernel/kallsyms.c whether it shows
-// them.
+// checkSymbols: the profiler reads the addresses of the kernel's functions. Whether
+// the kernel shows them it decides by kallsyms_show_value in kernel/kallsyms.c.
 func checkSymbols(sys system) Check {
-	s, err := readStatus(sys)
-	if err != nil {
-		return needSymbols.unknown(err.Error())
-	}
-	restrict, paranoid := sysctl(sys, "kptr_restrict"), sysctl(sys, "perf_event_paranoid")
+	err := sys.Symbols()
 	switch {
-	case restrict == "2":
+	case err == nil:
+		return needSymbols.ok("their addresses are readable")
+	case sysctl(sys, "kptr_restrict") == "2":
 		return needSymbols.without("kernel.kptr_restrict is 2: nobody may read their addresses", nativeOnly,
 			"sysctl kernel.kptr_restrict=1")
-	case s.has(capSyslog), restrict == "0" && (paranoid == "-1" || paranoid == "0" || paranoid == "1"):
-		return needSymbols.ok("their addresses are readable")
+	case lacks(sys, capSyslog):
+		return needSymbols.without("no CAP_SYSLOG: their addresses in /proc/kallsyms read as zero", nativeOnly,
+			"run it with sudo, or add CAP_SYSLOG")
 	}
-	return needSymbols.without("no CAP_SYSLOG: their addresses in /proc/kallsyms read as zero", nativeOnly,
-		"run it with sudo, or add CAP_SYSLOG")
+	return needSymbols.without(reason(err), nativeOnly, "use a kernel with CONFIG_KALLSYMS=y")
 }
 
 // sysctl returns a setting of kernel.*, empty where there is none.

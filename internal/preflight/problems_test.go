@@ -13,6 +13,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 
+	"sockleak/internal/deepstack"
 	"sockleak/internal/tracepoint"
 )
 
@@ -35,6 +36,7 @@ func TestProblems(t *testing.T) {
 		return checks
 	}
 	noSyslog := degraded("kernel symbols", "no CAP_SYSLOG", "CAP_SYSLOG")
+	noComplete := func(why string) Check { return degraded("stacks, tier 1", "no kernel symbols: "+why, "") }
 	afterBPF := slices.Clip(everything[5:16])
 	for _, test := range []struct {
 		name   string
@@ -52,16 +54,18 @@ func TestProblems(t *testing.T) {
 			append(unknown(everything[3:16]...), missing("privilege", "root in a user namespace only", "outside of the user namespace"))},
 		{"the two capabilities", func(f *fake) {
 			f.files["/proc/self/status"] = statusWith(1000, 1<<capBPF|1<<capPerfmon|1<<capSysPtrace, 0)
-		}, []Check{noSyslog}},
+		}, []Check{noSyslog, noComplete("no CAP_SYSLOG")}},
 		{"kernel symbols for everybody", func(f *fake) {
 			f.files["/proc/self/status"] = statusWith(1000, 1<<capBPF|1<<capPerfmon|1<<capSysPtrace, 0)
 			f.files["/proc/sys/kernel/perf_event_paranoid"] = "1\n"
 		}, nil},
 		{"kernel symbols for nobody", func(f *fake) { f.files["/proc/sys/kernel/kptr_restrict"] = "2\n" },
-			[]Check{degraded("kernel symbols", "kptr_restrict is 2", "sysctl")}},
-		{"own status unreadable", func(f *fake) { delete(f.files, "/proc/self/status") }, unknown("privilege", "other processes", "kernel symbols")},
-		{"own status strange", func(f *fake) { f.files["/proc/self/status"] = "Uid:\t1\nCapEff:\txyz\n" }, unknown("privilege", "other processes", "kernel symbols")},
-		{"own status empty", func(f *fake) { f.files["/proc/self/status"] = "" }, unknown("privilege", "other processes", "kernel symbols")},
+			[]Check{degraded("kernel symbols", "kptr_restrict is 2", "sysctl"), noComplete("kernel.kptr_restrict is 2")}},
+		{"no kernel symbols", func(f *fake) { f.symbolsErr = fmt.Errorf("open: %w", syscall.ENOENT) },
+			[]Check{degraded("kernel symbols", "no such file", "CONFIG_KALLSYMS"), noComplete("no such file")}},
+		{"own status unreadable", func(f *fake) { delete(f.files, "/proc/self/status") }, unknown("privilege", "other processes")},
+		{"own status strange", func(f *fake) { f.files["/proc/self/status"] = "Uid:\t1\nCapEff:\txyz\n" }, unknown("privilege", "other processes")},
+		{"own status empty", func(f *fake) { f.files["/proc/self/status"] = "" }, unknown("privilege", "other processes")},
 		{"no ptrace", func(f *fake) { f.files["/proc/self/status"] = statusWith(0, all&^(1<<capSysPtrace), 0) },
 			[]Check{degraded("other processes", "no CAP_SYS_PTRACE", "sudo")}},
 		{"no release", func(f *fake) { f.releaseErr = syscall.EFAULT }, unknown("kernel")},
@@ -96,13 +100,13 @@ func TestProblems(t *testing.T) {
 			[]Check{missing("kernel memory", "lockdown (most likely confidentiality)", "lockdown=integrity")}},
 		{"lockdown that does no harm", func(f *fake) { f.files["/sys/kernel/security/lockdown"] = "none [integrity] confidentiality\n" }, nil},
 		{"helpers unknown", func(f *fake) {
-			f.helperErr[asm.FnProbeReadKernel], f.helperErr[asm.FnTaskPtRegs] = syscall.EBUSY, syscall.EBUSY
+			f.helperErr[asm.FnProbeReadKernel], f.regsErr = syscall.EBUSY, syscall.EBUSY
 		}, unknown("kernel memory", "user registers", "stacks, tier 1")},
 		{"no uprobes", func(f *fake) { f.uprobeErr = syscall.EPERM },
 			[]Check{degraded("uprobes", "operation not permitted", "CONFIG_UPROBE_EVENTS")}},
 		{"uprobes want more privilege", func(f *fake) { f.uprobeErr = fmt.Errorf("open perf event: %w", syscall.EACCES) },
 			[]Check{degraded("uprobes", "permission denied", "add CAP_SYS_ADMIN")}},
-		{"no registers", func(f *fake) { f.helperErr[asm.FnTaskPtRegs] = ebpf.ErrNotSupported },
+		{"no registers", func(f *fake) { f.regsErr = deepstack.ErrNoRegisters },
 			[]Check{degraded("user registers", "no bpf_task_pt_regs", "5.15"), degraded("stacks, tier 1", "no bpf_task_pt_regs", "5.15")}},
 
 		{"no BTF", func(f *fake) { delete(f.files, "/sys/kernel/btf/vmlinux") },

@@ -7,6 +7,9 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+
+	"sockleak/internal/deepstack"
+	"sockleak/internal/tracepoint"
 )
 
 // The tiers of stacks, see docs/stacks.md. None is required: sockets are counted
@@ -19,6 +22,8 @@ var (
 
 // nativeOnly is what the lack of tier 1 costs.
 const nativeOnly = "no lines of Python, Node and Java (tier 1); native stacks are still walked by unwind tables (tier 2)"
+
+const kernelWithRegisters = "use Linux 5.15 or later"
 
 // What tier 1 is attached to beside the hooks of the events.
 var (
@@ -39,11 +44,14 @@ func checkComplete(sys system, arch string, types bool) Check {
 	if !types {
 		return needComplete.unknown("not tried: takes kernel types")
 	}
-	switch err := sys.HaveHelper(asm.FnTaskPtRegs); {
-	case errors.Is(err, ebpf.ErrNotSupported):
-		return needComplete.without("no bpf_task_pt_regs in this kernel", nativeOnly, "use Linux 5.15 or later")
+	switch err := sys.Registers(); {
+	case errors.Is(err, deepstack.ErrNoRegisters):
+		return needComplete.without("no bpf_task_pt_regs in this kernel", nativeOnly, kernelWithRegisters)
 	case err != nil:
 		return needComplete.unknown(reason(err))
+	}
+	if c := checkSymbols(sys); c.Status != OK {
+		return needComplete.without("no kernel symbols: "+c.Detail, nativeOnly, c.Remedy)
 	}
 	if err := sys.NewTrie(); err != nil {
 		return needComplete.without("no BPF map of type LPM trie: "+reason(err), nativeOnly, "use a kernel with CONFIG_BPF_SYSCALL=y and room in its cgroup")
@@ -56,22 +64,30 @@ func checkComplete(sys system, arch string, types bool) Check {
 	return needComplete.ok("complete, native and interpreted frames (OpenTelemetry eBPF profiler)")
 }
 
+// lackingHooks returns the hooks that the kernel hasn't got. An error says that it
+// could not be found out.
 func lackingHooks(sys system) ([]string, error) {
 	ids, err := sys.OpenTracepoints()
 	if err != nil {
 		return nil, fmt.Errorf("open tracefs: %w", err)
 	}
-	missing, _ := absent(ids, completeSyscalls[:])
-	if err := ids.Close(); err != nil {
-		return nil, fmt.Errorf("close tracefs: %w", err)
+	missing, err := absent(ids, completeSyscalls[:])
+	if cerr := ids.Close(); cerr != nil {
+		return nil, fmt.Errorf("close tracefs: %w", cerr)
+	}
+	if err != nil && !errors.Is(err, tracepoint.ErrNotFound) {
+		return nil, err
 	}
 	var hooks []hook
 	for _, name := range completeTyped {
 		hooks = append(hooks, hook{ebpf.AttachTraceRawTp, name})
 	}
 	for i, err := range sys.AttachByType(hooks) {
-		if err != nil {
+		switch {
+		case errors.Is(err, ebpf.ErrNotSupported):
 			missing = append(missing, completeTyped[i])
+		case err != nil:
+			return nil, fmt.Errorf("attach to %s: %w", completeTyped[i], err)
 		}
 	}
 	return missing, nil

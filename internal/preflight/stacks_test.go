@@ -7,13 +7,15 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+
+	"sockleak/internal/deepstack"
 )
 
 // What only tier 1 needs costs no native stack, and what is said of it doesn't deny
 // those.
 func TestNativeStacksStay(t *testing.T) {
 	for name, lack := range map[string]func(*fake){
-		"user registers": func(f *fake) { f.helperErr[asm.FnTaskPtRegs] = ebpf.ErrNotSupported },
+		"user registers": func(f *fake) { f.regsErr = deepstack.ErrNoRegisters },
 		"stacks, tier 1": func(f *fake) { f.trieErr = syscall.ENOMEM },
 		"kernel symbols": func(f *fake) { f.files["/proc/sys/kernel/kptr_restrict"] = "2\n" },
 	} {
@@ -37,7 +39,7 @@ func TestStackTiers(t *testing.T) {
 		change func(*fake)
 		want   map[string]string // tier -> a word of what was found, where it isn't there
 	}{
-		{"5.10", "amd64", func(f *fake) { f.helperErr[asm.FnTaskPtRegs] = ebpf.ErrNotSupported },
+		{"5.10", "amd64", func(f *fake) { f.regsErr = deepstack.ErrNoRegisters },
 			map[string]string{"stacks, tier 1": "no bpf_task_pt_regs"}},
 		{"another architecture", "riscv64", func(*fake) {}, map[string]string{"stacks, tier 1": "riscv64"}},
 		{"no trie", "amd64", func(f *fake) { f.trieErr = syscall.ENOMEM }, map[string]string{"stacks, tier 1": "LPM trie"}},
@@ -63,5 +65,20 @@ func TestStackTiers(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A tracepoint that can't be looked up is not one that isn't there.
+func TestHookNotFoundOut(t *testing.T) {
+	for name, broken := range map[string]func(*fake){
+		"of a call": func(f *fake) { f.lackErr, f.lacks = syscall.EACCES, completeSyscalls[:1] },
+		"typed":     func(f *fake) { f.byType["sched_process_free"] = syscall.EACCES },
+	} {
+		sys := working()
+		broken(sys)
+		c := byName(t, run(sys, "amd64", everyCheck))["stacks, tier 1"]
+		if c.Status != Unknown || !strings.Contains(c.Detail, "permission denied") {
+			t.Errorf("%s: %+v", name, c)
+		}
 	}
 }

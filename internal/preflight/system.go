@@ -12,6 +12,7 @@ import (
 	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
 
+	"sockleak/internal/deepstack"
 	"sockleak/internal/mapfollow"
 	"sockleak/internal/procfs"
 	"sockleak/internal/release"
@@ -38,6 +39,9 @@ type system interface {
 	// HaveHelper: may programs on tracepoints call it? An error that matches
 	// ebpf.ErrNotSupported says no, others that it could not be found out.
 	HaveHelper(asm.BuiltinFunc) error
+	// Registers and Symbols are those of package deepstack.
+	Registers() error
+	Symbols() error
 	// The Attach functions load and attach programs that do nothing, and
 	// take them away again.
 	AttachTracepoint(id uint64) error
@@ -151,6 +155,9 @@ func (kernel) HaveHelper(fn asm.BuiltinFunc) error {
 	return features.HaveProgramHelper(ebpf.TracePoint, fn)
 }
 
+func (kernel) Registers() error { return deepstack.Registers() }
+func (kernel) Symbols() error   { return deepstack.Symbols() }
+
 func (kernel) AttachTracepoint(id uint64) error {
 	prog, err := ebpf.NewProgram(idle(ebpf.TracePoint))
 	if err != nil {
@@ -216,7 +223,7 @@ func idle(kind ebpf.ProgramType) *ebpf.ProgramSpec {
 }
 
 func (kernel) FollowFiles() (string, error) {
-	t, err := release.Open()
+	t, err := release.Open(release.Scope{})
 	if err != nil {
 		return "", err
 	}

@@ -8,6 +8,8 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+
+	"sockleak/internal/symbol"
 )
 
 // AttachUprobe puts the uprobe where our own program began: nothing comes there
@@ -41,10 +43,9 @@ func entryOffset(path string) (uint64, error) {
 		return 0, err
 	}
 	defer f.Close()
-	for _, p := range f.Progs {
-		if p.Type == elf.PT_LOAD && f.Entry >= p.Vaddr && f.Entry-p.Vaddr < p.Filesz {
-			return f.Entry - p.Vaddr + p.Off, nil
-		}
+	offset, ok := symbol.FileOffset(f, f.Entry)
+	if !ok {
+		return 0, errors.New("it is in no segment")
 	}
-	return 0, errors.New("it is in no segment")
+	return offset, nil
 }

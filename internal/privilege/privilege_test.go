@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"sockleak/internal/needs"
 )
 
 const (
@@ -56,9 +58,7 @@ func printCapabilities() error {
 }
 
 func TestDrop(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("not root: there is nothing to drop")
-	}
+	needs.Root(t) // else there is nothing to drop
 	const (
 		bpf, perfmon, admin, ptrace = unix.CAP_BPF, unix.CAP_PERFMON, unix.CAP_SYS_ADMIN, unix.CAP_SYS_PTRACE
 		search, raw, files          = unix.CAP_DAC_READ_SEARCH, unix.CAP_NET_RAW, unix.CAP_CHECKPOINT_RESTORE

@@ -54,7 +54,7 @@ func TestStackRate(t *testing.T) {
 	if len(order) != 2 {
 		t.Fatalf("%d calls, want two", len(order))
 	}
-	most := mostWalks(hot, rate, seconds)
+	most := workload.MostWalks(hot, rate, seconds)
 	t.Logf("in %d s: %+v, %+v; at most %d", seconds, *order[0], *order[1], most)
 	if c := order[0]; c.made != hot || c.walked < rate || c.walked > most || len(c.stacks) != 1 {
 		t.Errorf("of the hot call %+v; want %d made, between %d and %d walked, one stack", *c, hot, rate, most)
@@ -62,23 +62,6 @@ func TestStackRate(t *testing.T) {
 	if c := order[1]; c.made != rare || c.walked != rare || len(c.stacks) != 1 {
 		t.Errorf("of the rare call %+v; want %d made and walked, one stack", *c, rare)
 	}
-}
-
-// mostWalks bounds the walks of one call that is made hot times in so many
-// seconds. Until it is known how many there will be, in the first second, they are
-// chosen with a probability of one, a half, a third and so on, for as many calls
-// as the rate is: a harmonic sum, which is ln(n)+0.58, not ln(n). Each later second
-// adds the rate. They are chosen by chance, so that the bound has to be above what
-// is expected: by five standard deviations, which one run in three million passes.
-func mostWalks(hot, rate, seconds uint64) uint64 {
-	var expected, variance float64
-	for n := range hot {
-		p := 1 / float64(n/rate+1)
-		expected += p
-		variance += p * (1 - p)
-	}
-	later := float64(rate * (seconds - 1))
-	return uint64(math.Ceil(expected + later + 5*math.Sqrt(variance+later)))
 }
 
 // walks is what came of one call.

@@ -198,6 +198,12 @@ func (w walking) Close() error {
 	return nil
 }
 
+// Scope returns the constants and maps of bpf/scope.h, for those who trace the same
+// processes: our own, enum scope_rule, the processes and the names.
+func (p *Probe) Scope() (self, rules uint32, targets, comms *ebpf.Map) {
+	return p.constants[bpfVarCfgSelf].(uint32), p.constants[bpfVarCfgScope].(uint32), p.objects.Targets, p.objects.Comms
+}
+
 // Budget returns the maps of bpf/budget.h, for those who take more stacks of the
 // same processes.
 func (p *Probe) Budget() (processes, calls *ebpf.Map) {
@@ -252,31 +258,14 @@ func (p *Probe) Loss() (event.Loss, error) {
 		programs = append(programs, h.program(&o.bpfPrograms))
 	}
 	var err error
-	if loss.ProbeSkipped, err = skipped(programs...); err != nil {
+	if loss.ProbeSkipped, err = tracepoint.Skipped(programs...); err != nil {
 		return loss, err
 	}
 	// An interrupt that changes a state while another change is being handled
 	// on the same CPU doesn't run the program again.
-	n, err := skipped(o.TcpState, o.TcpDestroy)
+	n, err := tracepoint.Skipped(o.TcpState, o.TcpDestroy)
 	loss.StateSkipped += n
 	return loss, err
-}
-
-// skipped is how often the kernel did not run the programs because another one,
-// or they themselves, were running on that CPU (trace_call_bpf, bpf_trace_run).
-// Kernels before 5.12 don't count it.
-func skipped(programs ...*ebpf.Program) (sum uint64, err error) {
-	for _, prog := range programs {
-		stats, err := prog.Stats()
-		if errors.Is(err, ebpf.ErrNotSupported) {
-			return 0, nil
-		}
-		if err != nil {
-			return 0, fmt.Errorf("read the counters of %s: %w", prog, err)
-		}
-		sum += stats.RecursionMisses
-	}
-	return sum, nil
 }
 
 // Close detaches everything; the kernel frees the programs and maps.

@@ -27,12 +27,23 @@ type File struct {
 	Comm  string // the name of the thread that did
 }
 
+// Scope is whose sockets are followed: what bpf/scope.h declares, as who traces the
+// same processes has it. The zero Scope is everybody.
+type Scope struct {
+	Self           uint32    // the process that is left out
+	Rules          uint32    // enum scope_rule
+	Targets, Comms *ebpf.Map // nil: none
+}
+
 // Tracker knows the socket files that were made since it was opened and that are
 // not released yet. Its methods are for one goroutine at a time.
 type Tracker struct {
 	objects tracked
 	links   []io.Closer
 	method  string
+	self    uint32   // left out of what is told
+	inodes  []uint64 // reused, and made
+	made    []releaseSocketFile
 }
 
 // tracked are the maps and the pair of programs that could be attached.
@@ -58,14 +69,14 @@ func methods() []method {
 
 // Open attaches by fentry, else by kprobes. The error says why neither is to be
 // had. Whoever calls it closes the Tracker.
-func Open() (*Tracker, error) {
+func Open(scope Scope) (*Tracker, error) {
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return nil, fmt.Errorf("raise RLIMIT_MEMLOCK: %w", err)
 	}
 	var refused []error
 	for _, m := range methods() {
-		t := &Tracker{method: m.name}
-		err := t.open(m)
+		t := &Tracker{method: m.name, self: scope.Self}
+		err := t.open(m, scope)
 		if err == nil {
 			return t, nil
 		}
@@ -74,7 +85,7 @@ func Open() (*Tracker, error) {
 	return nil, fmt.Errorf("follow the files of sockets: %w", errors.Join(refused...))
 }
 
-func (t *Tracker) open(m method) error {
+func (t *Tracker) open(m method, scope Scope) error {
 	spec, err := loadRelease()
 	if err != nil {
 		return err
@@ -86,7 +97,11 @@ func (t *Tracker) open(m method) error {
 			delete(spec.Programs, other.released)
 		}
 	}
-	all, err := ebpf.NewCollection(spec)
+	shared, err := scope.apply(spec)
+	if err != nil {
+		return err
+	}
+	all, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: shared})
 	if err != nil {
 		return fmt.Errorf("load the programs: %w", err)
 	}
@@ -124,6 +139,24 @@ func (t *Tracker) try() (err error) {
 	return nil
 }
 
+// apply sets what spec is to have of the scope, and returns the maps that it shares.
+func (s *Scope) apply(spec *ebpf.CollectionSpec) (map[string]*ebpf.Map, error) {
+	for name, value := range map[string]uint32{releaseVarCfgSelf: s.Self, releaseVarCfgScope: s.Rules} {
+		if err := spec.Variables[name].Set(value); err != nil {
+			return nil, fmt.Errorf("set %s: %w", name, err)
+		}
+	}
+	shared := map[string]*ebpf.Map{}
+	for name, m := range map[string]*ebpf.Map{releaseMapTargets: s.Targets, releaseMapComms: s.Comms} {
+		if m != nil {
+			shared[name] = m
+		} else {
+			spec.Maps[name].MaxEntries = 1 // nothing looks into it
+		}
+	}
+	return shared, nil
+}
+
 // The release first: what is released and was never made does no harm.
 func (t *Tracker) attachFentry() error {
 	for _, p := range []*ebpf.Program{t.objects.released, t.objects.made} {
@@ -152,23 +185,31 @@ func (t *Tracker) keep(l link.Link, err error) error {
 // Method is how it is attached: "fentry" or "kprobe".
 func (t *Tracker) Method() string { return t.method }
 
+// inBatch is how many files are read by one system call.
+const inBatch = 1024
+
 // Files calls f with every file that is there and was made before the time given,
 // in ns of CLOCK_MONOTONIC, in no particular order. Of those that come and go
 // meanwhile some are left out.
 func (t *Tracker) Files(before uint64, f func(File)) error {
-	var inode uint64
-	var made releaseSocketFile
-	all := t.objects.files.Iterate()
-	for all.Next(&inode, &made) {
-		if made.Time < before {
-			f(File{inode, made.Time, made.Pid, comm(made.Comm)})
+	if t.inodes == nil {
+		t.inodes, t.made = make([]uint64, inBatch), make([]releaseSocketFile, inBatch)
+	}
+	var cursor ebpf.MapBatchCursor
+	for {
+		n, err := t.objects.files.BatchLookup(&cursor, t.inodes, t.made, nil)
+		for i := range n {
+			if made := &t.made[i]; made.Time < before && made.Pid != t.self {
+				f(File{t.inodes[i], made.Time, made.Pid, comm(made.Comm)})
+			}
+		}
+		if errors.Is(err, ebpf.ErrKeyNotExist) {
+			return nil // these were the last
+		}
+		if err != nil {
+			return fmt.Errorf("read the files of sockets: %w", err)
 		}
 	}
-	// So many came and went that the kernel began anew: what was seen is true.
-	if err := all.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
-		return fmt.Errorf("read the files of sockets: %w", err)
-	}
-	return nil
 }
 
 func comm(raw [16]int8) string {
@@ -179,7 +220,12 @@ func comm(raw [16]int8) string {
 	return event.Comm(&name)
 }
 
-// Lost is how many files found no place among those that are known.
+// Unreleased is how often a release was not seen, because the kernel didn't run the
+// program for it: as many of Files may be gone.
+func (t *Tracker) Unreleased() (uint64, error) { return tracepoint.Skipped(t.objects.released) }
+
+// Lost is how many files found no place among those that are known, or whose making
+// was not seen.
 func (t *Tracker) Lost() (sum uint64, err error) {
 	var perCPU []uint64
 	if err := t.objects.lost.Lookup(uint32(0), &perCPU); err != nil {
@@ -188,7 +234,8 @@ func (t *Tracker) Lost() (sum uint64, err error) {
 	for _, n := range perCPU {
 		sum += n
 	}
-	return sum, nil
+	unseen, err := tracepoint.Skipped(t.objects.made)
+	return sum + unseen, err
 }
 
 // Close detaches everything.

@@ -13,6 +13,15 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type releaseScopeRule uint32
+
+const (
+	releaseScopeRuleSCOPE_PIDS     releaseScopeRule = 1
+	releaseScopeRuleSCOPE_CHILDREN releaseScopeRule = 2
+	releaseScopeRuleSCOPE_COMM     releaseScopeRule = 4
+	releaseScopeRuleSCOPE_EXCLUDE  releaseScopeRule = 8
+)
+
 type releaseSocketFile struct {
 	_    structs.HostLayout
 	Time uint64
@@ -25,12 +34,17 @@ type releaseSocketFile struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	releaseMapComms           = "comms"
 	releaseMapSocketFiles     = "socket_files"
 	releaseMapSocketFilesLost = "socket_files_lost"
+	releaseMapTargets         = "targets"
 	releaseProgMadeFexit      = "made_fexit"
 	releaseProgMadeKprobe     = "made_kprobe"
 	releaseProgReleasedFentry = "released_fentry"
 	releaseProgReleasedKprobe = "released_kprobe"
+	releaseVarCfgScope        = "cfg_scope"
+	releaseVarCfgSelf         = "cfg_self"
+	releaseVarKeepScopeRule   = "keep_scope_rule"
 	releaseVarKeepSocketFile  = "keep_socket_file"
 )
 
@@ -86,14 +100,19 @@ type releaseProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type releaseMapSpecs struct {
+	Comms           *ebpf.MapSpec `ebpf:"comms"`
 	SocketFiles     *ebpf.MapSpec `ebpf:"socket_files"`
 	SocketFilesLost *ebpf.MapSpec `ebpf:"socket_files_lost"`
+	Targets         *ebpf.MapSpec `ebpf:"targets"`
 }
 
 // releaseVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type releaseVariableSpecs struct {
+	CfgScope       *ebpf.VariableSpec `ebpf:"cfg_scope"`
+	CfgSelf        *ebpf.VariableSpec `ebpf:"cfg_self"`
+	KeepScopeRule  *ebpf.VariableSpec `ebpf:"keep_scope_rule"`
 	KeepSocketFile *ebpf.VariableSpec `ebpf:"keep_socket_file"`
 }
 
@@ -117,14 +136,18 @@ func (o *releaseObjects) Close() error {
 //
 // It can be passed to loadReleaseObjects or ebpf.CollectionSpec.LoadAndAssign.
 type releaseMaps struct {
+	Comms           *ebpf.Map `ebpf:"comms"`
 	SocketFiles     *ebpf.Map `ebpf:"socket_files"`
 	SocketFilesLost *ebpf.Map `ebpf:"socket_files_lost"`
+	Targets         *ebpf.Map `ebpf:"targets"`
 }
 
 func (m *releaseMaps) Close() error {
 	return _ReleaseClose(
+		m.Comms,
 		m.SocketFiles,
 		m.SocketFilesLost,
+		m.Targets,
 	)
 }
 
@@ -132,6 +155,9 @@ func (m *releaseMaps) Close() error {
 //
 // It can be passed to loadReleaseObjects or ebpf.CollectionSpec.LoadAndAssign.
 type releaseVariables struct {
+	CfgScope       *ebpf.Variable `ebpf:"cfg_scope"`
+	CfgSelf        *ebpf.Variable `ebpf:"cfg_self"`
+	KeepScopeRule  *ebpf.Variable `ebpf:"keep_scope_rule"`
 	KeepSocketFile *ebpf.Variable `ebpf:"keep_socket_file"`
 }
 

@@ -17,7 +17,7 @@ import (
 func open(t *testing.T) *Tracker {
 	t.Helper()
 	needs.Root(t)
-	tracker, err := Open()
+	tracker, err := Open(Scope{})
 	if err != nil && needs.Virtual() {
 		t.Fatal(err)
 	}
@@ -143,7 +143,7 @@ func TestLife(t *testing.T) {
 func TestRefused(t *testing.T) {
 	needs.Root(t)
 	needs.Unpatched(t)
-	tracker, err := Open()
+	tracker, err := Open(Scope{})
 	if err == nil {
 		err = tracker.Close()
 	}

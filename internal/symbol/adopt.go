@@ -79,10 +79,8 @@ func (s *Symbolizer) At(m *Module, addr uint64) (Location, error) {
 	if err != nil {
 		return Location{}, err
 	}
-	for _, p := range img.elf.Progs {
-		if p.Type == elf.PT_LOAD && p.Flags&elf.PF_X != 0 && addr >= p.Vaddr && addr-p.Vaddr < p.Filesz {
-			return Location{m, addr - p.Vaddr + p.Off}, nil
-		}
+	if offset, ok := FileOffset(img.elf, addr); ok {
+		return Location{m, offset}, nil
 	}
 	return Location{}, fmt.Errorf("%s: %w", m.path, errNoSegment)
 }

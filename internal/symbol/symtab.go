@@ -37,30 +37,54 @@ var errSymbols = errors.New("malformed symbol table")
 
 // add appends the functions in the symbol table of the given type.
 func (t *symtab) add(f *elf.File, kind elf.SectionType) error {
-	sec := f.SectionByType(kind)
-	if sec == nil || sec.Type == elf.SHT_NOBITS {
-		return nil
+	sec, names, err := symbolTable(f, kind)
+	if sec == nil {
+		return err
 	}
-	size := uint64(elf.Sym64Size)
-	if f.Class == elf.ELFCLASS32 {
-		size = elf.Sym32Size
-	}
-	if sec.Entsize != size || sec.Link == 0 || int(sec.Link) >= len(f.Sections) || sec.Flags&elf.SHF_COMPRESSED != 0 {
-		return fmt.Errorf("%s: %w", sec.Name, errSymbols)
-	}
-	if sec.Size/size > maxSymbols {
-		return fmt.Errorf("%s: more than %d symbols", sec.Name, maxSymbols)
-	}
-	t.names = append(t.names, f.Sections[sec.Link].ReaderAt)
-	return t.read(f, io.NewSectionReader(sec.ReaderAt, 0, int64(sec.Size)), int(size), uint8(len(t.names)-1))
+	t.names = append(t.names, names.ReaderAt)
+	of := uint8(len(t.names) - 1)
+	return eachFunction(f, sec, func(e symbolEntry, _ elf.SymType) {
+		e.names = of
+		t.entries = append(t.entries, e)
+	})
 }
 
-func (t *symtab) read(f *elf.File, r io.Reader, size int, names uint8) error {
+// symbolTable returns the section with the symbol table of the given type, and the
+// one with its names; nil if there is none.
+func symbolTable(f *elf.File, kind elf.SectionType) (sec, names *elf.Section, err error) {
+	sec = f.SectionByType(kind)
+	if sec == nil || sec.Type == elf.SHT_NOBITS {
+		return nil, nil, nil
+	}
+	size := uint64(symbolSize(f))
+	if sec.Entsize != size || sec.Link == 0 || int(sec.Link) >= len(f.Sections) || sec.Flags&elf.SHF_COMPRESSED != 0 {
+		return nil, nil, fmt.Errorf("%s: %w", sec.Name, errSymbols)
+	}
+	if sec.Size/size > maxSymbols {
+		return nil, nil, fmt.Errorf("%s: more than %d symbols", sec.Name, maxSymbols)
+	}
+	return sec, f.Sections[sec.Link], nil
+}
+
+// symbolSize is that of an entry, in bytes.
+func symbolSize(f *elf.File) int {
+	if f.Class == elf.ELFCLASS32 {
+		return elf.Sym32Size
+	}
+	return elf.Sym64Size
+}
+
+// eachFunction calls g with the entries of a symbol table that can be functions.
+func eachFunction(f *elf.File, sec *elf.Section, g func(symbolEntry, elf.SymType)) error {
+	size := symbolSize(f)
+	r := io.NewSectionReader(sec.ReaderAt, 0, int64(sec.Size))
 	buf := make([]byte, 4096*size)
 	for {
 		n, err := io.ReadFull(r, buf)
 		for b := buf[:n-n%size]; len(b) > 0; b = b[size:] {
-			t.entry(f, b[:size], names)
+			if e, kind, ok := decodeSymbol(f, b[:size]); ok {
+				g(e, kind)
+			}
 		}
 		if err == io.EOF || err == io.ErrUnexpectedEOF {
 			return nil
@@ -71,10 +95,10 @@ func (t *symtab) read(f *elf.File, r io.Reader, size int, names uint8) error {
 	}
 }
 
-// entry adds one symbol if it can be a function.
-func (t *symtab) entry(f *elf.File, b []byte, names uint8) {
+// decodeSymbol reads one entry; false if it can't be a function.
+func decodeSymbol(f *elf.File, b []byte) (e symbolEntry, kind elf.SymType, ok bool) {
 	o := f.ByteOrder
-	e := symbolEntry{name: o.Uint32(b), names: names}
+	e.name = o.Uint32(b)
 	var info byte
 	if f.Class == elf.ELFCLASS64 {
 		info, e.section = b[4], o.Uint16(b[6:])
@@ -84,16 +108,14 @@ func (t *symtab) entry(f *elf.File, b []byte, names uint8) {
 		info, e.section = b[12], o.Uint16(b[14:])
 	}
 	const ifunc = elf.SymType(10) // STT_GNU_IFUNC
-	switch elf.ST_TYPE(info) {
+	kind = elf.ST_TYPE(info)
+	switch kind {
 	case elf.STT_FUNC, elf.STT_NOTYPE, ifunc:
 	default:
-		return
-	}
-	if e.name == 0 || int(e.section) >= len(f.Sections) || f.Sections[e.section].Flags&elf.SHF_EXECINSTR == 0 {
-		return
+		return e, kind, false
 	}
 	e.local = elf.ST_BIND(info) == elf.STB_LOCAL
-	t.entries = append(t.entries, e)
+	return e, kind, e.name != 0 && int(e.section) < len(f.Sections) && f.Sections[e.section].Flags&elf.SHF_EXECINSTR != 0
 }
 
 // sort makes the table ready for lookups.

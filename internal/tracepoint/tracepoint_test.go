@@ -16,15 +16,9 @@ import (
 	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
 
+	"sockleak/internal/needs"
 	"sockleak/internal/procfs"
 )
-
-func needsRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to open tracefs and to load BPF programs")
-	}
-}
 
 func TestParseMountInfo(t *testing.T) {
 	text := `24 31 0:22 / /sys rw,nosuid shared:7 - sysfs sysfs rw
@@ -115,7 +109,7 @@ func mountInfo(t *testing.T) string {
 // TestDetached: whatever is mounted, the detached tracefs works, and shows
 // nowhere.
 func TestDetached(t *testing.T) {
-	needsRoot(t)
+	needs.Root(t)
 	before := mountInfo(t)
 	ids, err := openDetached()
 	if err != nil {
@@ -152,7 +146,7 @@ func TestDetached(t *testing.T) {
 
 // TestMountedElsewhere mounts tracefs in a mount namespace of one thread.
 func TestMountedElsewhere(t *testing.T) {
-	needsRoot(t)
+	needs.Root(t)
 	dir := t.TempDir()
 	var ids *IDs
 	var errs []error
@@ -268,7 +262,7 @@ func onEveryCPU(t *testing.T) uint64 {
 }
 
 func TestAttach(t *testing.T) {
-	needsRoot(t)
+	needs.Root(t)
 	if initial, err := procfs.New("").InInitialPIDNS(); err != nil || !initial {
 		t.Skipf("needs to know its own number in the initial pid namespace: %v, %v", initial, err)
 	}
@@ -305,7 +299,7 @@ func TestAttach(t *testing.T) {
 }
 
 func TestAttachErrors(t *testing.T) {
-	needsRoot(t)
+	needs.Root(t)
 	prog, _ := counter(t)
 	if c, err := Attach(1<<40, prog); err == nil || !strings.Contains(err.Error(), "open perf event of tracepoint 1099511627776: ") {
 		t.Errorf("no such number: %v, %v", c, err)

@@ -14,6 +14,7 @@ import (
 
 	"sockleak/internal/framepointer"
 	"sockleak/internal/mapfollow"
+	"sockleak/internal/needs"
 	"sockleak/internal/probe"
 	"sockleak/internal/stack"
 	"sockleak/internal/symbol"
@@ -25,7 +26,7 @@ import (
 // as the ring has room). The figure is the least of all rounds, because the
 // machine has other work. agent-ns is the CPU time of this side.
 func BenchmarkSocket(b *testing.B) {
-	needRoot(b)
+	needs.Root(b)
 	exe := b.TempDir() + "/odd"
 	build(b, "gcc", "-O2", "-fomit-frame-pointer", "-pthread", "-o", exe, source(b, "odd.c"))
 	for _, mode := range []string{"hot", "cold"} {
@@ -134,7 +135,7 @@ func cpuTime(b *testing.B) time.Duration {
 
 // BenchmarkWalk walks a copy of a stack, its tables read.
 func BenchmarkWalk(b *testing.B) {
-	needRoot(b)
+	needs.Root(b)
 	exe := b.TempDir() + "/odd"
 	build(b, "gcc", "-O2", "-fomit-frame-pointer", "-pthread", "-o", exe, source(b, "odd.c"))
 	p := started(b, exe, "large")

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"sockleak/internal/needs"
 	"sockleak/internal/probe"
 	"sockleak/internal/stack"
 )
@@ -90,7 +91,7 @@ func examples(t *testing.T) []example {
 // socket is on the stack, and the walk comes to the start of the thread, or says
 // why not. The same stack is copied once, or the walk was not known again.
 func TestLanguages(t *testing.T) {
-	needRoot(t)
+	needs.Root(t)
 	if _, err := exec.LookPath("gcc"); err != nil && os.Getenv("CI") == "" {
 		t.Skip("needs gcc, which is not installed: run scripts/setup.sh")
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"sockleak/internal/needs"
 	"sockleak/internal/probe"
 	"sockleak/internal/stack"
 )
@@ -13,7 +14,7 @@ import (
 // Programs that live for a millisecond, started while their shell is traced: all
 // their stacks are whole, although they are gone when the first is walked.
 func TestShortLived(t *testing.T) {
-	needRoot(t)
+	needs.Root(t)
 	for _, test := range []struct {
 		name  string
 		flags []string

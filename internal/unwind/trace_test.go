@@ -13,21 +13,11 @@ import (
 	"sockleak/internal/event"
 	"sockleak/internal/framepointer"
 	"sockleak/internal/mapfollow"
+	"sockleak/internal/needs"
 	"sockleak/internal/probe"
 	"sockleak/internal/stack"
 	"sockleak/internal/symbol"
 )
-
-func needRoot(t testing.TB) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("CI") != "" {
-		t.Fatal("not root: in CI the tests that trace must run")
-	}
-	t.Skip("not root: tracing needs CAP_BPF and CAP_PERFMON")
-}
 
 // tracer traces processes and walks the stacks of their sockets.
 type tracer struct {
@@ -49,7 +39,7 @@ type socket struct {
 
 func follow(t testing.TB, scope probe.Scope) *tracer {
 	t.Helper()
-	needRoot(t)
+	needs.Root(t)
 	tr := &tracer{t: t, lost: map[uint64]int{}}
 	var err error
 	if tr.maps, err = mapfollow.Open(); err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sockleak/internal/needs"
 	"sockleak/internal/probe"
 	"sockleak/internal/stack"
 )
@@ -54,7 +55,7 @@ func open() {
 // copied only until the kernel side knows it: what this side says that a walk
 // read is what that side reads.
 func TestKnown(t *testing.T) {
-	needRoot(t)
+	needs.Root(t)
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

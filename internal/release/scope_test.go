@@ -1,0 +1,105 @@
+package release
+
+import (
+	"math"
+	"os"
+	"slices"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"sockleak/internal/needs"
+)
+
+// scopePIDs is SCOPE_PIDS of bpf/scope.h.
+const scopePIDs = uint32(releaseScopeRuleSCOPE_PIDS)
+
+// keep returns the inode numbers of sockets that this process makes and keeps.
+func keep(t *testing.T, n int) []uint64 {
+	t.Helper()
+	var inodes []uint64
+	for range n {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = unix.Close(fd) })
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil {
+			t.Fatal(err)
+		}
+		inodes = append(inodes, st.Ino)
+	}
+	return inodes
+}
+
+// Only the sockets of who is in scope are followed, each is told once, and those
+// that were released are not.
+func TestScope(t *testing.T) {
+	needs.Root(t)
+	targets, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Hash, KeySize: 4, ValueSize: 1, MaxEntries: 32768})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer targets.Close()
+	self := uint32(os.Getpid())
+	// More than one batch.
+	const sockets = inBatch + inBatch/2
+	for name, test := range map[string]struct {
+		scope Scope
+		found bool
+	}{
+		"everybody":          {Scope{}, true},
+		"but ourselves":      {Scope{Self: self}, false},
+		"no target":          {Scope{Rules: scopePIDs, Targets: targets}, false},
+		"ourselves, and one": {Scope{Rules: scopePIDs, Targets: targets}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if test.found && test.scope.Targets != nil {
+				if err := targets.Put(self, uint8(1)); err != nil {
+					t.Fatal(err)
+				}
+				defer func() {
+					if err := targets.Delete(self); err != nil {
+						t.Error(err)
+					}
+				}()
+			}
+			tracker, err := Open(test.scope)
+			switch _, inVM := os.LookupEnv("SOCKLEAK_PROGRAMS"); {
+			case err != nil && inVM:
+				t.Fatal(err) // no kernel that we test on forbids it
+			case err != nil:
+				t.Skipf("needs a machine that lets us attach to functions: %v", err)
+			}
+			defer func() {
+				if err := tracker.Close(); err != nil {
+					t.Error(err)
+				}
+			}()
+			kept := keep(t, sockets)
+			var found []uint64
+			err = tracker.Files(math.MaxUint64, func(f File) {
+				if f.PID == self {
+					found = append(found, f.Inode)
+				}
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			slices.Sort(kept)
+			slices.Sort(found)
+			want := kept
+			if !test.found {
+				want = nil
+			}
+			if !slices.Equal(found, want) {
+				t.Errorf("%d files, want %d", len(found), len(want))
+			}
+			if n, err := tracker.Unreleased(); n != 0 || err != nil {
+				t.Errorf("%d releases were not seen, %v", n, err)
+			}
+		})
+	}
+}

@@ -330,3 +330,13 @@ int learn_now(__u64 *arg)
 	learn(arg, arg[0]);
 	return 0;
 }
+
+/* Run from Go, once: how far above its base a thread's kernel stack has the
+ * registers of user space. */
+SEC("raw_tp")
+int registers_at(void *ctx __attribute__((unused)))
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	return bpf_task_pt_regs(task) - (long)BPF_CORE_READ(task, stack);
+}

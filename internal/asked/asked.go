@@ -9,7 +9,6 @@
 package asked
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -85,16 +84,16 @@ func (b *Budget) maps() map[string]*ebpf.Map {
 
 // Open loads the programs, which stand on those of tier. They cost nothing until
 // there is a process with libuv or of Go. Whoever calls it closes the Tracer, before tier.
-func Open(ctx context.Context, tier *deepstack.Tier, budget Budget) (*Tracer, error) {
+func Open(tier *deepstack.Tier, budget Budget) (*Tracer, error) {
 	t := &Tracer{}
-	if err := t.open(ctx, tier, budget); err != nil {
+	if err := t.open(tier, budget); err != nil {
 		return nil, errors.Join(fmt.Errorf("trace where sockets are asked for: %w", err), t.Close())
 	}
 	return t, nil
 }
 
 // open is the list of what is started; Close undoes it.
-func (t *Tracer) open(ctx context.Context, tier *deepstack.Tier, budget Budget) error {
+func (t *Tracer) open(tier *deepstack.Tier, budget Budget) error {
 	spec, err := loadAsked()
 	if err != nil {
 		return fmt.Errorf("read the BPF programs: %w", err)
@@ -102,7 +101,7 @@ func (t *Tracer) open(ctx context.Context, tier *deepstack.Tier, budget Budget) 
 	if err := spec.Variables[askedVarCfgStackRate].Set(budget.Rate); err != nil {
 		return fmt.Errorf("set %s: %w", askedVarCfgStackRate, err)
 	}
-	if t.uprobes, err = tier.ForUprobes(ctx, spec); err != nil {
+	if t.uprobes, err = tier.ForUprobes(spec); err != nil {
 		return err
 	}
 	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: budget.maps()})

@@ -110,7 +110,7 @@ func trace(t testing.TB, budget Budget, programs ...*program) *traced {
 		t.Fatal(err)
 	}
 	began := time.Now()
-	tracer, err := Open(t.Context(), tier, budget)
+	tracer, err := Open(tier, budget)
 	if err != nil {
 		t.Fatal(err)
 	}

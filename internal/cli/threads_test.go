@@ -37,7 +37,7 @@ func TestRunThreads(t *testing.T) {
 			var names []string
 			for i := range r.Findings {
 				f := &r.Findings[i]
-				if !l.at(&f.Origin) {
+				if _, right := l.leads(f); !right {
 					continue
 				}
 				leaked += f.Count

@@ -123,6 +123,7 @@ const (
 	deepProgOnExec              = "on_exec"
 	deepProgOnFork              = "on_fork"
 	deepProgOnFree              = "on_free"
+	deepProgRegistersAt         = "registers_at"
 	deepVarCfgChildren          = "cfg_children"
 	deepVarCfgFreshNs           = "cfg_fresh_ns"
 	deepVarCfgRecordCalls       = "cfg_record_calls"
@@ -201,6 +202,7 @@ type deepProgramSpecs struct {
 	OnExec         *ebpf.ProgramSpec `ebpf:"on_exec"`
 	OnFork         *ebpf.ProgramSpec `ebpf:"on_fork"`
 	OnFree         *ebpf.ProgramSpec `ebpf:"on_free"`
+	RegistersAt    *ebpf.ProgramSpec `ebpf:"registers_at"`
 }
 
 // deepMapSpecs contains maps before they are loaded into the kernel.
@@ -350,6 +352,7 @@ type deepPrograms struct {
 	OnExec         *ebpf.Program `ebpf:"on_exec"`
 	OnFork         *ebpf.Program `ebpf:"on_fork"`
 	OnFree         *ebpf.Program `ebpf:"on_free"`
+	RegistersAt    *ebpf.Program `ebpf:"registers_at"`
 }
 
 func (p *deepPrograms) Close() error {
@@ -369,6 +372,7 @@ func (p *deepPrograms) Close() error {
 		p.OnExec,
 		p.OnFork,
 		p.OnFree,
+		p.RegistersAt,
 	)
 }
 

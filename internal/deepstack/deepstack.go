@@ -17,29 +17,20 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"runtime"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/ringbuf"
-	"go.opentelemetry.io/ebpf-profiler/libpf"
 	profilerlog "go.opentelemetry.io/ebpf-profiler/log"
-	"go.opentelemetry.io/ebpf-profiler/support"
-	"go.opentelemetry.io/ebpf-profiler/times"
-	"go.opentelemetry.io/ebpf-profiler/tracer"
 	"golang.org/x/sys/unix"
 
 	"sockleak/internal/tracepoint"
 )
 
 const (
-	// poll is how often the profiler looks for stacks. The names of the
-	// frames of an interpreter are read from its memory, so it must be soon.
-	poll = 10 * time.Millisecond
-	// traceRing is the least size of the profiler's ring, in bytes.
+	// traceRing is the size of the profiler's ring, in bytes.
 	traceRing = 8 << 20
 	// fresh is how long the kernel side takes a stack for known. Interpreters
 	// move and free what their frames point to, and then the same numbers
@@ -95,18 +86,17 @@ type Loss struct {
 // Learn for any.
 type Tier struct {
 	unwinder *unwinder
-	tracer   *tracer.Tracer
+	manager  *manager
 	stacks   *stacks
+	memlock  *memlock
 	links    []io.Closer
 	births   *ringbuf.Reader
 	record   ringbuf.Record
 	since    uint64
 	unknown  uint64
-	dead     atomic.Bool
+	dead     atomic.Pointer[error]
 	cancel   context.CancelFunc
-	// stopLearning is nil if it hasn't begun.
-	stopLearning context.CancelFunc
-	work         sync.WaitGroup
+	work     sync.WaitGroup
 }
 
 // Start loads the profiler and attaches it, which takes some seconds. Whoever
@@ -122,9 +112,9 @@ func Start(ctx context.Context, o Options) (*Tier, error) {
 	// The profiler has one logger for all of its instances.
 	profilerlog.SetLogger(*logger)
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	t := &Tier{unwinder: &unwinder{opts: o}, cancel: cancel}
+	t := &Tier{unwinder: &unwinder{opts: o}, memlock: newMemlock(), cancel: cancel}
 	t.stacks = newStacks(o.MaxStacks)
-	if err := t.stacks.files.memlock.during(func() error { return t.start(ctx, run) }); err != nil {
+	if err := t.memlock.during(func() error { return t.start(ctx, run) }); err != nil {
 		return nil, errors.Join(fmt.Errorf("start deep stacks: %w", err), t.Close())
 	}
 	return t, nil
@@ -132,39 +122,26 @@ func Start(ctx context.Context, o Options) (*Tier, error) {
 
 // start is the list of what is started; Close undoes it.
 func (t *Tier) start(ctx, run context.Context) error {
-	var err error
-	t.tracer, err = newTracer(run, &tracer.Config{
-		TraceReporter: t.stacks, ExecutableReporter: t.stacks.files,
-		Intervals:             intervals{times.New(time.Second, time.Second, time.Minute)},
-		InterpretersConfig:    languages(),
-		SamplesPerSecond:      ringSamples(),
-		FrameCacheSize:        frameCache,
-		LoadProbe:             true,
-		ProbabilisticInterval: time.Minute, ProbabilisticThreshold: tracer.ProbabilisticThresholdMax,
-	})
-	if err != nil {
-		return fmt.Errorf("load the profiler: %w", err)
+	if err := t.unwinder.load(); err != nil {
+		return err
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := t.tracer.Enable(run, t.unwinder); err != nil {
-		return err
-	}
 	t.stacks.known = t.unwinder.own.Known
+	var err error
 	if t.births, err = ringbuf.NewReader(t.unwinder.own.Births); err != nil {
 		return fmt.Errorf("open the ring buffer: %w", err)
 	}
-	// Until after the rest has ended, because the one that tells it of processes
-	// waits for it, and doesn't look meanwhile whether it is to end.
-	learning, stop := context.WithCancel(context.WithoutCancel(run))
-	t.stopLearning = stop
-	t.tracer.StartPIDEventProcessor(learning)
-	traces := make(chan *libpf.EbpfTrace, 64)
-	if err := t.tracer.StartMapMonitors(run, traces); err != nil {
-		return fmt.Errorf("start the profiler: %w", err)
+	if t.manager, err = newManager(run, t.unwinder.loader, t.stacks); err != nil {
+		return err
 	}
-	t.work.Go(func() { t.handle(run, traces) })
+	t.work.Go(func() {
+		t.ended(t.memlock.during(t.manager.learn))
+	})
+	t.work.Go(func() {
+		t.ended(t.manager.handle(func(id uint64) { t.stacks.current = id }))
+	})
 	// They take a moment, so they come before the first stack is wanted.
 	if err := t.Learn(t.unwinder.opts.PIDs...); err != nil {
 		return err
@@ -176,63 +153,10 @@ func (t *Tier) start(ctx, run context.Context) error {
 	return nil
 }
 
-// newTracer tries again where the profiler misread the kernel: its program that looks
-// for offsets runs for every thread of ours, and two at once spoil each other's answer
-// (support/ebpf/system_config.ebpf.c in its source).
-func newTracer(ctx context.Context, cfg *tracer.Config) (t *tracer.Tracer, err error) {
-	for range 3 {
-		t, err = tracer.NewTracer(ctx, cfg)
-		// The profiler doesn't wrap it.
-		if err == nil || !strings.Contains(err.Error(), "system analysis") {
-			break
-		}
-	}
-	return t, err
-}
-
-// frameCache is the number of frames whose names the profiler remembers.
-const frameCache = 16384
-
-// ringSamples is what the profiler computes the size of its ring from: room for
-// so many of the largest stacks on every CPU.
-func ringSamples() int {
-	return max(1, traceRing/(support.Sizeof_Trace*runtime.NumCPU()))
-}
-
-// intervals are the profiler's, but for how often it looks for stacks.
-type intervals struct{ *times.Times }
-
-func (intervals) TracePollInterval() time.Duration { return poll }
-
-// handle gives the stacks to the profiler, which names the frames of
-// interpreters and calls the reporter in turn.
-func (t *Tier) handle(ctx context.Context, traces <-chan *libpf.EbpfTrace) {
-	for {
-		select {
-		case trace := <-traces:
-			if trace != nil { // nil only says that all before it were taken
-				t.stacks.current = uint64(trace.Value)
-				t.tracer.HandleTrace(trace)
-			}
-		case <-t.tracer.Done():
-			t.dead.Store(true)
-			return
-		case <-ctx.Done():
-			drain(traces)
-			return
-		}
-	}
-}
-
-// drain takes what the profiler still has to give: it waits for us before it
-// looks whether it is to end, and doesn't say that it did.
-func drain(traces <-chan *libpf.EbpfTrace) {
-	for {
-		select {
-		case <-traces:
-		case <-time.After(25 * poll):
-			return
-		}
+// ended notes why there will be no more stacks.
+func (t *Tier) ended(err error) {
+	if err != nil {
+		t.dead.CompareAndSwap(nil, &err)
 	}
 }
 
@@ -241,11 +165,8 @@ func (t *Tier) Since() uint64 { return t.since }
 
 // Err says why no more stacks come; nil while they do.
 func (t *Tier) Err() error {
-	if err := t.stacks.files.memlock.failed.Load(); err != nil {
-		return fmt.Errorf("load unwind tables: %w", *err)
-	}
-	if t.dead.Load() {
-		return errors.New("the profiler stopped: it could not read its own data")
+	if err := t.dead.Load(); err != nil {
+		return fmt.Errorf("the profiler stopped: %w", *err)
 	}
 	return nil
 }
@@ -266,15 +187,9 @@ func (t *Tier) Close() error {
 	errs := []error{tracepoint.CloseAll(t.links)}
 	t.links = nil
 	t.cancel()
+	errs = append(errs, t.manager.close())
+	t.manager = nil
 	t.work.Wait()
-	if t.stopLearning != nil {
-		t.stopLearning()
-		t.stopLearning = nil
-	}
-	if t.tracer != nil {
-		t.tracer.Close()
-		t.tracer = nil
-	}
 	if t.births != nil {
 		errs = append(errs, t.births.Close())
 		t.births = nil

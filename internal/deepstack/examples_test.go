@@ -59,6 +59,12 @@ func examples(t *testing.T) []language {
 			return started(t, "java", append([]string{flag, "-cp", dir, "Sock"}, args...)...)
 		}
 	}
+	pythonLine := []culprit{{"Pool.open", "sock.py", markedLine(t, "sock.py", "SOCKET"), stack.Python}}
+	python := func(deeper string) func(*testing.T, string) program {
+		return func(t *testing.T, _ string) program {
+			return started(t, "/usr/bin/python3", source(t, "sock.py"), deeper)
+		}
+	}
 	return []language{
 		{gives: "function, file and line", name: "C", program: c("-g"), want: whole},
 		{gives: "function", name: "C without debug information", program: c(), want: named},
@@ -82,9 +88,8 @@ func examples(t *testing.T) []language {
 			build(t, "go", "build", "-ldflags", "-s -w", "-o", dir+"/cgosock", "./testdata/cgosock")
 			return started(t, dir+"/cgosock")
 		}, want: []culprit{{"main.pool.open", "main.go", markedLine(t, "cgosock/main.go", "CALL"), stack.Go}}, gives: "C: file and offset; Go: function, file and line"},
-		{name: "Python 3", program: func(t *testing.T, _ string) program {
-			return started(t, "/usr/bin/python3", source(t, "sock.py"))
-		}, want: []culprit{{"Pool.open", "sock.py", markedLine(t, "sock.py", "SOCKET"), stack.Python}}, gives: "Python frames with file and line"},
+		{name: "Python 3", program: python("0"), want: pythonLine, gives: "Python frames with file and line"},
+		{name: "Python 3, 400 deep", program: python("400"), want: pythonLine, gives: "Python frames with file and line"},
 		{name: "Node 20", program: func(t *testing.T, _ string) program {
 			return started(t, "node", source(t, "sock.js"))
 		}, want: []culprit{{"openSocket", "sock.js", markedLine(t, "sock.js", "SOCKET"), stack.Node}}, gives: "JavaScript frames with file and line"},

@@ -20,8 +20,6 @@ const (
 // a process that maps it lives; it is opened then, because the process may be
 // gone, and the file deleted, when a name is asked for.
 type files struct {
-	memlock *memlock
-
 	mu      sync.Mutex
 	byID    map[libpf.FileID]*mapped
 	order   []libpf.FileID // oldest first
@@ -41,12 +39,11 @@ type mapped struct {
 }
 
 func newFiles() *files {
-	return &files{memlock: newMemlock(), byID: map[libpf.FileID]*mapped{}, symbols: symbol.New(symbol.Options{})}
+	return &files{byID: map[libpf.FileID]*mapped{}, symbols: symbol.New(symbol.Options{})}
 }
 
 // ReportExecutable implements the profiler's reporter.ExecutableReporter.
 func (s *files) ReportExecutable(e *reporter.ExecutableMetadata) {
-	s.memlock.settle()
 	m := &mapped{
 		at: symbol.Mapped{
 			PID: uint32(e.Process.PID()), Start: e.Mapping.Vaddr, End: e.Mapping.Vaddr + e.Mapping.Length,

@@ -14,6 +14,7 @@ import (
 const (
 	reasonEmpty     = "the stack could not be walked"
 	reasonUnlearned = "frames of %s are missing: the interpreter could not be read"
+	reasonNameless  = "the names of frames could not be read: the process had ended"
 )
 
 // origin names the frames of a stack.
@@ -39,7 +40,12 @@ func (s *files) origin(frames libpf.Frames) stack.Origin {
 			o.Frames = append(o.Frames, named...)
 			add(reason)
 		default:
-			o.Frames = append(o.Frames, interpreted(&f))
+			named := interpreted(&f)
+			o.Frames = append(o.Frames, named)
+			// V8's own frames have no name.
+			if named.Function == "" && named.File == "" && named.Kind != stack.Node {
+				add(reasonNameless)
+			}
 		}
 	}
 	add(unlearned(o.Frames))

@@ -43,7 +43,7 @@ func offset(in btf.Type, path []string) (uint32, error) {
 	for _, name := range path {
 		m, at, ok := member(in, name)
 		if !ok {
-			return 0, fmt.Errorf("find %v in the profiler's per-CPU record: no field %s", path, name)
+			return 0, fmt.Errorf("find %v in %v: no field %s", path, in, name)
 		}
 		total += at
 		in = m.Type

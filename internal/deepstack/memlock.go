@@ -3,8 +3,6 @@ package deepstack
 import (
 	"fmt"
 	"runtime"
-	"sync"
-	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -12,7 +10,7 @@ import (
 
 // memlock lets the profiler raise RLIMIT_MEMLOCK.
 //
-// It does so before every map and program that it loads, and gives up when it
+// It does so before every map that it makes, and gives up when it
 // may not, although Linux has not looked at that limit for BPF since 5.11 (memory
 // is charged to the cgroup). Raising it takes CAP_SYS_RESOURCE, which root in a
 // container rarely has. Where it is missing, the two threads that load something
@@ -20,11 +18,7 @@ import (
 // the profiler, and the one on which the profiler looks at processes. Both are
 // locked to their goroutine and end with it, and no thread or process is started
 // from them, so nothing else has the filter.
-type memlock struct {
-	needed bool
-	once   sync.Once
-	failed atomic.Pointer[error] // of settle
-}
+type memlock struct{ needed bool }
 
 func newMemlock() *memlock { return &memlock{needed: !mayRaise()} }
 
@@ -42,19 +36,6 @@ func (m *memlock) during(f func() error) error {
 		done <- f()
 	}()
 	return <-done
-}
-
-// settle gives the filter to the goroutine of the profiler that looks at
-// processes. It is called from there, at every file that is seen for the first
-// time, before the profiler loads the file's tables.
-func (m *memlock) settle() {
-	if m.needed {
-		m.once.Do(func() {
-			if err := onlyHere(); err != nil {
-				m.failed.Store(&err)
-			}
-		})
-	}
 }
 
 // onlyHere installs the filter for this goroutine alone. It is never unlocked

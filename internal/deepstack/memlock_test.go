@@ -31,17 +31,6 @@ func TestMemlock(t *testing.T) {
 	if err := m.during(raise); err != nil {
 		t.Errorf("within: %v", err)
 	}
-	var settled sync.WaitGroup
-	settled.Go(func() {
-		m.settle()
-		if err := raise(); err != nil {
-			t.Errorf("on the settled goroutine: %v", err)
-		}
-	})
-	settled.Wait()
-	if err := m.failed.Load(); err != nil {
-		t.Errorf("settle: %v", *err)
-	}
 	var others sync.WaitGroup
 	for range 20 {
 		others.Go(func() {

@@ -76,7 +76,7 @@ func (d *deep) start(ctx context.Context) {
 	go func() {
 		var s started
 		if s.tier, s.err = deepstack.Start(ctx, d.scope); s.err == nil && d.asks.wanted {
-			s.asks, s.asksErr = asked.Open(ctx, s.tier, d.asks.budget)
+			s.asks, s.asksErr = asked.Open(s.tier, d.asks.budget)
 		}
 		done <- s
 	}()

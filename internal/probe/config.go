@@ -33,6 +33,7 @@ type Config struct {
 	// StackRate is how many stacks are taken of one process in a second; zero:
 	// all. Past it, one in so many sockets has one, and as many again are
 	// taken of calls that were not seen before or not walked for a second.
+	// Copies have a bound of their own by it, for a quarter of a second.
 	StackRate uint32
 	LastUse   bool // event.Use too, which costs every read and write of the machine
 }
@@ -63,7 +64,7 @@ func constants(cfg Config) (map[string]any, error) {
 		bpfVarCfgStacks:    cfg.Stacks,
 		bpfVarCfgStackRate: cfg.StackRate,
 		bpfVarCfgCopies:    cfg.Copies > 0,
-		bpfVarCfgCopyRate:  uint32(copiesPerWindow),
+		bpfVarCfgCopyRate:  copiesPerWindow(cfg.StackRate),
 	}, nil
 }
 

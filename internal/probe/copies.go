@@ -3,6 +3,7 @@ package probe
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"time"
 	"unsafe"
@@ -13,9 +14,15 @@ import (
 	"sockleak/internal/stack"
 )
 
-// copiesPerWindow bounds the copies of stacks that one process makes in a quarter
-// of a second, 8 KB each.
-const copiesPerWindow = 200
+// copiesPerWindow bounds the copies of stacks that one process makes in COPY_WINDOW
+// of bpf/copy.h, which is a quarter of a second, 8 KB each: its part of the stacks
+// that are taken in a second.
+func copiesPerWindow(stackRate uint32) uint32 {
+	if stackRate == 0 {
+		return math.MaxUint32
+	}
+	return max(1, stackRate/4)
+}
 
 // Copies calls f with the copies of stacks that there are, without waiting. The
 // one that an event names was sent before the event. The copy is valid during the

@@ -3,6 +3,7 @@ package probe
 import (
 	"encoding/binary"
 	"errors"
+	"math"
 	"reflect"
 	"testing"
 
@@ -28,6 +29,15 @@ func TestDecodeCopy(t *testing.T) {
 	for n := range len(record) - 1 {
 		if _, err := decodeCopy(record[:n]); !errors.Is(err, ErrShort) {
 			t.Errorf("%d bytes: %v", n, err)
+		}
+	}
+}
+
+// The bound of copies follows --stack-rate, and never says none.
+func TestCopiesPerWindow(t *testing.T) {
+	for rate, want := range map[uint32]uint32{0: math.MaxUint32, 1: 1, 5: 1, 1000: 250, 40_000: 10_000} {
+		if got := copiesPerWindow(rate); got != want {
+			t.Errorf("rate %d: %d, want %d", rate, got, want)
 		}
 	}
 }

@@ -59,7 +59,7 @@ func Runtime(module string) bool {
 
 // foreign says whether a frame is not the program's own code.
 func foreign(f *Frame, exe string) bool {
-	if startup(f) {
+	if startup(f) || nameless(f) {
 		return true
 	}
 	switch f.Kind {
@@ -80,6 +80,13 @@ func foreign(f *Frame, exe string) bool {
 	return nativeForeign(f, exe)
 }
 
+// nameless says whether nothing is known of a frame of an interpreter but that there
+// is one.
+func nameless(f *Frame) bool {
+	interpreted := f.Kind == Python || f.Kind == Java || f.Kind == Ruby || f.Kind == Node
+	return interpreted && f.Function == "" && f.File == ""
+}
+
 // nativeForeign judges C, C++ and Rust. A function without a name in a library
 // may be the program's own, but nothing says so.
 func nativeForeign(f *Frame, exe string) bool {
@@ -88,8 +95,10 @@ func nativeForeign(f *Frame, exe string) bool {
 		return f.Function == "" || interpreter(exe) || nativeLibrary(f.Function) ||
 			libcFunctions[strings.TrimLeft(f.Function, "_")] || rustLibraryFile(f.File)
 	}
+	// Of a process that was gone at once its program isn't known, and may be
+	// statically linked.
 	return f.Module == "" || f.Module[0] != '/' || library(f.Module) || nativeLibrary(f.Function) ||
-		rustLibraryFile(f.File)
+		rustLibraryFile(f.File) || exe == "" && libcFunctions[strings.TrimLeft(f.Function, "_")]
 }
 
 // startup knows the frames that every program or thread has at its end.

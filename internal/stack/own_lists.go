@@ -17,7 +17,7 @@ var foreignLibraries = map[string]bool{
 	"libstdc++": true, "libc++": true, "libc++abi": true, "libuv": true, "libssl": true, "libcrypto": true,
 	"libgnutls": true, "libnghttp2": true, "libcares": true, "libcurl": true, "libcurl-gnutls": true,
 	"libevent": true, "libev": true, "libpq": true, "libmysqlclient": true, "libmariadb": true, "libhiredis": true,
-	"libzmq": true, "libnode": true, "libjvm": true, "libnet": true, "libnio": true, "libjava": true,
+	"libzmq": true, "libnode": true, "libjvm": true, "libjli": true, "libnet": true, "libnio": true, "libjava": true,
 	"libruby": true, "libtcmalloc": true, "libjemalloc": true, "libunwind": true, "libglib-2.0": true,
 	"libgio-2.0": true, "libldap": true, "libkrb5": true, "libasan": true, "libtsan": true,
 }

@@ -22,8 +22,8 @@ import (
 
 // BenchmarkSocket measures what a socket costs the program that makes it, 20
 // frames deep: untraced, with stacks by frame pointers, and with walked ones, of a
-// stack that is known (hot) and of one that is new each time (cold; beyond its
-// share of copies it has none). The figure is the least of all rounds, because the
+// stack that is known (hot) and of one that is new each time (cold; copied as long
+// as the ring has room). The figure is the least of all rounds, because the
 // machine has other work. agent-ns is the CPU time of this side.
 func BenchmarkSocket(b *testing.B) {
 	needs.Root(b)

@@ -16,13 +16,17 @@ import (
 
 // copiesPerWindow bounds the copies of stacks that one process makes in COPY_WINDOW
 // of bpf/copy.h, which is a quarter of a second, 8 KB each: its part of the stacks
-// that are taken in a second.
+// that are taken in a second, but not less than leastCopies, because calls that were
+// not seen before have stacks beside the rate.
 func copiesPerWindow(stackRate uint32) uint32 {
 	if stackRate == 0 {
 		return math.MaxUint32
 	}
-	return max(1, stackRate/4)
+	return max(leastCopies, stackRate/4)
 }
+
+// leastCopies is a fifth of what the ring buffer has room for.
+const leastCopies = 200
 
 // Copies calls f with the copies of stacks that there are, without waiting. The
 // one that an event names was sent before the event. The copy is valid during the

@@ -35,7 +35,7 @@ func TestDecodeCopy(t *testing.T) {
 
 // The bound of copies follows --stack-rate, and never says none.
 func TestCopiesPerWindow(t *testing.T) {
-	for rate, want := range map[uint32]uint32{0: math.MaxUint32, 1: 1, 5: 1, 1000: 250, 40_000: 10_000} {
+	for rate, want := range map[uint32]uint32{0: math.MaxUint32, 1: 200, 800: 200, 1000: 250, 40_000: 10_000} {
 		if got := copiesPerWindow(rate); got != want {
 			t.Errorf("rate %d: %d, want %d", rate, got, want)
 		}

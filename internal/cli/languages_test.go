@@ -239,7 +239,7 @@ func of(r *verdict.Report, l *leaker) (found, right, complete int) {
 	return found, right, complete
 }
 
-// Programs in every language that are started under run and leak for two seconds:
+// Programs in every language that are started under run and leak for ten seconds:
 // every socket is counted, and most lead to the line, with a complete stack. The
 // first ones of an interpreter may come before the unwinder has read it.
 func TestRunLanguages(t *testing.T) {
@@ -248,7 +248,7 @@ func TestRunLanguages(t *testing.T) {
 	interpreted := slices.IndexFunc(all, func(l leaker) bool { return l.kind != stack.Native && l.kind != stack.Go })
 	// Not all at once: the unwinder reads one file after the other.
 	for _, some := range [][]leaker{all[:interpreted], all[interpreted:]} {
-		r := runAll(t, some, "deep", "20", "150")
+		r := runAll(t, some, "deep", "40", "250")
 		for _, l := range some {
 			t.Run(l.comm, func(t *testing.T) {
 				found, right, complete := of(r, &l)
@@ -256,8 +256,8 @@ func TestRunLanguages(t *testing.T) {
 				if l.comm == "ruby" {
 					complete = right // never: its own frames are missing
 				}
-				if found != 20 || right < 10 || complete < 10 {
-					t.Errorf("%d found, %d lead to the line, %d complete; want 20, and 10 at least; %q", found, right, complete, culprits(r, &l))
+				if found != 40 || right < 20 || complete < 20 {
+					t.Errorf("%d found, %d lead to the line, %d complete; want 40, and 20 at least; %q", found, right, complete, culprits(r, &l))
 				}
 			})
 		}

@@ -101,7 +101,7 @@ func (h *hidden) notes(now uint64) ([]string, error) {
 	}
 	unseen, err := h.files.Unreleased()
 	if unseen > 0 && len(groups) > 0 {
-		notes = append(notes, fmt.Sprintf("the release of %d sockets was not seen: as many of those without a descriptor may be closed", unseen))
+		notes = append(notes, fmt.Sprintf("the release of %s was not seen: as many of those without a descriptor may be closed", words.Counted(unseen, "socket", "sockets")))
 	}
 	lost, lerr := h.files.Lost()
 	if lost > 0 {

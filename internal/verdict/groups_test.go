@@ -28,6 +28,15 @@ func TestInferredOrigin(t *testing.T) {
 			closed(w, 7, server)
 			w.watch(8 * second)
 		}, []string{"1001 peer-closed, high, inferred at_7"}},
+		"one more, beside a listener of AF_UNIX": {func(w *world) {
+			w.listen(w.before(unixStream()))
+			for range 10 {
+				w.before(tcp())
+			}
+			w.look()
+			w.socket(7)
+			w.watch(8 * second)
+		}, []string{"11 never-used, high, inferred at_7"}},
 		"one more, young": {func(w *world) {
 			thousand(w, event.StateCloseWait, server)
 			w.watch(8 * second)

@@ -71,9 +71,10 @@ const maxListeners = 1 << 16
 
 // Listening notes a port that is listened on, also by a process that is not looked at:
 // it may hand on what it accepts, or have handed on the listener. It reports whether
-// that is news.
+// that is news. A listener of AF_UNIX has no port, and a socket without one was not
+// accepted there.
 func (j *Judge) Listening(l Listener) bool {
-	if j.listened[l] || len(j.listened) >= maxListeners {
+	if l.Port == 0 || j.listened[l] || len(j.listened) >= maxListeners {
 		return false
 	}
 	j.listened[l] = true
@@ -85,7 +86,7 @@ func (j *Judge) Listening(l Listener) bool {
 func (j *Judge) listeningPorts(t *lifecycle.Table) map[port]bool {
 	ports := map[port]bool{}
 	for s, holders := range t.Sockets() {
-		if s.Sock.State != event.StateListen {
+		if s.Sock.State != event.StateListen || s.Sock.Local.Port() == 0 {
 			continue
 		}
 		j.Listening(Listener{s.Facts.NetNS, s.Sock.Local.Port()})

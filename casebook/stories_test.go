@@ -71,7 +71,7 @@ func dnsCases() []Case {
 	}, {
 		Name: "dns/ok", Story: 3, Language: "C", Source: "dns.c", Args: []string{"ok"}, Setup: server,
 		Does: does + "closes too; FIN-WAIT-2 and TIME-WAIT are the kernel's",
-		Says: "FIN-WAIT-2 without a descriptor, belong to the kernel, not to the program",
+		Says: "FIN-WAIT-2 without a descriptor, in the same network namespace, of whatever program, belong to the kernel",
 	}}
 }
 

@@ -29,7 +29,7 @@ func TestInferredOrigin(t *testing.T) {
 			w.watch(8 * second)
 		}, []string{"1001 peer-closed, high, inferred at_7"}},
 		"one more, beside a listener of AF_UNIX": {func(w *world) {
-			w.listen(w.before(unixStream()))
+			w.add(2, unixStream()).sock.State = event.StateListen
 			for range 10 {
 				w.before(tcp())
 			}

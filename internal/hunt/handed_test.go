@@ -13,6 +13,7 @@ import (
 	"sockleak/internal/hunt"
 	"sockleak/internal/needs"
 	"sockleak/internal/verdict"
+	"sockleak/internal/workload"
 )
 
 // handed starts a program that holds connections that this process accepted, from
@@ -24,7 +25,10 @@ func handed(t *testing.T) (pid int) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = l.Close() })
-	cmd := exec.Command("sleep", "600")
+	cmd := exec.Command(workload.Build(t, "leak_never"), "--then-on-command") // it does nothing with them
+	if _, err := cmd.StdinPipe(); err != nil { // at whose end it would end
+		t.Fatal(err)
+	}
 	for _, from := range []string{"127.0.0.2", "127.0.0.3", "127.0.0.4"} {
 		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
 		client, err := d.Dial("tcp", l.Addr().String())

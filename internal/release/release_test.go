@@ -12,24 +12,11 @@ import (
 	"sockleak/internal/needs"
 )
 
-// open attaches, or skips the test where the machine lets nobody attach to
-// functions. No kernel that we test on in a virtual machine is one of those.
+// open attaches for all processes.
 func open(t *testing.T) *Tracker {
 	t.Helper()
 	needs.Root(t)
-	tracker, err := Open(Scope{})
-	if err != nil && needs.Virtual() {
-		t.Fatal(err)
-	}
-	if err != nil {
-		t.Skipf("needs a machine that lets us attach to functions: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := tracker.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return tracker
+	return opened(t, Scope{})
 }
 
 // best is the method that a kernel must have.

@@ -41,9 +41,8 @@ type Tracker struct {
 	objects tracked
 	links   []io.Closer
 	method  string
-	self    uint32   // left out of what is told
-	inodes  []uint64 // reused, and made
-	made    []releaseSocketFile
+	self    uint32          // left out of what is told
+	told    map[uint64]bool // by inode, reused
 }
 
 // tracked are the maps and the pair of programs that could be attached.
@@ -75,7 +74,7 @@ func Open(scope Scope) (*Tracker, error) {
 	}
 	var refused []error
 	for _, m := range methods() {
-		t := &Tracker{method: m.name, self: scope.Self}
+		t := &Tracker{method: m.name, self: scope.Self, told: map[uint64]bool{}}
 		err := t.open(m, scope)
 		if err == nil {
 			return t, nil
@@ -185,31 +184,30 @@ func (t *Tracker) keep(l link.Link, err error) error {
 // Method is how it is attached: "fentry" or "kprobe".
 func (t *Tracker) Method() string { return t.method }
 
-// inBatch is how many files are read by one system call.
-const inBatch = 1024
-
-// Files calls f with every file that is there and was made before the time given,
+// Files calls f once with every file that is there and was made before the time given,
 // in ns of CLOCK_MONOTONIC, in no particular order. Of those that come and go
 // meanwhile some are left out.
+//
+// The files are read one by one: while it reads a batch the kernel runs no program for
+// whoever else is on that CPU (kernel/bpf/hashtab.c: bpf_disable_instrumentation), and
+// for a large map that is long enough to be preempted.
 func (t *Tracker) Files(before uint64, f func(File)) error {
-	if t.inodes == nil {
-		t.inodes, t.made = make([]uint64, inBatch), make([]releaseSocketFile, inBatch)
-	}
-	var cursor ebpf.MapBatchCursor
-	for {
-		n, err := t.objects.files.BatchLookup(&cursor, t.inodes, t.made, nil)
-		for i := range n {
-			if made := &t.made[i]; made.Time < before && made.Pid != t.self {
-				f(File{t.inodes[i], made.Time, made.Pid, comm(made.Comm)})
-			}
-		}
-		if errors.Is(err, ebpf.ErrKeyNotExist) {
-			return nil // these were the last
-		}
-		if err != nil {
-			return fmt.Errorf("read the files of sockets: %w", err)
+	var inode uint64
+	var made releaseSocketFile
+	clear(t.told)
+	all := t.objects.files.Iterate()
+	for all.Next(&inode, &made) {
+		// The kernel begins anew where the one it stood at has gone.
+		if made.Time < before && made.Pid != t.self && !t.told[inode] {
+			t.told[inode] = true
+			f(File{inode, made.Time, made.Pid, comm(made.Comm)})
 		}
 	}
+	// So many came and went that it was given up: what was seen is true.
+	if err := all.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
+		return fmt.Errorf("read the files of sockets: %w", err)
+	}
+	return nil
 }
 
 func comm(raw [16]int8) string {

@@ -93,8 +93,7 @@ func TestScope(t *testing.T) {
 	}
 	defer targets.Close()
 	self := uint32(os.Getpid())
-	// More than one batch.
-	const sockets = inBatch + inBatch/2
+	const sockets = 1500
 	for name, test := range map[string]struct {
 		scope Scope
 		found bool

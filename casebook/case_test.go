@@ -62,8 +62,10 @@ type Want struct {
 	// the program itself; the finding may be of either.
 	Holder string
 	// OnlyNew says why sockets from before tracing began can't be among them, and
-	// may be in findings without an origin; empty: they must be among them.
+	// may be in findings without an origin, of the class Before; empty: they must be
+	// among them.
 	OnlyNew string
+	Before  verdict.Class
 	// Peer is an address, with or without port; empty: as the program says.
 	Peer string
 	// States must all be among the states of the finding; empty: anything goes.

@@ -136,13 +136,13 @@ func travellers() []Case {
 			Name: "inherited", Language: "C", Source: "inherited.c",
 			Does: "starts jobs that inherit the accepted connection",
 			Want: []Want{{Class: verdict.Inherited, Function: "serve_one", Peer: "127.0.0.1", Holder: "sleep",
-				OnlyNew: "who created them is not known"}},
+				OnlyNew: "who created them is not known", Before: verdict.PeerClosed}},
 		}),
 		twins(Case{
 			Name: "scm-rights", Language: "C", Source: "scm_rights.c",
 			Does: "a worker forgets connections that it was passed (SCM_RIGHTS)",
 			Want: []Want{{Class: verdict.PeerClosed, Function: "accept_and_pass", Peer: "127.0.0.1",
-				OnlyNew: "who accepted them is not known"}},
+				OnlyNew: "who accepted them is not known", Before: verdict.PeerClosed}},
 		}),
 		twins(Case{
 			Name: "io-uring", Language: "C", Source: "uring.c", Setup: lines,

@@ -93,7 +93,7 @@ func judge(c *Case, got []verdict.Finding, known fact) judgement {
 	total := 0
 	for i := range got {
 		f := &got[i]
-		stray := func(w Want) bool { return w.OnlyNew != "" && w.Class == f.Class }
+		stray := func(w Want) bool { return w.OnlyNew != "" && w.Before == f.Class }
 		if f.Origin.Quality == stack.None && slices.ContainsFunc(c.Want, stray) {
 			continue // what was there before is found by what it looks like
 		}

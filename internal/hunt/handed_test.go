@@ -26,7 +26,7 @@ func handed(t *testing.T) (pid int) {
 	}
 	t.Cleanup(func() { _ = l.Close() })
 	cmd := exec.Command(workload.Build(t, "leak_never"), "--then-on-command") // it does nothing with them
-	if _, err := cmd.StdinPipe(); err != nil { // at whose end it would end
+	if _, err := cmd.StdinPipe(); err != nil {                                // at whose end it would end
 		t.Fatal(err)
 	}
 	for _, from := range []string{"127.0.0.2", "127.0.0.3", "127.0.0.4"} {

@@ -350,7 +350,7 @@ func (l *live) snapshot() error {
 		return err
 	}
 	l.cost = time.Since(began)
-	if l.engine.reconciles > 0 {
+	for first := l.engine.reconciles > 0; first || l.probe.Kept() > 0; first = false {
 		if err := l.drain(time.Now()); err != nil {
 			return err
 		}

@@ -36,6 +36,9 @@ func (p *Probe) Aside(f func() error) error {
 	return errors.Join(err, <-done)
 }
 
+// Kept is how many records of Aside are left for Read.
+func (p *Probe) Kept() int { return len(p.aside.ends) }
+
 // keep reads until it is over, or no more can be kept.
 func (p *Probe) keep(over <-chan struct{}) error {
 	for {

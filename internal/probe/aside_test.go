@@ -37,6 +37,7 @@ func TestAside(t *testing.T) {
 		t.Errorf("got %v, want %v", err, stop)
 	}
 	var times []uint64
+	kept := tracer.Kept()
 	for range 2 { // the first doesn't take all
 		err = tracer.Read(time.Now().Add(100*time.Millisecond), made*3/2, func(record []byte) {
 			var ev event.Event
@@ -55,6 +56,9 @@ func TestAside(t *testing.T) {
 	loss, err := tracer.Loss()
 	if err != nil {
 		t.Fatal(err)
+	}
+	if kept < made || tracer.Kept() != 0 {
+		t.Errorf("%d records were kept, and %d are left", kept, tracer.Kept())
 	}
 	if len(times) != made || !slices.IsSorted(times) || loss.RingFull != 0 {
 		t.Errorf("%d sockets, in order: %v; want %d; %+v", len(times), slices.IsSorted(times), made, loss)

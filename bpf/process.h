@@ -151,8 +151,10 @@ static __always_inline int on_exit(struct task_struct *task)
 
 	bpf_map_delete_elem(&calls, &tid);
 	scoped = current_in_scope();
-	if (last)
-		bpf_map_delete_elem(&targets, &tgid);
+	/* Two threads that leave at the same time may both find that they are the
+	 * last; one of them takes the process off the targets, and tells. */
+	if (last && bpf_map_delete_elem(&targets, &tgid) && cfg_scope & SCOPE_PIDS)
+		return 0;
 	if (!scoped)
 		return 0;
 	if (!last && !alone)

@@ -3,7 +3,9 @@ package casebook
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -103,7 +105,8 @@ func (c *Case) compile(t testing.TB, source string, compiler []string) string {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%s: build: %v\n%s", c.Name, err, out)
 	}
-	if err := os.Rename(work, dir); err != nil {
+	// Another test may have built the same meanwhile.
+	if err := os.Rename(work, dir); err != nil && !errors.Is(err, fs.ErrExist) {
 		t.Fatalf("%s: move what was built into place: %v", c.Name, err)
 	}
 	return dir

@@ -10,7 +10,6 @@ import (
 	"sockleak/internal/asked"
 	"sockleak/internal/event"
 	"sockleak/internal/lifecycle"
-	"sockleak/internal/probe"
 	"sockleak/internal/stack"
 	"sockleak/internal/symbol"
 	"sockleak/internal/words"
@@ -121,17 +120,18 @@ type birth struct {
 	time    uint64 // ns of CLOCK_MONOTONIC
 }
 
-// take calls f with the sockets for which it is known where they were asked for.
+// take calls f with the sockets for which it is known where they were asked for. now is
+// until when the events have been applied, in ns.
 // A stack that says nothing of the program's own code is no answer.
-func (a *asks) take(l *live, f func(askedFor)) {
+func (a *asks) take(now uint64, l *live, f func(askedFor)) {
 	if a.tracer == nil {
 		return
 	}
 	a.poll()
-	a.match(probe.Now(), l, f)
+	a.match(now, l, f)
 }
 
-// match is take for the requests that have come by now, in ns.
+// match is take for the requests that have come.
 func (a *asks) match(now uint64, l *live, f func(askedFor)) {
 	a.waiting = slices.DeleteFunc(a.waiting, func(ask asked.Ask) bool {
 		late := now > ask.Time+patience

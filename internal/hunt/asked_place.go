@@ -110,10 +110,12 @@ func (l *live) startedAt(p event.ProcessKey, address uint64) stack.Origin {
 
 // askedFor notes where a socket was asked for.
 func (e *engine) askedFor(x askedFor) {
-	creator, made, ok := e.table.SetAsked(x.Inode, x.Birth, x.Stack, x.Via)
-	if !ok { // closed meanwhile
-		creator, made = event.ProcessKey{PID: x.PID, Start: x.Start}, x.Made
-	}
+	// What was closed meanwhile counts, too.
+	creator, made := event.ProcessKey{PID: x.PID, Start: x.Start}, x.Made
+	known := e.each(x.Inode, x.Birth, func(s *lifecycle.Socket) {
+		s.AskStack, s.AskVia = x.Stack, x.Via
+		creator, made = s.Creator, s.Stack
+	})
 	switch {
 	case x.Via == lifecycle.ByGo:
 		e.judge.Started(creator, made, x.Stack)
@@ -123,6 +125,6 @@ func (e *engine) askedFor(x askedFor) {
 		for _, call := range x.Calls {
 			e.judge.AskCalled(creator, call, x.Stack)
 		}
-		e.judge.Asked(creator, made, x.Stack, !ok)
+		e.judge.Asked(creator, made, x.Stack, !known)
 	}
 }

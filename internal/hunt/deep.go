@@ -12,7 +12,6 @@ import (
 	"sockleak/internal/deepstack"
 	"sockleak/internal/event"
 	"sockleak/internal/lifecycle"
-	"sockleak/internal/probe"
 	"sockleak/internal/recording"
 	"sockleak/internal/stack"
 	"sockleak/internal/words"
@@ -209,9 +208,8 @@ func (d *deep) lack(b better, why event.Lack) {
 
 // take calls f with those whose complete stacks have come. Those that say
 // less than the stack they have are left: the profiler didn't know the process's
-// code yet, for instance. whole says whether that stack has all there is.
-func (d *deep) take(exe func(event.ProcessKey) string, whole func(uint64) bool, f func(better)) {
-	now := probe.Now()
+// code yet, for instance. now is in ns, and whole says whether that stack has all there is.
+func (d *deep) take(now uint64, exe func(event.ProcessKey) string, whole func(uint64) bool, f func(better)) {
 	d.waiting = slices.DeleteFunc(d.waiting, func(w waiting) bool {
 		if !d.tier.Has(w.Stack) {
 			late := now > w.Birth+patience

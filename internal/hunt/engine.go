@@ -161,12 +161,27 @@ func (e *engine) exchange(b better) {
 		e.judge.BetterUse(b.Process, b.Inode, b.Birth, b.Call, b.Lesser, b.Stack)
 		return
 	}
-	e.table.SetStack(b.Inode, b.Birth, b.Stack)
+	e.each(b.Inode, b.Birth, func(s *lifecycle.Socket) { s.Stack, s.Lack = b.Stack, event.LackNone })
 	e.judge.Better(b.Process, b.Call, b.Lesser, b.Stack)
 }
 
 // lack notes why a socket has no better stack.
-func (e *engine) lack(l lacking) { e.table.SetLack(l.Inode, l.Birth, l.Why) }
+func (e *engine) lack(l lacking) {
+	e.each(l.Inode, l.Birth, func(s *lifecycle.Socket) { s.Lack = l.Why })
+}
+
+// each calls f for a socket of which something is learned after it was made, where it
+// is still known, and where it is remembered because it was open when its process
+// ended. It reports whether there was any.
+func (e *engine) each(inode, birth uint64, f func(*lifecycle.Socket)) (known bool) {
+	for _, s := range []*lifecycle.Socket{e.table.Born(inode, birth), e.judge.Ended(inode, birth)} {
+		if s != nil {
+			known = true
+			f(s)
+		}
+	}
+	return known
+}
 
 // begin, rowRecord and end merge a snapshot.
 func (e *engine) begin(start uint64) { e.table.BeginSnapshot(start) }

@@ -409,7 +409,7 @@ func (l *live) look(final bool) error {
 			return err
 		}
 	}
-	l.exchange()
+	l.exchange(t.Time)
 	l.rec.json(recording.KindTick, t)
 	l.rec.flush()
 	l.engine.look(t)

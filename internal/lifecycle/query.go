@@ -55,30 +55,13 @@ func (t *Table) Known(inode uint64) bool { return t.sockets[inode] != nil }
 // Socket returns a socket that is in the table, nil if it isn't.
 func (t *Table) Socket(inode uint64) *Socket { return t.sockets[inode] }
 
-// SetStack exchanges the stack of a socket that is still known for another of the
-// same call.
-func (t *Table) SetStack(inode, birth, id uint64) {
+// Born returns a socket that is in the table and was made at that time, in ns, nil
+// if there is none: an inode number is given to others later.
+func (t *Table) Born(inode, birth uint64) *Socket {
 	if s := t.sockets[inode]; s != nil && birth != 0 && s.Birth == birth {
-		s.Stack, s.Lack = id, event.LackNone
+		return s
 	}
-}
-
-// SetLack notes why a socket that is still known has no better stack.
-func (t *Table) SetLack(inode, birth uint64, why event.Lack) {
-	if s := t.sockets[inode]; s != nil && birth != 0 && s.Birth == birth {
-		s.Lack = why
-	}
-}
-
-// SetAsked notes where a socket that is still known was asked for. It returns who
-// created the socket and the stack it was made on, or false.
-func (t *Table) SetAsked(inode, birth, id uint64, via Asking) (creator event.ProcessKey, made uint64, ok bool) {
-	s := t.sockets[inode]
-	if s == nil || birth == 0 || s.Birth != birth {
-		return creator, 0, false
-	}
-	s.AskStack, s.AskVia = id, via
-	return s.Creator, s.Stack, true
+	return nil
 }
 
 // Holder is a process that has a descriptor of a socket.

@@ -19,11 +19,9 @@ func (w *world) askBy(s *sock, call, stack uint64) {
 // askSpared says that the stack where a socket was asked for was left out.
 func (w *world) askSpared(s *sock, call uint64) {
 	w.t.Helper()
-	creator, made, ok := w.table.SetAsked(s.inode, w.table.Socket(s.inode).Birth, call, lifecycle.ByLibuvSpared)
-	if !ok {
-		w.t.Fatalf("socket %d was not made while tracing", s.inode)
-	}
-	w.judge.AskSpared(creator, made, call)
+	found := w.made(s)
+	found.AskStack, found.AskVia = call, lifecycle.ByLibuvSpared
+	w.judge.AskSpared(found.Creator, found.Stack, call)
 }
 
 // TestAskSpared: a socket of which only the call is known that asked is of the place

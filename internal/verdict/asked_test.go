@@ -13,20 +13,24 @@ import (
 // ask says where a socket was asked for, as the engine does.
 func (w *world) ask(s *sock, stack uint64, via lifecycle.Asking) *sock {
 	w.t.Helper()
-	found := w.table.Socket(s.inode)
-	if found == nil {
-		w.t.Fatalf("socket %d is not in the table", s.inode)
-	}
-	creator, made, ok := w.table.SetAsked(s.inode, found.Birth, stack, via)
-	switch {
-	case !ok:
-		w.t.Fatalf("socket %d was not made while tracing", s.inode)
-	case via == lifecycle.ByGo:
-		w.judge.Started(creator, made, stack)
-	default:
-		w.judge.Asked(creator, made, stack, false)
+	found := w.made(s)
+	found.AskStack, found.AskVia = stack, via
+	if via == lifecycle.ByGo {
+		w.judge.Started(found.Creator, found.Stack, stack)
+	} else {
+		w.judge.Asked(found.Creator, found.Stack, stack, false)
 	}
 	return s
+}
+
+// made returns what is known of a socket that was made while tracing.
+func (w *world) made(s *sock) *lifecycle.Socket {
+	w.t.Helper()
+	found := w.table.Socket(s.inode)
+	if found == nil || found.Birth == 0 {
+		w.t.Fatalf("socket %d was not made while tracing", s.inode)
+	}
+	return found
 }
 
 // places says of each finding where its sockets were asked for, made, and

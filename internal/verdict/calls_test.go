@@ -99,7 +99,7 @@ func TestLacking(t *testing.T) {
 	w := newWorld(t)
 	w.spared(5000)
 	lost := w.walked(5000, 7)
-	w.table.SetLack(lost.inode, w.now, event.LackLost)
+	w.made(lost).Lack = event.LackLost
 	w.watch(8 * second)
 	findings := w.judge.Findings(w.table, fakeNames{})
 	if len(findings) != 1 {

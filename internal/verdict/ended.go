@@ -44,9 +44,20 @@ func (j *Judge) End(now uint64, p event.ProcessKey, t *lifecycle.Table) {
 		if c.grown {
 			m.grew = j.grewUntil(as)
 		}
+		j.endedAt[name{s.Inode, s.Birth}] = len(j.ended)
 		j.ended = append(j.ended, m)
 		j.left[m.Creator] = true
 	}
+}
+
+// Ended returns a suspicious socket that was open when its process ended, as it was
+// then, nil if none is remembered. What is learned of it after the end may be noted
+// there, before the next call of End.
+func (j *Judge) Ended(inode, birth uint64) *lifecycle.Socket {
+	if i, ok := j.endedAt[name{inode, birth}]; ok {
+		return &j.ended[i].Socket
+	}
+	return nil
 }
 
 // grew is the condition of a socket whose origin grew until its process ended.

@@ -70,6 +70,7 @@ type Judge struct {
 	// maybeSuperseded may be, or may be a pool's.
 	maybeSuperseded replaced
 	ended           []member
+	endedAt         map[name]int // where in ended a socket is
 	// left has the processes that created those.
 	left map[event.ProcessKey]bool
 	// endedOmitted is how many more there were.
@@ -149,8 +150,8 @@ func NewJudge(p Patience, began uint64) *Judge {
 		superseded: map[name]uint64{},
 		listened:   map[Listener]bool{},
 		left:       map[event.ProcessKey]bool{},
-		endedGrown: map[groupKey]*series{},
-		met:        map[name]acquaintance{},
+		endedGrown: map[groupKey]*series{}, endedAt: map[name]int{},
+		met: map[name]acquaintance{},
 	}
 }
 

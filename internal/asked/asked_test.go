@@ -19,6 +19,7 @@ import (
 	"sockleak/internal/needs"
 	"sockleak/internal/stack"
 	"sockleak/internal/symbol"
+	"sockleak/internal/workload"
 )
 
 // program is one of testdata, waiting for a line. It writes lines of an inode
@@ -30,20 +31,6 @@ type program struct {
 	pid  uint32
 	exe  string
 	name string // of the source, for its lines
-}
-
-// tool finds a program that a test needs.
-func tool(t testing.TB, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err == nil {
-		return path
-	}
-	if os.Getenv("CI") != "" {
-		t.Fatalf("find %s: %v", name, err)
-	}
-	t.Skipf("needs %s, which is not installed: run scripts/setup.sh", name)
-	return ""
 }
 
 // source returns the absolute path of a file in testdata.
@@ -58,7 +45,7 @@ func source(t testing.TB, name string) string {
 
 func run(t testing.TB, name string, args ...string) {
 	t.Helper()
-	if out, err := exec.Command(tool(t, name), args...).CombinedOutput(); err != nil {
+	if out, err := exec.Command(needs.Tool(t, name), args...).CombinedOutput(); err != nil {
 		t.Fatalf("run %s %v: %v\n%s", name, args, err, out)
 	}
 }
@@ -212,26 +199,12 @@ func (k *traced) who(p *program, inode uint64) string {
 	return ""
 }
 
-// lineOf returns the line of a file in testdata that has a text.
-func lineOf(t testing.TB, name, text string) int {
-	t.Helper()
-	content, err := os.ReadFile(source(t, name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, _, found := strings.Cut(string(content), text)
-	if !found {
-		t.Fatalf("%s has no %q", name, text)
-	}
-	return strings.Count(before, "\n") + 1
-}
-
 // TestNode: of every connection of a Node program the function that asked for it
 // is known, with its line, in every way that there is to a connection. The
 // profiler may miss some stacks, of code that was compiled a moment ago.
 func TestNode(t *testing.T) {
 	needs.Root(t)
-	node := tool(t, "node")
+	node := needs.Tool(t, "node")
 	dir := t.TempDir()
 	run(t, "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
 		"-keyout", dir+"/key.pem", "-out", dir+"/cert.pem")
@@ -280,7 +253,7 @@ func (k *traced) compare(t testing.TB, p *program, functions int) {
 	asked := k.log(t, p)
 	for inode, who := range asked {
 		_, seen := found[who]
-		want := fmt.Sprintf("%s %s:%d", who, filepath.Base(p.name), lineOf(t, p.name, strings.TrimPrefix(who, "main.")+"("))
+		want := fmt.Sprintf("%s %s:%d", who, filepath.Base(p.name), workload.Line(t, source(t, p.name), strings.TrimPrefix(who, "main.")+"("))
 		switch got := k.who(p, inode); {
 		case got == want:
 			found[who]++

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sockleak/internal/deepstack"
+	"sockleak/internal/needs"
 )
 
 // What it costs a program that where it asks for sockets is traced: the CPU time of
@@ -83,7 +84,7 @@ func https(b *testing.B) (server, client *program) {
 	if os.Geteuid() != 0 {
 		b.Skip("needs root to load BPF programs")
 	}
-	node, dir := tool(b, "node"), b.TempDir()
+	node, dir := needs.Tool(b, "node"), b.TempDir()
 	run(b, "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
 		"-subj", "/CN=localhost", "-keyout", dir+"/key.pem", "-out", dir+"/cert.pem")
 	server = start(b, "https.js", node, source(b, "https.js"), "server", dir)

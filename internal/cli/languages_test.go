@@ -15,6 +15,7 @@ import (
 	"sockleak/internal/needs"
 	"sockleak/internal/stack"
 	"sockleak/internal/verdict"
+	"sockleak/internal/workload"
 )
 
 // leaker is a program of testdata/languages, which leaks sockets at one line and
@@ -76,7 +77,7 @@ func leakers(t *testing.T, dir string) (all []leaker) {
 			}
 		}
 		if l.file != "" {
-			l.line = markedLine(t, filepath.Join(src, source), "LEAK")
+			l.line = workload.Line(t, filepath.Join(src, source), "LEAK")
 		}
 		all = append(all, l)
 	}
@@ -157,20 +158,6 @@ func codeOf(t *testing.T, path, function string) [2]uint64 {
 	return [2]uint64{symbols[i].Value, symbols[i].Value + symbols[i].Size}
 }
 
-// markedLine returns the line of a file that has a mark.
-func markedLine(t *testing.T, path, mark string) int {
-	t.Helper()
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, _, found := strings.Cut(string(text), mark)
-	if !found {
-		t.Fatalf("%s has no %q", path, mark)
-	}
-	return strings.Count(before, "\n") + 1
-}
-
 // runAll runs the programs at once under sockleak run, as a user would, and returns
 // the report.
 func runAll(t *testing.T, all []leaker, stacks, count, pause string) *verdict.Report {
@@ -246,8 +233,10 @@ func TestRunLanguages(t *testing.T) {
 	needs.Root(t)
 	all := leakers(t, t.TempDir())
 	interpreted := slices.IndexFunc(all, func(l leaker) bool { return l.kind != stack.Native && l.kind != stack.Go })
-	// Not all at once: the unwinder reads one file after the other.
-	for _, some := range [][]leaker{all[:interpreted], all[interpreted:]} {
+	// Not all at once: the unwinder reads one file after the other, and those of Java
+	// and Node are large.
+	groups := append([][]leaker{all[:interpreted]}, slices.Collect(slices.Chunk(all[interpreted:], 2))...)
+	for _, some := range groups {
 		r := runAll(t, some, "deep", "40", "250")
 		for _, l := range some {
 			t.Run(l.comm, func(t *testing.T) {

@@ -1,13 +1,13 @@
 package cli
 
 import (
-	"os"
 	"os/exec"
 	"slices"
 	"testing"
 
 	"sockleak/internal/needs"
 	"sockleak/internal/stack"
+	"sockleak/internal/workload"
 )
 
 // Java names its threads for the kernel too. What an executor's threads leak says
@@ -16,10 +16,7 @@ func TestRunThreads(t *testing.T) {
 	needs.Root(t)
 	const source = "testdata/languages/Threads.java"
 	dir := t.TempDir()
-	if _, err := exec.LookPath("javac"); err != nil && os.Getenv("CI") == "" {
-		t.Skip("needs javac, which is not installed: run scripts/setup.sh")
-	}
-	if out, err := exec.Command("javac", "-d", dir, source).CombinedOutput(); err != nil {
+	if out, err := exec.Command(needs.Tool(t, "javac"), "-d", dir, source).CombinedOutput(); err != nil {
 		t.Fatalf("compile %s: %v\n%s", source, err, out)
 	}
 	program := leaker{comm: "java", argv: []string{"java", "-cp", dir, "Threads"}}
@@ -32,7 +29,7 @@ func TestRunThreads(t *testing.T) {
 		{"leakInThread", "THREAD", []string{"heartbeat"}},
 	} {
 		t.Run(test.function, func(t *testing.T) {
-			l := leaker{function: "Threads." + test.function, file: "Threads.java", line: markedLine(t, source, "// "+test.mark), kind: stack.Java}
+			l := leaker{function: "Threads." + test.function, file: "Threads.java", line: workload.Line(t, source, "// "+test.mark), kind: stack.Java}
 			leaked, made := 0, 0
 			var names []string
 			for i := range r.Findings {

@@ -5,8 +5,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"testing"
+
+	"sockleak/internal/needs"
+	"sockleak/internal/workload"
 )
 
 // program is one of testdata, running.
@@ -19,25 +21,10 @@ type program struct {
 // build runs a compiler in a directory of the test.
 func build(t *testing.T, name string, args ...string) {
 	t.Helper()
-	cmd := exec.Command(tool(t, name), args...)
+	cmd := exec.Command(needs.Tool(t, name), args...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("run %v: %v\n%s", cmd, err, out)
 	}
-}
-
-// tool finds a program of this machine. Without it the test is skipped, or fails
-// in CI.
-func tool(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err == nil {
-		return path
-	}
-	if os.Getenv("CI") != "" {
-		t.Fatalf("find %s: %v", name, err)
-	}
-	t.Skipf("needs %s, which is not installed: run scripts/setup.sh", name)
-	return ""
 }
 
 // source returns the absolute path of a file in testdata.
@@ -50,25 +37,16 @@ func source(t *testing.T, name string) string {
 	return p
 }
 
-// markedLine returns the line of a file in testdata that has a mark, counted
-// from 1.
+// markedLine returns the line of a file in testdata that has a mark.
 func markedLine(t *testing.T, name, mark string) int {
 	t.Helper()
-	text, err := os.ReadFile(source(t, name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, _, found := strings.Cut(string(text), mark)
-	if !found {
-		t.Fatalf("%s has no line marked %s", name, mark)
-	}
-	return strings.Count(before, "\n") + 1
+	return workload.Line(t, source(t, name), mark)
 }
 
 // started starts a program. Whoever calls it ends it.
 func started(t *testing.T, name string, args ...string) program {
 	t.Helper()
-	cmd := exec.Command(tool(t, name), args...)
+	cmd := exec.Command(needs.Tool(t, name), args...)
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("start %v: %v", cmd, err)

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"sockleak/internal/event"
+	"sockleak/internal/needs"
 	"sockleak/internal/stack"
 	"sockleak/internal/symbol"
 )
@@ -46,9 +47,7 @@ func walk(t testing.TB, flags ...string) *walked {
 	if runtime.GOARCH != "amd64" {
 		t.Skip("needs amd64: the program looks for instructions")
 	}
-	if _, err := exec.LookPath("gcc"); err != nil {
-		t.Skip("needs gcc, which is not installed")
-	}
+	needs.Tool(t, "gcc")
 	dir := t.TempDir()
 	w := &walked{exe: filepath.Join(dir, "walk"), src: filepath.Join(dir, "walk.c")}
 	text, err := os.ReadFile("testdata/walk.c")

@@ -3,11 +3,8 @@ package hunt_test
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"net"
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -58,25 +55,5 @@ func TestAskedFor(t *testing.T) {
 			t.Errorf("made at %s", made)
 		}
 	}
-
-	path := filepath.Join(t.TempDir(), "recording")
-	if err := os.WriteFile(path, file.Bytes(), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	again, err := hunt.Replay(path, hunt.RecordedTop, quiet{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, want := findingsJSON(t, again), findingsJSON(t, r); got != want {
-		t.Errorf("replayed\n got %s\nwant %s", got, want)
-	}
-}
-
-func findingsJSON(t *testing.T, r *verdict.Report) string {
-	t.Helper()
-	text, err := json.Marshal(r.Findings)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
+	checkReplay(t, file.Bytes(), r)
 }

@@ -252,7 +252,7 @@ func (d *deep) note(began uint64) []string {
 		notes = append(notes, fmt.Sprintf("complete stacks could not be had: %v", d.failed))
 	}
 	if d.starting != nil || d.late {
-		notes = append(notes, "the trace was over before stacks with frames of interpreted languages were there, which takes 6 s or more; native stacks are not concerned")
+		notes = append(notes, "the trace was over before stacks with frames of interpreted languages were there, which takes some seconds; native stacks are not concerned")
 	}
 	return notes
 }

@@ -3,14 +3,10 @@ package hunt_test
 import (
 	"bytes"
 	"net"
-	"os"
 	"os/exec"
-	"path/filepath"
-	"reflect"
 	"testing"
 	"time"
 
-	"sockleak/internal/hunt"
 	"sockleak/internal/needs"
 	"sockleak/internal/verdict"
 	"sockleak/internal/workload"
@@ -71,15 +67,5 @@ func TestHandedConnections(t *testing.T) {
 	if len(r.Findings) != 1 || r.Findings[0].Class != verdict.PeerClosed || r.Findings[0].Count != 3 || len(r.Findings[0].Peers) != 3 {
 		t.Fatalf("findings %+v", r.Findings)
 	}
-	path := filepath.Join(t.TempDir(), "recording")
-	if err := os.WriteFile(path, recorded.Bytes(), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	again, err := hunt.Replay(path, hunt.RecordedTop, quiet{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !reflect.DeepEqual(again.Findings, r.Findings) {
-		t.Errorf("replayed %+v\nwant %+v", again.Findings, r.Findings)
-	}
+	checkReplay(t, recorded.Bytes(), r)
 }

@@ -5,8 +5,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -118,17 +116,7 @@ func TestLastUse(t *testing.T) {
 	if o := r.Findings[0].Origin; o.Culprit == nil || o.Frames[*o.Culprit].Function != "tcp_accept" && o.Frames[*o.Culprit].Function != "server" {
 		t.Errorf("accepted at %+v", o)
 	}
-	path := filepath.Join(t.TempDir(), "recording")
-	if err := os.WriteFile(path, recorded.Bytes(), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	again, err := hunt.Replay(path, hunt.RecordedTop, quiet{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !reflect.DeepEqual(again.Findings, r.Findings) {
-		t.Errorf("replayed %+v\nwant %+v", again.Findings, r.Findings)
-	}
+	checkReplay(t, recorded.Bytes(), r)
 }
 
 // Past the budget of stacks the uses are still counted to the last, and have the line

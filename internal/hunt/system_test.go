@@ -3,7 +3,9 @@ package hunt_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -21,6 +23,23 @@ type quiet struct{}
 
 func (quiet) Progress(hunt.Progress)        {}
 func (quiet) Interim(*verdict.Report) error { return nil }
+
+// checkReplay compares the findings that a recording gives with those of the trace that
+// it was made in.
+func checkReplay(t *testing.T, recording []byte, r *verdict.Report) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "recording")
+	if err := os.WriteFile(path, recording, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	again, err := hunt.Replay(path, hunt.RecordedTop, quiet{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(again.Findings, r.Findings) {
+		t.Errorf("replayed %+v\nwant %+v", again.Findings, r.Findings)
+	}
+}
 
 // config is what the command line's defaults are, for the duration given.
 func config(d time.Duration) hunt.Config {

@@ -2,9 +2,6 @@ package hunt_test
 
 import (
 	"bytes"
-	"os"
-	"path/filepath"
-	"reflect"
 	"testing"
 	"time"
 
@@ -34,15 +31,5 @@ func TestWalkedStacks(t *testing.T) {
 	if o := r.Findings[0].Origin; o.Quality != stack.Complete || o.Frames[len(o.Frames)-1].Function != "_start" {
 		t.Errorf("origin %+v", o)
 	}
-	path := filepath.Join(t.TempDir(), "recording")
-	if err := os.WriteFile(path, recorded.Bytes(), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	again, err := hunt.Replay(path, hunt.RecordedTop, quiet{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !reflect.DeepEqual(again.Findings, r.Findings) {
-		t.Errorf("replayed %+v\nwant %+v", again.Findings, r.Findings)
-	}
+	checkReplay(t, recorded.Bytes(), r)
 }

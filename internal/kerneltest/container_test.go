@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sockleak/internal/ifup"
 	"sockleak/internal/needs"
 	"sockleak/internal/workload"
 )
@@ -89,7 +90,7 @@ func inside(name string) error {
 		return err
 	}
 	_, err = io.Copy(to, os.NewFile(program, "program"))
-	if err := errors.Join(err, to.Close(), bindLibraries(root), loopbackUp()); err != nil {
+	if err := errors.Join(err, to.Close(), bindLibraries(root), ifup.Loopback()); err != nil {
 		return err
 	}
 	// Not pivot_root(2), which can't be done to a root from an initramfs.
@@ -119,20 +120,6 @@ func bindLibraries(root string) error {
 		}
 	}
 	return nil
-}
-
-func loopbackUp() error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	lo, err := unix.NewIfreq("lo")
-	if err != nil {
-		return err
-	}
-	lo.SetUint16(unix.IFF_UP)
-	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo)
 }
 
 // contained starts a program in a container and returns its process id out here.

@@ -6,6 +6,7 @@ package needs
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"slices"
 	"testing"
 
@@ -22,6 +23,21 @@ func Root(t testing.TB) {
 		t.Fatal("not root: in CI the tests that trace must run")
 	}
 	t.Skip("not root: tracing needs CAP_BPF and CAP_PERFMON")
+}
+
+// Tool returns the path of a program of this machine that scripts/setup.sh installs.
+// Without it the test is skipped; in CI it fails.
+func Tool(t testing.TB, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err == nil {
+		return path
+	}
+	if os.Getenv("CI") != "" {
+		t.Fatalf("find %s: %v", name, err)
+	}
+	t.Skipf("needs %s, which is not installed: run scripts/setup.sh", name)
+	return ""
 }
 
 // Kernel takes the result of trying a feature that came with a version of Linux,

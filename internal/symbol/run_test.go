@@ -13,16 +13,14 @@ import (
 	"testing"
 
 	"sockleak/internal/event"
+	"sockleak/internal/needs"
 	"sockleak/internal/stack"
 )
 
 // build runs a compiler or another tool of the tool chain.
 func build(t testing.TB, dir, tool string, args ...string) {
 	t.Helper()
-	if _, err := exec.LookPath(tool); err != nil {
-		t.Skipf("needs %s, which is not installed", tool)
-	}
-	cmd := exec.Command(tool, args...)
+	cmd := exec.Command(needs.Tool(t, tool), args...)
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%s %s: %v\n%s", tool, strings.Join(args, " "), err, out)

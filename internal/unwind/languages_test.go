@@ -2,8 +2,6 @@ package unwind
 
 import (
 	"fmt"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -92,9 +90,7 @@ func examples(t *testing.T) []example {
 // why not. The same stack is copied once, or the walk was not known again.
 func TestLanguages(t *testing.T) {
 	needs.Root(t)
-	if _, err := exec.LookPath("gcc"); err != nil && os.Getenv("CI") == "" {
-		t.Skip("needs gcc, which is not installed: run scripts/setup.sh")
-	}
+	needs.Tool(t, "gcc")
 	type running struct {
 		example
 		program

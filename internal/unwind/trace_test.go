@@ -6,7 +6,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -17,6 +16,7 @@ import (
 	"sockleak/internal/probe"
 	"sockleak/internal/stack"
 	"sockleak/internal/symbol"
+	"sockleak/internal/workload"
 )
 
 // tracer traces processes and walks the stacks of their sockets.
@@ -129,15 +129,7 @@ type program struct {
 // build runs a compiler.
 func build(t testing.TB, name string, args ...string) {
 	t.Helper()
-	tool, err := exec.LookPath(name)
-	if err != nil {
-		// What scripts/setup.sh installs for tests.
-		if os.Getenv("CI") != "" && (name == "gcc" || name == "musl-gcc") {
-			t.Fatalf("find %s: %v", name, err)
-		}
-		t.Skipf("needs %s, which is not installed", name)
-	}
-	cmd := exec.Command(tool, args...)
+	cmd := exec.Command(needs.Tool(t, name), args...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("run %v: %v\n%s", cmd, err, out)
 	}
@@ -159,28 +151,16 @@ func source(t testing.TB, name string) string {
 	return ""
 }
 
-// markedLine returns the line of a test program that has a mark, from 1.
+// markedLine returns the line of a test program that has a mark.
 func markedLine(t testing.TB, name, mark string) int {
 	t.Helper()
-	text, err := os.ReadFile(source(t, name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, _, found := strings.Cut(string(text), mark)
-	if !found {
-		t.Fatalf("%s has no line marked %s", name, mark)
-	}
-	return strings.Count(before, "\n") + 1
+	return workload.Line(t, source(t, name), mark)
 }
 
 // started starts a program, which ends with the test.
 func started(t testing.TB, name string, args ...string) program {
 	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		t.Skipf("needs %s, which is not installed", name)
-	}
-	cmd := exec.Command(path, args...)
+	cmd := exec.Command(needs.Tool(t, name), args...)
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("start %v: %v", cmd, err)
 	}

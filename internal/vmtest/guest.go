@@ -8,6 +8,8 @@ import (
 	"os/exec"
 
 	"golang.org/x/sys/unix"
+
+	"sockleak/internal/ifup"
 )
 
 // job is what the guest is to run. The host packs it.
@@ -73,7 +75,7 @@ func prepare() (status int, err error) {
 	if err := os.Chmod("/tmp", 0o777|os.ModeSticky); err != nil {
 		return statusNotRun, err
 	}
-	if err := loopbackUp(); err != nil {
+	if err := ifup.Loopback(); err != nil {
 		return statusNotRun, fmt.Errorf("bring up lo: %w", err)
 	}
 	return 0, nil
@@ -91,20 +93,6 @@ func rawConsole() error {
 		return fmt.Errorf("set up the console: %w", err)
 	}
 	return nil
-}
-
-func loopbackUp() error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	lo, err := unix.NewIfreq("lo")
-	if err != nil {
-		return err
-	}
-	lo.SetUint16(unix.IFF_UP)
-	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo)
 }
 
 func runJob() (status int, err error) {

@@ -19,6 +19,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"sockleak/internal/needs"
 )
 
 //go:embed testdata/*.c testdata/*.h testdata/*.py testdata/*.js
@@ -62,7 +64,7 @@ func build(t testing.TB, below, name string, flags []string) string {
 	if dir := os.Getenv(builtVar); dir != "" {
 		return filepath.Join(dir, below, name)
 	}
-	gcc := tool(t, "gcc")
+	gcc := needs.Tool(t, "gcc")
 	key, err := sourceHash(gcc, flags)
 	if err != nil {
 		t.Fatalf("hash the test programs: %v", err)
@@ -87,7 +89,7 @@ func build(t testing.TB, below, name string, flags []string) string {
 // fails in CI, where there is no such interpreter.
 func Script(t testing.TB, interpreter, name string) (interpreterPath, script string) {
 	t.Helper()
-	interpreterPath = tool(t, interpreter)
+	interpreterPath = needs.Tool(t, interpreter)
 	dir := t.TempDir()
 	if err := writeSources(dir); err != nil {
 		t.Fatalf("write the test programs: %v", err)
@@ -103,24 +105,26 @@ func LeakLine(t testing.TB, name string) int {
 	if err != nil {
 		t.Fatalf("read the source of %s: %v", name, err)
 	}
-	before, _, found := strings.Cut(string(text), marker)
-	if !found {
-		t.Fatalf("%s.c has no line marked %s", name, marker)
-	}
-	return strings.Count(before, "\n") + 1
+	return lineOf(t, name+".c", string(text), marker)
 }
 
-func tool(t testing.TB, name string) string {
+// Line returns the line of a source file, counted from 1, that has a text first.
+func Line(t testing.TB, path, text string) int {
 	t.Helper()
-	path, err := exec.LookPath(name)
-	if err == nil {
-		return path
+	source, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if os.Getenv("CI") != "" {
-		t.Fatalf("find %s: %v", name, err)
+	return lineOf(t, path, string(source), text)
+}
+
+func lineOf(t testing.TB, name, source, text string) int {
+	t.Helper()
+	before, _, found := strings.Cut(source, text)
+	if !found {
+		t.Fatalf("%s has no %q", name, text)
 	}
-	t.Skipf("needs %s, which is not installed: run scripts/setup.sh", name)
-	return ""
+	return strings.Count(before, "\n") + 1
 }
 
 // sourceHash covers all that decides what comes out of the compiler, headers

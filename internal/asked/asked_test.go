@@ -220,14 +220,7 @@ func TestNode(t *testing.T) {
 // TestUvloop: the same for coroutines on uvloop, in Debian's Python.
 func TestUvloop(t *testing.T) {
 	needs.Root(t)
-	const python = "/usr/bin/python3"
-	if err := exec.Command(python, "-c", "import uvloop").Run(); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("find uvloop: %v", err)
-		}
-		t.Skip("needs uvloop, which is not installed: run scripts/setup.sh")
-	}
-	p := start(t, "loop.py", python, source(t, "loop.py"))
+	p := start(t, "loop.py", needs.Uvloop(t), source(t, "loop.py"))
 	k := trace(t, Budget{}, p)
 	k.compare(t, p, 4)
 }

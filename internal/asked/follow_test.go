@@ -112,7 +112,7 @@ func TestUnopened(t *testing.T) {
 // A process whose end nobody told of is let go of.
 func TestEndUntold(t *testing.T) {
 	needs.Root(t)
-	p := start(t, "handles.c", handlesProgram(t), "1")
+	p := handles(t, 1)
 	k := trace(t, Budget{}, p)
 	k.log(t, p)
 	if !k.has(t, p) {

@@ -43,7 +43,7 @@ func (k *traced) walksOf(t *testing.T) *ebpf.Map {
 // next one there has the record all the same.
 func TestHolderGone(t *testing.T) {
 	needs.Root(t)
-	p := start(t, "handles.c", handlesProgram(t), "500")
+	p := handles(t, 500)
 	k := trace(t, Budget{}, p)
 	walks := k.walksOf(t)
 	defer walks.Close()

@@ -1,6 +1,7 @@
 package asked
 
 import (
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -12,19 +13,11 @@ import (
 	"sockleak/internal/workload"
 )
 
-// handles starts a program in C that makes handles at addresses that are used again
-// at once, and sockets in between without one.
-func handles(t *testing.T) (p *program, made int) {
+// handles starts a program in C that makes so many handles at addresses that are used
+// again at once, and sockets in between without one.
+func handles(t *testing.T, made int) *program {
 	t.Helper()
-	needs.Root(t)
-	made = 20_000
-	if n := os.Getenv("SOCKLEAK_HANDLES"); n != "" {
-		var err error
-		if made, err = strconv.Atoi(n); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return start(t, "handles.c", handlesProgram(t), strconv.Itoa(made)), made
+	return start(t, "handles.c", handlesProgram(t), strconv.Itoa(made), t.TempDir())
 }
 
 // handlesProgram builds handles.c.
@@ -81,20 +74,48 @@ func (k *traced) tally(t *testing.T, p *program, asked map[uint64]string) (n tal
 }
 
 // TestReuse: handles whose addresses are used again at once, and sockets that are
-// made in between without one. None is taken for another's.
+// made in between without one. None is taken for another's, nor for that of a program
+// that is not traced; neither where there is no place for more handles.
 func TestReuse(t *testing.T) {
-	p, made := handles(t)
-	k := trace(t, Budget{}, p)
+	needs.Root(t)
+	const made = 100_000
+	p, bystander, late := handles(t, made), handles(t, 200), handles(t, 2000)
+	k := trace(t, Budget{}, p, late)
 	began := time.Now()
 	asked := k.log(t, p)
 	took := time.Since(began)
+	k.log(t, bystander)
 	n, loss := k.tally(t, p, asked), k.loss(t)
 	t.Logf("%d sockets at %.0f/s: %+v; %+v", len(asked), float64(len(asked))/took.Seconds(), n, loss)
 	if lost := loss.missed(); uint64(n.missing) > lost {
 		t.Errorf("%d are not known, and %d were counted as lost", n.missing, lost)
 	}
-	if n.right < made/2 || n.own == 0 || n.spared > 0 {
-		t.Errorf("%d right and %d of its own prove nothing, and %d were left out", n.right, n.own, n.spared)
+	if all := n.right + n.wrong + n.missing; all != made || n.right < made/2 || n.own == 0 || n.spared > 0 {
+		t.Errorf("%d of %d sockets, %d right and %d of its own prove nothing, and %d were left out", all, made, n.right, n.own, n.spared)
+	}
+	if loss.Handles != made || k.has(t, bystander) {
+		t.Errorf("%d handles of %d, and attached to a program that is not traced: %v", loss.Handles, made, k.has(t, bystander))
+	}
+	k.full(t, late)
+}
+
+// full lets a program make its handles where two have a place.
+func (k *traced) full(t *testing.T, p *program) {
+	t.Helper()
+	before := k.loss(t)
+	for i := range k.own.Handles.MaxEntries() - 2 {
+		// Of no process: its number is beyond those that Linux gives.
+		if err := k.own.Handles.Put(askedHandleKey{Address: uint64(i) + 1, Tgid: math.MaxUint32}, askedHandle{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n, after := k.tally(t, p, k.log(t, p)), k.loss(t)
+	t.Logf("full: %+v; %+v", n, after)
+	if full := after.Full - before.Full; full == 0 || uint64(n.missing) > after.missed()-before.missed() {
+		t.Errorf("%d are not known, and %d handles were counted that found no place", n.missing, full)
+	}
+	if n.right == 0 || n.missing == 0 || n.own == 0 {
+		t.Errorf("%d right, %d not known and %d of its own prove nothing", n.right, n.missing, n.own)
 	}
 }
 
@@ -102,8 +123,9 @@ func TestReuse(t *testing.T) {
 // say that theirs was left out, and none is taken for another's; neither by what
 // those of the same call say.
 func TestBudget(t *testing.T) {
-	p, made := handles(t)
-	const rate = 200
+	needs.Root(t)
+	const made, rate = 20_000, 200
+	p := handles(t, made)
 	k := trace(t, Budget{Rate: rate}, p)
 	began := time.Now()
 	asked := k.log(t, p)
@@ -111,7 +133,7 @@ func TestBudget(t *testing.T) {
 	n, loss := k.tally(t, p, asked), k.loss(t)
 	walked := loss.Handles - loss.Spared
 	// As many as the rate are owed to new calls.
-	most := rate*seconds + workload.MostWalks(uint64(made), rate, seconds)
+	most := rate*seconds + workload.MostWalks(made, rate, seconds)
 	t.Logf("%d sockets in %d s: %+v; %d walked, at most %d; %+v", len(asked), seconds, n, walked, most, loss)
 	if walked < rate || walked > most || loss.Spared == 0 {
 		t.Errorf("%d stacks walked and %d left out, want %d to %d walked", walked, loss.Spared, rate, most)

@@ -40,6 +40,20 @@ func Tool(t testing.TB, name string) string {
 	return ""
 }
 
+// Uvloop returns the path of a Python that has uvloop, as Tool does.
+func Uvloop(t testing.TB) (python string) {
+	t.Helper()
+	python = Tool(t, "/usr/bin/python3") // Debian's: another has other packages
+	err := exec.Command(python, "-c", "import uvloop").Run()
+	if err != nil && os.Getenv("CI") != "" {
+		t.Fatalf("find uvloop: %v", err)
+	}
+	if err != nil {
+		t.Skip("needs uvloop, which is not installed: run scripts/setup.sh")
+	}
+	return python
+}
+
 // Kernel takes the result of trying a feature that came with a version of Linux,
 // and skips the test without it, or fails where the version must have it.
 func Kernel(t testing.TB, feature string, tried error, major, minor int) {

@@ -1,6 +1,8 @@
 # Connects on uvloop from functions of their own and writes of each connection the
-# inode number of its socket and the function that asked for it. It begins when a
-# line comes on standard input.
+# inode number of its socket and the function that asked for it. It does so for each
+# line on standard input.
+#
+#   loop.py [PORT]  of 127.0.0.1; without it connects to itself
 import asyncio
 import os
 import sys
@@ -18,7 +20,12 @@ async def protocol1(port): await asyncio.sleep(0); kept.append(await connect(por
 async def protocol2(port): await asyncio.sleep(0); kept.append(await connect(port))
 
 
-def connect(port): return asyncio.get_running_loop().create_connection(asyncio.Protocol, "127.0.0.1", port)
+def connect(port): return asyncio.get_running_loop().create_connection(Kept, "127.0.0.1", port)
+
+
+class Kept(asyncio.Protocol):
+    def eof_received(self):
+        return True  # the connection stays open
 
 
 def sockets():
@@ -37,17 +44,16 @@ async def main():
     # Its own connections are made by the kernel's backlog: nobody accepts them.
     import socket
     listener = socket.create_server(("127.0.0.1", 0))
-    port = listener.getsockname()[1]
-    for ask in [stream1, stream2, protocol1, protocol2] * 4:
-        before = sockets()
-        await ask(port)
-        await asyncio.sleep(0.04)
-        for inode in sockets() - before:
-            print(inode, ask.__name__)
-    print("done", flush=True)
-    await asyncio.sleep(600)
+    port = int(sys.argv[1]) if len(sys.argv) > 1 else listener.getsockname()[1]
+    while await asyncio.to_thread(sys.stdin.readline):
+        for ask in [stream1, stream2, protocol1, protocol2] * 4:
+            before = sockets()
+            await ask(port)
+            await asyncio.sleep(0.04)
+            for inode in sockets() - before:
+                print(inode, ask.__name__)
+        print("done", flush=True)
 
 
-sys.stdin.readline()
 uvloop.install()
 asyncio.run(main())

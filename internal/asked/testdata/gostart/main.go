@@ -1,7 +1,8 @@
 // Command gostart dials in goroutines that two functions start, all by the same
 // function, and writes of each connection the inode number of its socket and the
-// function that started the goroutine. It begins when a line comes on standard
-// input.
+// function that started the goroutine. It does so for each line on standard input.
+//
+//	gostart [ADDRESS]  without it connects to itself
 package main
 
 import (
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime"
 	"syscall"
 )
 
@@ -44,15 +46,18 @@ func main() {
 	if err != nil {
 		panic(err)
 	}
-	if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil {
-		panic(err)
+	to := l.Addr().String()
+	if len(os.Args) > 1 {
+		to = os.Args[1]
 	}
 	var kept []net.Conn
-	for range 20 {
-		first(l.Addr().String())
-		second(l.Addr().String())
-		kept = append(kept, <-dialled, <-dialled)
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		for range 20 {
+			first(to)
+			second(to)
+			kept = append(kept, <-dialled, <-dialled)
+		}
+		fmt.Println("done")
 	}
-	fmt.Println("done")
-	select {}
+	runtime.KeepAlive(kept)
 }

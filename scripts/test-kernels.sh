@@ -33,8 +33,11 @@ build_vmtest() { # ARCH FILE
 build_vmtest "$(go env GOHOSTARCH)" "$dir/vmtest"
 
 # Of package hunt's: what takes too long on an emulated CPU, and says nothing of a
-# kernel that kerneltest does not say.
-skip='^(TestHunt|TestPreexisting|TestLoss|TestBenchRecords)$'
+# kernel that kerneltest does not say; and the programs of languages, and libuv's,
+# that the guest does not have.
+slow='TestHunt|TestPreexisting|TestLoss|TestBenchRecords|TestLastUseRate'
+foreign='TestAskedFor|TestAskedWays|TestAskedCoroutine|TestStartedBy|TestLastUsePython'
+skip="^($slow|$foreign)\$"
 
 # A failure is in the results, and the table's status says so. One package at a
 # time: a virtual machine keeps a CPU busy.

@@ -120,7 +120,7 @@ func TestURingDirect(t *testing.T) {
 	}
 	k.watch(letGo)
 	report, status := k.end()
-	if got := withoutDescriptor(report, ownComm(t)); got != direct-2 || len(report.Findings) != 0 || status != 0 {
+	if got := withoutDescriptor(report, ownComm(t), os.Getpid()); got != direct-2 || len(report.Findings) != 0 || status != 0 {
 		t.Errorf("status %d, %d without a descriptor, want %d, and no finding\n%s", status, got, direct-2, describe(report))
 	}
 }

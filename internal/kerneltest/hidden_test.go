@@ -43,18 +43,17 @@ func TestNotFollowing(t *testing.T) {
 	if works := c.Status == preflight.OK && strings.HasSuffix(c.Detail, "by kprobe"); works != (sent == 1) || !works && c.Remedy == "" {
 		t.Errorf("doctor says %+v", c)
 	}
-	if r := inFlight(t); withoutDescriptor(r, "fdops") != sent || len(r.Findings) != 0 || r.Loss.Events() != 0 {
+	if r, n := inFlight(t); n != sent || len(r.Findings) != 0 || r.Loss.Events() != 0 {
 		t.Errorf("want %d sockets under way, and nothing else\n%s", sent, describe(r))
 	}
 }
 
 // withoutDescriptor is how many sockets of a process the report says are open
 // without a descriptor.
-func withoutDescriptor(r *verdict.Report, comm string) int {
+func withoutDescriptor(r *verdict.Report, comm string, pid int) int {
 	n := 0
 	for _, note := range r.Notes {
-		made := "sockets made by " + comm + " (pid "
-		if strings.Contains(note, made) && strings.Contains(note, "are open without a descriptor") {
+		if strings.Contains(note, fmt.Sprintf("sockets made by %s (pid %d) are open without a descriptor", comm, pid)) {
 			if _, err := fmt.Sscan(note, &n); err != nil {
 				return -1
 			}
@@ -63,8 +62,9 @@ func withoutDescriptor(r *verdict.Report, comm string) int {
 	return n
 }
 
-// inFlight traces a program that sends one socket, and closes another one.
-func inFlight(t *testing.T) *verdict.Report {
+// inFlight traces a program that sends one socket, and closes another one. It returns
+// how many sockets are under way by the report, too.
+func inFlight(t *testing.T) (*verdict.Report, int) {
 	t.Helper()
 	p := program(t, "fdops")
 	k := begin(t, "attach", "--stacks", "fp", fmt.Sprint(p.PID))
@@ -73,7 +73,7 @@ func inFlight(t *testing.T) *verdict.Report {
 	}
 	k.looks(3)
 	r, _ := k.end()
-	return r
+	return r, withoutDescriptor(r, "fdops", p.PID)
 }
 
 // TestInFlight: a socket that was sent by SCM_RIGHTS and that nobody has received
@@ -81,7 +81,7 @@ func inFlight(t *testing.T) *verdict.Report {
 func TestInFlight(t *testing.T) {
 	needs.Root(t)
 	needFollowing(t)
-	if r := inFlight(t); withoutDescriptor(r, "fdops") != 1 {
+	if r, n := inFlight(t); n != 1 {
 		t.Errorf("want one socket under way\n%s", describe(r))
 	}
 }
@@ -132,7 +132,7 @@ func TestURing(t *testing.T) {
 	})
 	k.watch(letGo)
 	report, _ := k.end()
-	if got := withoutDescriptor(report, ownComm(t)); got != direct-1 {
+	if got := withoutDescriptor(report, ownComm(t), os.Getpid()); got != direct-1 {
 		t.Errorf("%d without a descriptor, want %d\n%s", got, direct-1, describe(report))
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -181,6 +182,13 @@ func TestDoctor(t *testing.T) {
 		if c.Status != preflight.OK && !cannot[name] {
 			t.Errorf("%+v", c)
 		}
+	}
+	by := "by fentry"
+	if runtime.GOARCH == "arm64" && needs.Older(t, 6, 4) {
+		by = "by kprobe" // its functions could not be attached to otherwise yet
+	}
+	if c := checks["socket files"]; c.Status == preflight.OK && !strings.HasSuffix(c.Detail, by) {
+		t.Errorf("doctor says %q, want %s", c.Detail, by)
 	}
 	for name := range cannot {
 		if c, ok := checks[name]; !ok || needs.Virtual() && c.Status == preflight.OK {

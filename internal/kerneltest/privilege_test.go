@@ -99,20 +99,33 @@ func without(all []capability, c capability) []capability {
 // without any one of them says which one is missing.
 func TestPrivileges(t *testing.T) {
 	needs.Root(t)
-	if was := paranoid(t); was > 2 {
+	if paranoid(t) > 2 {
 		t.Run("perf_event_paranoid as it is", modesWork)
-		if !needs.Virtual() {
-			return
-		}
-		set := func(n int) {
-			if err := os.WriteFile(paranoidFile, []byte(strconv.Itoa(n)), 0); err != nil {
-				t.Fatal(err)
-			}
-		}
-		set(2)
-		defer set(was)
 	}
-	t.Run("perf_event_paranoid 2", modesWork)
+	t.Run("perf_event_paranoid 2", func(t *testing.T) {
+		permit(t)
+		modesWork(t)
+	})
+}
+
+// permit sets kernel.perf_event_paranoid to 2, until the test ends, where it is more.
+// It skips a test on a machine that wasn't made for it.
+func permit(t *testing.T) {
+	t.Helper()
+	was := paranoid(t)
+	if was <= 2 {
+		return
+	}
+	if !needs.Virtual() {
+		t.Skip("needs a virtual machine made for the test (make test-kernels): it sets kernel.perf_event_paranoid")
+	}
+	set := func(n int) {
+		if err := os.WriteFile(paranoidFile, []byte(strconv.Itoa(n)), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set(2)
+	t.Cleanup(func() { set(was) })
 }
 
 func modesWork(t *testing.T) {
@@ -214,20 +227,63 @@ func effective(t *testing.T, pid int) uint64 {
 // on kernels since 6.16 and on stable ones since July 2025, and doctor says so.
 func TestUprobePrivilege(t *testing.T) {
 	needs.Root(t)
-	uprobes := func(have []capability) preflight.Check {
-		cmd := exec.Command(command(t), "doctor", "-o", "json")
-		with(have)(cmd)
-		return checksOf(t, finish(t, cmd))["uprobes"]
+	if paranoid(t) > 2 {
+		t.Run("perf_event_paranoid as it is", uprobePrivilege)
 	}
+	t.Run("perf_event_paranoid 2", func(t *testing.T) {
+		permit(t)
+		uprobePrivilege(t)
+	})
+}
+
+func uprobePrivilege(t *testing.T) {
 	less := without(forStacks(t), capAdmin)
-	if c := uprobes(append(less, capAdmin)); c.Status != preflight.OK {
+	if c := uprobes(t, append(less, capAdmin)); c.Status != preflight.OK {
 		t.Errorf("with %s: %+v", capAdmin.name, c)
 	}
-	c := uprobes(less)
+	c := uprobes(t, less)
 	if c.Status == preflight.OK && needs.Older(t, 6, 16) && paranoid(t) <= 2 {
 		return // CAP_PERFMON is enough
 	}
 	if c.Status != preflight.Degraded || !strings.Contains(c.Remedy, capAdmin.name) {
 		t.Errorf("without %s: %+v", capAdmin.name, c)
+	}
+}
+
+// uprobes is what doctor says of them with these capabilities.
+func uprobes(t *testing.T, have []capability) preflight.Check {
+	t.Helper()
+	cmd := exec.Command(command(t), "doctor", "-o", "json")
+	with(have)(cmd)
+	return checksOf(t, finish(t, cmd))["uprobes"]
+}
+
+// TestLeastForStacks: complete stacks do not take CAP_SYS_ADMIN. Where uprobes do, a
+// note says why it isn't known who asked an event loop.
+func TestLeastForStacks(t *testing.T) {
+	needs.Root(t)
+	if !needs.Virtual() {
+		t.Skip("needs a virtual machine made for the test (make test-kernels): others run TestCompleteStacks with as little")
+	}
+	if needs.Older(t, 5, 15) {
+		t.Skipf("needs bpf_task_pt_regs, which came with Linux 5.15: this is %s", needs.Release(t))
+	}
+	permit(t)
+	have := without(forStacks(t), capAdmin)
+	p := program(t, "leak_asked")
+	k := beginAs(t, with(have), "attach", "--stacks", "auto", fmt.Sprint(p.PID))
+	k.until("all is attached", func(*verdict.Report) bool { return effective(t, k.cmd.Process.Pid)&(1<<capSyslog.number) == 0 })
+	k.looks(10) // uprobes come a moment later
+	p.Do("leak")
+	asked := uprobes(t, have).Status == preflight.OK
+	k.until("the stacks are complete", func(r *verdict.Report) bool {
+		return walked(r, "leak_asked") && (!asked || slices.Equal(asking(r), []string{"ask_here_first", "ask_here_second"}))
+	})
+	r, _ := k.end()
+	notes := strings.Join(r.Notes, "\n")
+	for note, want := range map[string]bool{"complete stacks were there from": true, "on this kernel uprobes take CAP_SYS_ADMIN": !asked} {
+		if strings.Contains(notes, note) != want {
+			t.Errorf("a note %q: want %v\n%s", note, want, describe(r))
+		}
 	}
 }

@@ -103,13 +103,18 @@ func TestReuse(t *testing.T) {
 func (k *traced) full(t *testing.T, p *program) {
 	t.Helper()
 	before := k.loss(t)
-	for i := range k.own.Handles.MaxEntries() - 2 {
+	others := make([]askedHandleKey, k.own.Handles.MaxEntries()-2)
+	for i := range others {
 		// Of no process: its number is beyond those that Linux gives.
-		if err := k.own.Handles.Put(askedHandleKey{Address: uint64(i) + 1, Tgid: math.MaxUint32}, askedHandle{}); err != nil {
-			t.Fatal(err)
-		}
+		others[i] = askedHandleKey{Address: uint64(i) + 1, Tgid: math.MaxUint32}
+	}
+	if _, err := k.own.Handles.BatchUpdate(others, make([]askedHandle, len(others)), nil); err != nil {
+		t.Fatal(err)
 	}
 	n, after := k.tally(t, p, k.log(t, p)), k.loss(t)
+	if _, err := k.own.Handles.BatchDelete(others, nil); err != nil {
+		t.Error(err)
+	}
 	t.Logf("full: %+v; %+v", n, after)
 	if full := after.Full - before.Full; full == 0 || uint64(n.missing) > after.missed()-before.missed() {
 		t.Errorf("%d are not known, and %d handles were counted that found no place", n.missing, full)

@@ -2,16 +2,18 @@ package cli
 
 import (
 	"bytes"
-	"debug/elf"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
+	"sockleak/internal/langtest"
 	"sockleak/internal/needs"
 	"sockleak/internal/stack"
 	"sockleak/internal/verdict"
@@ -28,11 +30,12 @@ type leaker struct {
 	line     int
 	kind     stack.Kind
 	asked    bool // the line is where the sockets were asked for: an event loop makes them
+	never    bool // no stack is complete: the program's own frames are not to be had
 	// through is the innermost function of the runtime that unwind tables lead to,
 	// where they don't lead to the line: what of a program is known that lives for
 	// milliseconds.
 	through string
-	code    [2]uint64 // stripped: the function's first address and the one behind it
+	code    langtest.Code // stripped: where the function is
 }
 
 // leads says whether a finding leads to the line, and how complete the stack is
@@ -47,11 +50,10 @@ func (l *leaker) leads(f *verdict.Finding) (stack.Quality, bool) {
 	}
 	at := frames[*culprit]
 	switch {
+	case l.code != nil:
+		return quality, at.Kind == l.kind && at.Function == "" && l.code.Function(at.Address) == l.function
 	case at.Kind != l.kind || !strings.Contains(at.Function, l.function):
 		return quality, false
-	case l.code[1] != 0:
-		// A return address.
-		return quality, at.Address > l.code[0] && at.Address <= l.code[1]
 	}
 	return quality, l.file == "" || filepath.Base(at.File) == l.file && at.Line == l.line
 }
@@ -93,8 +95,8 @@ func leakers(t *testing.T, dir string) (all []leaker) {
 	native("leak-c", "gcc", "-g")
 	native("leak-static", "gcc", "-g", "-static")
 	native("leak-c++", "g++", "-g", "-x", "c++")
-	add(leaker{comm: "leak-stripped", argv: exe("leak-stripped"), kind: stack.Native, code: codeOf(t, dir+"/leak-c", "leak_here")},
-		"leak.c", c("leak-stripped", "gcc", "-s")...)
+	add(leaker{comm: "leak-stripped", argv: exe("leak-stripped"), function: "leak_here", kind: stack.Native,
+		code: langtest.CodeOf(t, dir+"/leak-c", "leak_here")}, "leak.c", c("leak-stripped", "gcc", "-s")...)
 	add(leaker{comm: "leak-rust", argv: exe("leak-rust"), function: "leak_here", file: "leak.rs", kind: stack.Native}, "leak.rs",
 		append([]string{"rustc", "-O", "-g"}, append(out("leak-rust"), src+"/leak.rs")...)...)
 	for name, source := range map[string]string{"leak-go": "goleak", "leak-cgo": "cgoleak"} {
@@ -124,8 +126,7 @@ func leakers(t *testing.T, dir string) (all []leaker) {
 			through: "Java_sun_nio_ch_Net_socket0"},
 			"Leak.java", "javac", "-d", dir, src+"/Leak.java")
 	}
-	// Its own frames are not to be had, see docs/stacks.md.
-	add(leaker{comm: "ruby", argv: []string{"ruby", src + "/leak.rb"}, function: "rsock_socket", kind: stack.Native}, "leak.rb")
+	add(leaker{comm: "ruby", argv: []string{"ruby", src + "/leak.rb"}, function: "rsock_socket", kind: stack.Native, never: true}, "leak.rb")
 	return all
 }
 
@@ -136,26 +137,6 @@ func missing(t *testing.T, name string, err error) {
 		t.Fatal(err)
 	}
 	t.Logf("%s is left out: %v (run scripts/setup.sh)", name, err)
-}
-
-// codeOf returns where a function, or what the compiler made of it (leak_here.isra.0),
-// is in an executable: its first address, and the one behind its last.
-func codeOf(t *testing.T, path, function string) [2]uint64 {
-	t.Helper()
-	f, err := elf.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	symbols, err := f.Symbols()
-	if err != nil {
-		t.Fatal(err)
-	}
-	i := slices.IndexFunc(symbols, func(s elf.Symbol) bool { return strings.HasPrefix(s.Name, function) })
-	if i < 0 {
-		t.Fatalf("%s has no function %s", path, function)
-	}
-	return [2]uint64{symbols[i].Value, symbols[i].Value + symbols[i].Size}
 }
 
 // runAll runs the programs at once under sockleak run, as a user would, and returns
@@ -218,7 +199,7 @@ func of(r *verdict.Report, l *leaker) (found, right, complete int) {
 		found += f.Count
 		if quality, ok := l.leads(f); ok {
 			right += f.Count
-			if quality == stack.Complete {
+			if quality == stack.Complete || l.never {
 				complete += f.Count
 			}
 		}
@@ -226,27 +207,67 @@ func of(r *verdict.Report, l *leaker) (found, right, complete int) {
 	return found, right, complete
 }
 
+// lateWrong says of the sockets of a program that were made last which don't lead to the
+// line with a complete stack. All of its sockets must be in the report.
+func lateWrong(t *testing.T, r *verdict.Report, l *leaker, last int) (wrong []string) {
+	t.Helper()
+	type socket struct {
+		age   float64
+		wrong string
+	}
+	var all []socket
+	for i := range r.Findings {
+		f := &r.Findings[i]
+		if f.Process.Comm != l.comm {
+			continue
+		}
+		why := ""
+		if quality, ok := l.leads(f); !ok || quality != stack.Complete && !l.never {
+			why = fmt.Sprintf("line %v, %s: %s", ok, quality, f.Origin.Reason)
+		}
+		for _, s := range f.Sockets {
+			if s.Age == nil {
+				t.Fatalf("a socket of %s without an age", l.comm)
+			}
+			all = append(all, socket{*s.Age, why})
+		}
+	}
+	slices.SortFunc(all, func(a, b socket) int { return cmp.Compare(a.age, b.age) })
+	for _, s := range all[:min(last, len(all))] {
+		if s.wrong != "" {
+			wrong = append(wrong, fmt.Sprintf("%.1f s old: %s", s.age, s.wrong))
+		}
+	}
+	return wrong
+}
+
 // Programs in every language that are started under run and leak for ten seconds:
-// every socket is counted, and most lead to the line, with a complete stack. The
-// first ones of an interpreter may come before the unwinder has read it.
+// every socket is counted. Tier 2 leads to the line in native code from the first one
+// on. In interpreted code most do, for the first ones may come before tier 1 has read
+// the interpreter; those of the last three seconds all do.
 func TestRunLanguages(t *testing.T) {
 	needs.Root(t)
+	const sockets, late = 40, 12
 	all := leakers(t, t.TempDir())
 	interpreted := slices.IndexFunc(all, func(l leaker) bool { return l.kind != stack.Native && l.kind != stack.Go })
 	// Not all at once: the unwinder reads one file after the other, and those of Java
 	// and Node are large.
 	groups := append([][]leaker{all[:interpreted]}, slices.Collect(slices.Chunk(all[interpreted:], 2))...)
 	for _, some := range groups {
-		r := runAll(t, some, "deep", "40", "250")
+		r := runAll(t, some, "deep", strconv.Itoa(sockets), "250")
 		for _, l := range some {
 			t.Run(l.comm, func(t *testing.T) {
 				found, right, complete := of(r, &l)
 				t.Logf("%d found, %d lead to the line, %d complete", found, right, complete)
-				if l.comm == "ruby" {
-					complete = right // never: its own frames are missing
+				least := sockets
+				if l.through != "" {
+					least = sockets / 2
 				}
-				if found != 40 || right < 20 || complete < 20 {
-					t.Errorf("%d found, %d lead to the line, %d complete; want 40, and 20 at least; %q", found, right, complete, culprits(r, &l))
+				if found != sockets || right < least || complete < least {
+					t.Errorf("%d found, %d lead to the line, %d complete; want %d, and %d at least; %q", found, right, complete, sockets, least, culprits(r, &l))
+				}
+				if wrong := lateWrong(t, r, &l, late); len(wrong) > 0 {
+					t.Errorf("%d of the last %d are not as they should be: %q", len(wrong), late, wrong)
 				}
 			})
 		}
@@ -278,14 +299,11 @@ func TestRunShort(t *testing.T) {
 	for _, l := range all {
 		t.Run(l.comm, func(t *testing.T) {
 			found, right, complete := of(r, &l)
-			switch {
-			case l.through != "":
+			if l.through != "" {
 				if n := reached(r, &l); found != 5 || n != 5 {
 					t.Errorf("%d found, %d stacks with %s, want 5; %q", found, n, l.through, culprits(r, &l))
 				}
 				return
-			case l.comm == "ruby":
-				complete = right // never: its own frames are missing
 			}
 			if found != 5 || right != 5 || complete != 5 {
 				t.Errorf("%d found, %d lead to the line, %d complete, want 5; %q", found, right, complete, culprits(r, &l))

@@ -80,9 +80,12 @@ func check(t *testing.T, tier *Tier, l *language, p *program, ids []uint64) {
 	shown := map[uint64]bool{}
 	onPath, most := false, 0
 	for _, id := range ids {
+		if shown[id] {
+			continue
+		}
+		shown[id] = true
 		o := tier.Resolve(id)
-		if testing.Verbose() && !shown[id] {
-			shown[id] = true
+		if testing.Verbose() {
 			dump(t, o)
 		}
 		if !l.whole(o) && l.partial == "" {

@@ -38,7 +38,7 @@ func (*fakeTier) Close() error                     { return nil }
 
 // What the kernel lost is said of the sockets concerned and counted in a note: of one
 // the Birth is missing, of another the stack that its Birth names never comes. A third
-// has its stack. That the second is lost is said when it has been waited for.
+// has its stack. That the second is lost is said when it is waited for no longer.
 func TestStackLost(t *testing.T) {
 	const (
 		lesser = 70 // what all of them are made on by frame pointers
@@ -67,26 +67,26 @@ func TestStackLost(t *testing.T) {
 	l.engine.apply(&event.Event{Kind: event.Exit, Time: 2 * second, PID: p.PID, Start: p.Start})
 
 	for _, step := range []struct {
-		now  uint64
-		lost int
-		note string
+		until uint64
+		lost  int
+		note  string
 	}{
-		{second + patience, 1, "1 socket has a stack by frame pointers alone: stack lost"},
-		{second + patience + 1, 2, "2 sockets have a stack by frame pointers alone: stack lost"},
-		{second + patience + 2, 2, "2 sockets have a stack by frame pointers alone: stack lost"},
+		{second, 1, "1 socket has a stack by frame pointers alone: stack lost"},
+		{second + 1, 2, "2 sockets have a stack by frame pointers alone: stack lost"},
+		{second + 2, 2, "2 sockets have a stack by frame pointers alone: stack lost"},
 	} {
-		l.exchange(step.now)
+		l.exchange(step.until)
 		l.engine.look(tick{Time: 10 * second})
 		findings := l.engine.report().Findings
 		if len(findings) != 1 || findings[0].Count != 3 || findings[0].Origin.Frames[0].Function != "connect" {
-			t.Fatalf("at %d: %+v", step.now, findings)
+			t.Fatalf("at %d: %+v", step.until, findings)
 		}
 		want := fmt.Sprintf("%d of 3: stack lost; the origin is that of others made by the same call", step.lost)
 		if !slices.Contains(findings[0].Evidence, want) {
-			t.Errorf("at %d: no %q in %q", step.now, want, findings[0].Evidence)
+			t.Errorf("at %d: no %q in %q", step.until, want, findings[0].Evidence)
 		}
 		if got := l.deep.note(0); !slices.Equal(got, []string{step.note}) {
-			t.Errorf("at %d: notes %q, want %q", step.now, got, step.note)
+			t.Errorf("at %d: notes %q, want %q", step.until, got, step.note)
 		}
 	}
 }

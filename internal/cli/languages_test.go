@@ -18,9 +18,23 @@ import (
 	"sockleak/internal/verdict"
 )
 
+// product builds sockleak as users have it. With the race detector, as the tests have
+// it, what decides here takes many times as long: reading the tables and the symbols of
+// a large program.
+func product(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "sockleak")
+	cmd := exec.Command("go", "build", "-o", path, "sockleak/cmd/sockleak")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("run %v: %v\n%s", cmd, err, out)
+	}
+	return path
+}
+
 // runAll runs the programs at once under sockleak run, as a user would, and returns
 // the report.
-func runAll(t *testing.T, all []leaker, stacks, count, pause string) *verdict.Report {
+func runAll(t *testing.T, sockleak string, all []leaker, stacks, count, pause string) *verdict.Report {
 	t.Helper()
 	var script strings.Builder
 	for _, l := range all {
@@ -28,7 +42,7 @@ func runAll(t *testing.T, all []leaker, stacks, count, pause string) *verdict.Re
 	}
 	script.WriteString("wait")
 	path := filepath.Join(t.TempDir(), "report.json")
-	cmd := exec.Command("sockleak", "run", "--stacks", stacks, "--interval", "500ms", "--min-age", "1s", "--top", "0", "-o", "json", "--report", path,
+	cmd := exec.Command(sockleak, "run", "--stacks", stacks, "--interval", "500ms", "--min-age", "1s", "--top", "0", "-o", "json", "--report", path,
 		"--", "sh", "-c", script.String())
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
@@ -127,13 +141,11 @@ func lateWrong(t *testing.T, r *verdict.Report, l *leaker, last int) (wrong []st
 func TestRunLanguages(t *testing.T) {
 	needs.Root(t)
 	const sockets, late = 40, 12
-	all := leakers(t, t.TempDir())
+	all, sockleak := leakers(t, t.TempDir()), product(t)
 	interpreted := slices.IndexFunc(all, func(l leaker) bool { return l.kind != stack.Native && l.kind != stack.Go })
-	// Not all at once: the unwinder reads one file after the other, and those of Java
-	// and Node are large.
-	groups := append([][]leaker{all[:interpreted]}, slices.Collect(slices.Chunk(all[interpreted:], 2))...)
-	for _, some := range groups {
-		r := runAll(t, some, "deep", strconv.Itoa(sockets), "250")
+	// Not all at once: the unwinder reads one file after the other.
+	for _, some := range [][]leaker{all[:interpreted], all[interpreted:]} {
+		r := runAll(t, sockleak, some, "deep", strconv.Itoa(sockets), "250")
 		for _, l := range some {
 			t.Run(l.comm, func(t *testing.T) {
 				found, right, complete := of(r, &l)
@@ -174,7 +186,7 @@ func reached(r *verdict.Report, l *leaker) (sum int) {
 func TestRunShort(t *testing.T) {
 	needs.Root(t)
 	all := leakers(t, t.TempDir())
-	r := runAll(t, all, "auto", "5", "0")
+	r := runAll(t, product(t), all, "auto", "5", "0")
 	for _, l := range all {
 		t.Run(l.comm, func(t *testing.T) {
 			found, right, complete := of(r, &l)

@@ -20,7 +20,7 @@ func TestRunThreads(t *testing.T) {
 		t.Fatalf("compile %s: %v\n%s", source, err, out)
 	}
 	program := leaker{comm: "java", argv: []string{"java", "-cp", dir, "Threads"}}
-	r := runAll(t, []leaker{program}, "deep", "20", "100")
+	r := runAll(t, product(t), []leaker{program}, "deep", "20", "100")
 	for _, test := range []struct {
 		function, mark string
 		threads        []string

@@ -10,7 +10,6 @@ import (
 	"sockleak/internal/asked"
 	"sockleak/internal/event"
 	"sockleak/internal/lifecycle"
-	"sockleak/internal/stack"
 	"sockleak/internal/symbol"
 	"sockleak/internal/words"
 )
@@ -32,7 +31,7 @@ type asks struct {
 	born map[uint64]birth
 	// places has the stacks where sockets were asked for, by the number that
 	// keep gave them.
-	places map[uint64]stack.Origin
+	places map[uint64]place
 }
 
 // forkPause is how long a process that was forked is left alone.
@@ -41,7 +40,7 @@ const forkPause = 300 * time.Millisecond
 // arrived looks at the processes that are there already.
 func (a *asks) arrived(t *asked.Tracer, err error) {
 	a.tracer, a.failed, a.forked = t, err, map[uint32]time.Time{}
-	a.born, a.places = map[uint64]birth{}, map[uint64]stack.Origin{}
+	a.born, a.places = map[uint64]birth{}, map[uint64]place{}
 	if t == nil {
 		return
 	}

@@ -43,6 +43,7 @@ func (l *live) exchange(now uint64) {
 		l.engine.lack(lack)
 	}
 	l.deep.lacks = l.deep.lacks[:0]
+	l.deep.asks.drop(l.engine)
 	l.deep.asks.take(now, l, func(x askedFor) {
 		l.rec.fixed(recording.KindAsked, x)
 		l.engine.askedFor(x)

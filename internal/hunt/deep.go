@@ -290,8 +290,8 @@ type tiers struct {
 
 // Resolve implements stack.Resolver.
 func (t tiers) Resolve(p event.ProcessKey, id uint64) stack.Origin {
-	if o, ok := t.deep.asks.places[id]; ok {
-		return o
+	if at, ok := t.deep.asks.places[id]; ok {
+		return at.origin
 	}
 	if t.deep.tier != nil && t.deep.tier.Has(id) {
 		return t.deep.tier.Resolve(id)

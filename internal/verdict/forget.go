@@ -49,3 +49,31 @@ func (j *Judge) forgetDead(t *lifecycle.Table) {
 		}
 	}
 }
+
+// Done returns those of processes of which no finding can show an origin any more:
+// they have ended, and no socket is left that they made, or that was accepted from a
+// listener of theirs.
+func (j *Judge) Done(t *lifecycle.Table, processes iter.Seq[event.ProcessKey]) map[event.ProcessKey]bool {
+	done := map[event.ProcessKey]bool{}
+	for p := range processes {
+		if _, live := t.Process(p); !live && !j.left[p] {
+			done[p] = true
+		}
+	}
+	if len(done) == 0 {
+		return done // without a look at every socket
+	}
+	shown := func(s *lifecycle.Socket) {
+		delete(done, s.Creator)
+		if listener := t.Socket(s.Other); listener != nil {
+			delete(done, listener.Creator)
+		}
+	}
+	for s := range t.Sockets() {
+		shown(s)
+	}
+	for i := range j.ended {
+		shown(&j.ended[i].Socket)
+	}
+	return done
+}

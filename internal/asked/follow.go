@@ -154,6 +154,9 @@ func (f *follower) note(pid uint32, err error) {
 	if err == nil || errors.Is(err, symbol.ErrGone) || errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
 		return
 	}
+	if errors.Is(err, unix.EMFILE) {
+		err = fmt.Errorf("%w: a process takes two for each uprobe, raise the limit with ulimit -n 65536 before starting sockleak", err)
+	}
 	if pid != 0 {
 		err = fmt.Errorf("process %d: %w", pid, err)
 	}

@@ -169,7 +169,7 @@ func (a *asks) note() []string {
 	if s := a.tracer.Status(); s.Err != nil {
 		notes = append(notes, fmt.Sprintf("where sockets were asked for is not known of all processes: %v", s.Err))
 	} else if s.Refused > 0 {
-		notes = append(notes, fmt.Sprintf("where sockets were asked for is not known of all processes: %d were too many", s.Refused))
+		notes = append(notes, fmt.Sprintf("where sockets were asked for is not known of all processes: %s too many", words.Counted(s.Refused, "was", "were")))
 	}
 	loss, err := a.tracer.Loss()
 	if err != nil {
@@ -187,10 +187,10 @@ func (a *asks) note() []string {
 func lossNotes(loss asked.Loss, lost int) []string {
 	var notes []string
 	if n := loss.Full + loss.Busy + loss.NotRun + loss.Unread + loss.Ring + uint64(lost); n > 0 {
-		notes = append(notes, fmt.Sprintf("where they were asked for was lost for %d sockets", n))
+		notes = append(notes, "where they were asked for was lost for "+words.Counted(n, "socket", "sockets"))
 	}
 	if loss.Unknown > 0 {
-		notes = append(notes, fmt.Sprintf("where they were asked for is not known of %d sockets: their processes were not known to the unwinder yet", loss.Unknown))
+		notes = append(notes, fmt.Sprintf("where they were asked for is not known of %s: the unwinder did not know their processes yet", words.Counted(loss.Unknown, "socket", "sockets")))
 	}
 	return notes
 }

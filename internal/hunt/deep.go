@@ -242,10 +242,11 @@ func (d *deep) note(began uint64) []string {
 		}
 	}
 	for _, reason := range slices.Sorted(maps.Keys(d.without)) {
-		notes = append(notes, fmt.Sprintf("%d sockets have a stack by frame pointers alone: %s", d.without[reason], reason))
+		notes = append(notes, fmt.Sprintf("%s a stack by frame pointers alone: %s", words.Counted(d.without[reason], "socket has", "sockets have"), reason))
 	}
 	for _, reason := range slices.Sorted(maps.Keys(d.unused)) {
-		notes = append(notes, fmt.Sprintf("%d calls that --last-use follows have a stack by frame pointers alone: %s", d.unused[reason], reason))
+		notes = append(notes, fmt.Sprintf("%s a stack by frame pointers alone: %s",
+			words.Counted(d.unused[reason], "call that --last-use follows has", "calls that --last-use follows have"), reason))
 	}
 	notes = append(notes, d.asks.note()...)
 	if d.failed != nil {

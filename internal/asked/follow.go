@@ -39,6 +39,7 @@ type follower struct {
 	done     sync.WaitGroup
 	files    map[rootfile.Identity]contents
 	attached map[uint32]*process
+	probed   int // of them, those that have uprobes
 	// refused are those there was no room for, by whether they need uprobes.
 	refused map[uint32]bool
 
@@ -71,9 +72,10 @@ type library struct{ places []place }
 
 // process is one that is followed, whoever else gets its number later.
 type process struct {
-	pidfd int // tells of its end
-	files map[rootfile.Identity]bool
-	links []link.Link
+	pidfd  int // tells of its end
+	files  map[rootfile.Identity]bool
+	probed bool // has uprobes, or was to have some
+	links  []link.Link
 }
 
 // follow has attach called before there is a process with something to follow.
@@ -274,16 +276,25 @@ func (f *follower) read(file *os.File) (contents, error) {
 // whether it is to have uprobes.
 func (f *follower) process(pid uint32, probed bool) (*process, error) {
 	p := f.attached[pid]
-	if p != nil && (!probed || len(p.links) > 0) {
-		return p, nil
-	}
-	if !f.room(probed) {
+	if !f.room(p, probed) {
 		f.refuse(pid, probed)
 		return nil, nil
 	}
-	if p != nil {
-		return p, nil
+	if p == nil {
+		var err error
+		if p, err = f.begin(pid); err != nil {
+			return nil, err
+		}
 	}
+	if probed && !p.probed {
+		p.probed = true
+		f.probed++
+	}
+	return p, nil
+}
+
+// begin notes a process that is to be followed.
+func (f *follower) begin(pid uint32) (*process, error) {
 	if f.attach != nil {
 		if err := f.attach(); err != nil {
 			return nil, err
@@ -297,7 +308,7 @@ func (f *follower) process(pid uint32, probed bool) (*process, error) {
 	if err := f.own.Attached.Put(pid, uint8(1)); err != nil {
 		return nil, errors.Join(fmt.Errorf("note the process: %w", err), unix.Close(pidfd))
 	}
-	p = &process{pidfd: pidfd, files: map[rootfile.Identity]bool{}}
+	p := &process{pidfd: pidfd, files: map[rootfile.Identity]bool{}}
 	f.attached[pid] = p
 	return p, nil
 }
@@ -362,6 +373,9 @@ func (f *follower) forget(pids []uint32) error {
 			continue
 		}
 		delete(f.attached, pid)
+		if p.probed {
+			f.probed--
+		}
 		left[pid] = true
 		links = append(links, p.links...)
 		if err := unix.Close(p.pidfd); err != nil {

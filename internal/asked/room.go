@@ -4,25 +4,17 @@ const (
 	// maxProcesses bounds the processes that are followed at one time, and those
 	// that are to be when there is room: what the map attached holds.
 	maxProcesses = 4096
-	// maxProbed bounds those of them that have uprobes, with two descriptors each:
-	// those of Go have none.
+	// maxProbed bounds those of them that have uprobes, each of which takes two
+	// descriptors. Processes of Go have none.
 	maxProbed = 256
 )
 
-// room reports whether one more process can be followed.
-func (f *follower) room(probed bool) bool {
-	return len(f.attached) < maxProcesses && (!probed || f.probed() < maxProbed)
-}
-
-// probed is the number of processes that have uprobes.
-func (f *follower) probed() int {
-	n := 0
-	for _, p := range f.attached {
-		if len(p.links) > 0 {
-			n++
-		}
+// room reports whether a process can be followed, nil if it isn't yet.
+func (f *follower) room(p *process, probed bool) bool {
+	if p == nil && len(f.attached) >= maxProcesses {
+		return false
 	}
-	return n
+	return !probed || p != nil && p.probed || f.probed < maxProbed
 }
 
 // refuse notes a process there is no room for, and counts it once.
@@ -42,7 +34,7 @@ func (f *follower) refuse(pid uint32, probed bool) {
 // retry looks again at processes there was no room for.
 func (f *follower) retry() {
 	for pid, probed := range f.refused {
-		if f.closing.Load() || !f.room(probed) {
+		if f.closing.Load() || !f.room(f.attached[pid], probed) {
 			continue
 		}
 		delete(f.refused, pid)

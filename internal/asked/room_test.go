@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/link"
 
 	"sockleak/internal/needs"
 )
@@ -20,12 +19,9 @@ func crowded(with, without int) *follower {
 	close(f.requests)
 	f.done.Wait()
 	for i := range with + without {
-		p := &process{}
-		if i < with {
-			p.links = []link.Link{nil}
-		}
-		f.attached[uint32(absent+i)] = p
+		f.attached[uint32(absent+i)] = &process{pidfd: -1, probed: i < with}
 	}
+	f.probed = with
 	return f
 }
 
@@ -46,7 +42,7 @@ func TestRoom(t *testing.T) {
 		"enough, of which few have any": {1, maxProcesses - 1, room{}},
 	} {
 		f := crowded(c.with, c.without)
-		if got := (room{f.room(true), f.room(false)}); got != c.want {
+		if got := (room{f.room(nil, true), f.room(nil, false)}); got != c.want {
 			t.Errorf("%s: %+v, want %+v", name, got, c.want)
 		}
 	}
@@ -74,7 +70,8 @@ func TestRefused(t *testing.T) {
 	if f.status.Refused != 1 || !f.refused[pid] {
 		t.Errorf("%d were too many, %v wait; want one", f.status.Refused, f.refused)
 	}
-	delete(f.attached, absent)
+	f.attached = map[uint32]*process{}
+	f.probed = 0
 	f.retry()
 	// It has gone meanwhile, which is no error.
 	if len(f.refused) != 0 || f.status != (Status{Refused: 1}) {
@@ -109,8 +106,11 @@ func TestFollowedLater(t *testing.T) {
 	if err := f.own.Programs.Lookup(pid, &layout); err != nil || f.attached[pid] == nil || len(f.refused) != 0 {
 		t.Errorf("with room: %v, %+v, %v wait, %+v", err, f.attached[pid], f.refused, f.status)
 	}
-	if err := f.forget([]uint32{pid}); err != nil {
-		t.Error(err)
+	if p, err := f.process(pid, true); p != f.attached[pid] || err != nil || f.probed != 1 {
+		t.Errorf("with uprobes: %+v, %v, %d have some", p, err, f.probed)
+	}
+	if err := f.forget([]uint32{pid}); err != nil || f.probed != 0 {
+		t.Errorf("gone: %v, %d have uprobes", err, f.probed)
 	}
 }
 

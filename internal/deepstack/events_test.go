@@ -83,7 +83,7 @@ func TestJoinEvents(t *testing.T) {
 			continue
 		}
 		whole[m.Kind]++
-		if got := found(o, exe).function; got != want[m.Kind] && i > 0 { // the first is the listener
+		if got := found(o.Frames, exe).function; got != want[m.Kind] && i > 0 { // the first is the listener
 			t.Fatalf("event %d of kind %d: made in %s, want %s", i, m.Kind, got, want[m.Kind])
 		}
 	}

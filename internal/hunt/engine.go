@@ -69,6 +69,9 @@ type engine struct {
 	// are those that have not ended.
 	targets map[uint32]uint64
 	alive   map[uint32]bool
+	// ran are the processes that were described and run another program now, until
+	// they are described anew.
+	ran []event.ProcessKey
 
 	ev         event.Event
 	raw        stack.Raw
@@ -96,6 +99,13 @@ func newEngine(o options, hz, clock uint64, origins stack.Resolver, base verdict
 		e.targets[pid], e.alive[pid] = 0, true
 	}
 	return e
+}
+
+// start says when tracing began: now, with clock in ns of CLOCK_MONOTONIC. Nothing was
+// judged before.
+func (e *engine) start(now time.Time, clock uint64) {
+	e.base.Started, e.clock = now.Round(0), clock
+	e.judge = verdict.NewJudge(e.opts.Judgement.Patience, clock)
 }
 
 // event applies one record of the ring buffer. It returns a stack, if the record
@@ -140,6 +150,9 @@ func (e *engine) apply(ev *event.Event) {
 		}
 	case event.Exec:
 		e.origins.Exec(key)
+		if e.names.forget(key) {
+			e.ran = append(e.ran, key)
+		}
 	case event.Exit:
 		if e.opts.JudgeEnd {
 			e.names.keep(key, event.Comm(&ev.Comm))
@@ -235,15 +248,19 @@ func (e *engine) inScope(r *event.Row) bool {
 		return false
 	case len(s.PIDs) > 0 && !e.target(r.PID, r.Start):
 		return false
-	case len(s.Comms) > 0 && !slices.Contains(s.Comms, event.Comm(&r.Comm)):
-		return false
 	}
-	return !slices.Contains(s.Exclude, event.Comm(&r.Comm))
+	return nameWanted(s, event.Comm(&r.Comm))
+}
+
+// nameWanted reports whether a process of this name is in scope, as far as names say.
+func nameWanted(s *probe.Scope, comm string) bool {
+	return (len(s.Comms) == 0 || slices.Contains(s.Comms, comm)) && !slices.Contains(s.Exclude, comm)
 }
 
 // look judges after a snapshot.
 func (e *engine) look(t tick) {
 	e.last = t
+	e.ran = e.ran[:0]
 	e.named = e.named || t.Named
 	have := make(map[event.ProcessKey]verdict.Descriptors, len(t.Processes))
 	for _, p := range t.Processes {

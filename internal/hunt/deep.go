@@ -255,7 +255,8 @@ func (d *deep) note(began uint64) []string {
 		notes = append(notes, fmt.Sprintf("%s a stack by frame pointers alone: %s", words.Counted(d.without[reason], "socket has", "sockets have"), reason))
 	}
 	for _, reason := range slices.Sorted(maps.Keys(d.unused)) {
-		notes = append(notes, fmt.Sprintf("%d calls that --last-use follows have a stack by frame pointers alone: %s", d.unused[reason], reason))
+		notes = append(notes, fmt.Sprintf("%s a stack by frame pointers alone: %s",
+			words.Counted(d.unused[reason], "call that --last-use follows has", "calls that --last-use follows have"), reason))
 	}
 	notes = append(notes, d.asks.note()...)
 	if d.failed != nil {
@@ -300,8 +301,8 @@ type tiers struct {
 
 // Resolve implements stack.Resolver.
 func (t tiers) Resolve(p event.ProcessKey, id uint64) stack.Origin {
-	if o, ok := t.deep.asks.places[id]; ok {
-		return o
+	if at, ok := t.deep.asks.places[id]; ok {
+		return at.origin
 	}
 	if t.deep.tier != nil && t.deep.tier.Has(id) {
 		return t.deep.tier.Resolve(id)

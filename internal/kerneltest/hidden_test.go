@@ -62,7 +62,8 @@ func notLookedFor(note string) bool {
 func withoutDescriptor(r *verdict.Report, comm string, pid int) int {
 	n := 0
 	for _, note := range r.Notes {
-		if strings.Contains(note, fmt.Sprintf("sockets made by %s (pid %d) are open without a descriptor", comm, pid)) {
+		made := fmt.Sprintf(" made by %s (pid %d) ", comm, pid)
+		if strings.Contains(note, made) && strings.Contains(note, " open without a descriptor") {
 			if _, err := fmt.Sscan(note, &n); err != nil {
 				return -1
 			}

@@ -31,8 +31,8 @@ type Case struct {
 	// the program needs around it and returns further ones; nil: nothing.
 	Args  []string
 	Setup func(*Stage) []string
-	// Want is what must be found; empty for a healthy program. The counts of
-	// all of them together are compared with the program's own.
+	// Want is what must be found; empty for a healthy program. The count of each
+	// is compared with the program's own.
 	Want []Want
 	// Says must be in the reasons of the report when the program alone is
 	// traced. For a healthy program of a story; empty: anything goes.
@@ -70,6 +70,15 @@ type Want struct {
 	Peer string
 	// States must all be among the states of the finding; empty: anything goes.
 	States []string
+}
+
+// told is the word by which the program counts what a Want is of; empty if it has
+// one count for all that it leaks.
+func (c *Case) told(w *Want) string {
+	if len(c.Want) == 1 {
+		return ""
+	}
+	return string(w.Class)
 }
 
 // mark is the comment on the line that creates the sockets that leak.

@@ -23,6 +23,7 @@ const patience = time.Minute
 //
 //	ready            what it needs is up; before it nothing is leaked
 //	leaked N         N have been leaked until now
+//	leaked N CLASS   the same of one class, where several are wanted
 //	peer ADDR:PORT   a peer of what it leaks (or ADDR, if the port is any)
 //	unsupported WHY  this machine has not what it shows; said before ready
 //
@@ -41,7 +42,7 @@ type Program struct {
 	ready chan struct{}
 
 	mu      sync.Mutex
-	history []leaked // rising
+	history []leaked // by time
 	peers   []string
 	refused string   // why it is unsupported
 	unknown []string // lines that are none of the above
@@ -50,6 +51,7 @@ type Program struct {
 // leaked is what a program said at one time.
 type leaked struct {
 	at    time.Time
+	class string // empty: all that it leaks
 	total int
 }
 
@@ -120,11 +122,12 @@ func (p *Program) heard(line string, at time.Time) error {
 	case "ready":
 		close(p.ready)
 	case "leaked":
-		n, err := strconv.Atoi(rest)
+		number, class, _ := strings.Cut(rest, " ")
+		n, err := strconv.Atoi(number)
 		if err != nil {
 			return fmt.Errorf("read %q: %w", line, err)
 		}
-		p.history = append(p.history, leaked{at: at, total: n})
+		p.history = append(p.history, leaked{at: at, class: class, total: n})
 	case "unsupported":
 		p.refused = rest
 	case "peer":
@@ -150,14 +153,15 @@ func (p *Program) Leak(peer string) {
 	p.peers = append(p.peers, peer)
 }
 
-// leakedAt is how many the program had leaked at a time.
-func (p *Program) leakedAt(at time.Time) int {
+// leakedAt is how many of a class the program had leaked at a time. Its threads may
+// tell what they counted in another order.
+func (p *Program) leakedAt(at time.Time, class string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n := 0
 	for _, h := range p.history {
-		if !h.at.After(at) {
-			n = h.total
+		if h.class == class && !h.at.After(at) {
+			n = max(n, h.total)
 		}
 	}
 	return n

@@ -14,7 +14,7 @@ func TestProtocol(t *testing.T) {
 	p := &Program{Case: &Case{}, ready: make(chan struct{})}
 	begin := time.Now()
 	second := func(n int) time.Time { return begin.Add(time.Duration(n) * time.Second) }
-	for i, line := range []string{"ready", "peer 127.0.0.1:53", "leaked 1", "peer 127.0.0.1:53", "leaked 3"} {
+	for i, line := range []string{"ready", "peer 127.0.0.1:53", "leaked 1", "peer 127.0.0.1:53", "leaked 3", "leaked 2", "leaked 7 dead"} {
 		if err := p.heard(line, second(i)); err != nil {
 			t.Errorf("%q: %v", line, err)
 		}
@@ -24,9 +24,17 @@ func TestProtocol(t *testing.T) {
 			t.Errorf("%q was understood", line)
 		}
 	}
-	got := []int{p.leakedAt(second(1)), p.leakedAt(second(2)), p.leakedAt(second(3)), p.leakedAt(second(4))}
-	if want := []int{0, 1, 1, 3}; !reflect.DeepEqual(got, want) {
-		t.Errorf("leaked %v, want %v", got, want)
+	for _, tt := range []struct {
+		class string
+		want  []int
+	}{{"", []int{0, 0, 1, 1, 3, 3, 3}}, {"dead", []int{0, 0, 0, 0, 0, 0, 7}}} {
+		var got []int
+		for i := range tt.want {
+			got = append(got, p.leakedAt(second(i), tt.class))
+		}
+		if !reflect.DeepEqual(got, tt.want) {
+			t.Errorf("leaked %v of class %q, want %v", got, tt.class, tt.want)
+		}
 	}
 	if want := []string{"127.0.0.1:53"}; !reflect.DeepEqual(p.knownPeers(), want) {
 		t.Errorf("peers %v, want %v", p.knownPeers(), want)
@@ -49,7 +57,7 @@ func finding(class verdict.Class, count, line int) verdict.Finding {
 
 // TestJudge: what is as wanted passes, and everything else is told.
 func TestJudge(t *testing.T) {
-	known := fact{least: 4, most: 6, peers: []string{"127.0.0.1:53"}, lines: []string{"dns.c:7"}}
+	known := fact{counts: []bounds{{4, 6}, {4, 6}}, peers: []string{"127.0.0.1:53"}, lines: []string{"dns.c:7", "dns.c:7"}}
 	want := Want{Class: verdict.Dead, Function: "dial", States: []string{"CLOSE"}, Holder: "dns"}
 	with := func(change func(*Want)) []Want {
 		w := want
@@ -69,16 +77,23 @@ func TestJudge(t *testing.T) {
 		{name: "healthy accused", got: []verdict.Finding{finding(verdict.Growing, 5, 7)},
 			out: judgement{accusations: []string{"not wanted: growing 5 at dial(int) (dns.c:7)"}}},
 		{name: "nothing found", want: []Want{want},
-			out: judgement{missing: []string{"0 findings dead, want 1", "count 0, want 4 to 6"}}},
+			out: judgement{missing: []string{"0 findings dead, want 1"}}},
 		{name: "found twice", want: []Want{want}, got: []verdict.Finding{finding(verdict.Dead, 2, 7), finding(verdict.Dead, 3, 7)},
 			out: judgement{missing: []string{"2 findings dead, want 1"}}},
 		{name: "another class", want: []Want{want}, got: []verdict.Finding{finding(verdict.PeerClosed, 5, 7)},
 			out: judgement{
 				accusations: []string{"not wanted: peer-closed 5 at dial(int) (dns.c:7)"},
-				missing:     []string{"0 findings dead, want 1", "count 0, want 4 to 6"},
+				missing:     []string{"0 findings dead, want 1"},
 			}},
 		{name: "too many", want: []Want{want}, got: []verdict.Finding{finding(verdict.Dead, 7, 7)},
-			out: judgement{missing: []string{"count 7, want 4 to 6"}}},
+			out: judgement{missing: []string{"dead: count 7, want 4 to 6"}}},
+		{name: "too few", want: []Want{want}, got: []verdict.Finding{finding(verdict.Dead, 3, 7)},
+			out: judgement{missing: []string{"dead: count 3, want 4 to 6"}}},
+		{name: "two classes", want: []Want{want, {Class: verdict.PeerClosed, Function: "dial"}},
+			got: []verdict.Finding{finding(verdict.PeerClosed, 4, 7), finding(verdict.Dead, 6, 7)}},
+		{name: "one class taken for the other", want: []Want{want, {Class: verdict.PeerClosed, Function: "dial"}},
+			got: []verdict.Finding{finding(verdict.PeerClosed, 1, 7), finding(verdict.Dead, 9, 7)},
+			out: judgement{missing: []string{"dead: count 9, want 4 to 6", "peer-closed: count 1, want 4 to 6"}}},
 		{name: "another line", want: []Want{want}, got: []verdict.Finding{finding(verdict.Dead, 5, 8)},
 			out: judgement{origins: []string{"origin dial(int) (dns.c:8), want dial (dns.c:7)"}}},
 		{name: "another function", want: with(func(w *Want) { w.Function = "dia" }), got: []verdict.Finding{finding(verdict.Dead, 5, 7)},

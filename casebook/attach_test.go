@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"sockleak/internal/stack"
 	"sockleak/internal/verdict"
 )
 
@@ -84,8 +85,13 @@ func looked(r *verdict.Report) time.Time {
 func short(f *verdict.Finding) string {
 	s := fmt.Sprintf("%s %d", f.Class, f.Count)
 	if f.Origin.Culprit != nil {
-		c := f.Origin.Frames[*f.Origin.Culprit]
-		s += fmt.Sprintf(" at %s (%s)", c.Function, place(c.File, c.Line))
+		s += " at " + where(f.Origin.Frames[*f.Origin.Culprit])
+	}
+	if r := f.RequestedAt; r != nil && r.Culprit != nil {
+		s += " asked for at " + where(r.Frames[*r.Culprit])
 	}
 	return s
 }
+
+// where is a frame's function, with its file and line.
+func where(f stack.Frame) string { return fmt.Sprintf("%s (%s)", f.Function, place(f.File, f.Line)) }

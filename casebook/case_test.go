@@ -31,6 +31,9 @@ type Case struct {
 	// the program needs around it and returns further ones; nil: nothing.
 	Args  []string
 	Setup func(*Stage) []string
+	// Linux is the version, major and minor, that brought what the program says is
+	// unsupported without it. Zero: any kernel has what it needs.
+	Linux [2]int
 	// Want is what must be found; empty for a healthy program. The count of each
 	// is compared with the program's own.
 	Want []Want

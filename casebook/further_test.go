@@ -145,7 +145,7 @@ func travellers() []Case {
 				OnlyNew: "who accepted them is not known", Before: verdict.PeerClosed}},
 		}),
 		twins(Case{
-			Name: "io-uring", Language: "C", Source: "uring.c", Setup: lines,
+			Name: "io-uring", Language: "C", Source: "uring.c", Setup: lines, Linux: [2]int{5, 19},
 			Does: "makes and connects its sockets with io_uring, and doesn't close them",
 			Want: []Want{{Class: verdict.PeerClosed, NoOrigin: "no system call creates them"}},
 		}),

@@ -87,6 +87,17 @@ func owner(programs []*Program, f *verdict.Finding) *Program {
 	return programs[i]
 }
 
+// ownerless are the findings of a report that are of no program.
+func ownerless(programs []*Program, r *verdict.Report) []*verdict.Finding {
+	var found []*verdict.Finding
+	for i := range r.Findings {
+		if f := &r.Findings[i]; owner(programs, f) == nil {
+			found = append(found, f)
+		}
+	}
+	return found
+}
+
 // judgement is what holds against the findings about one case.
 type judgement struct {
 	accusations []string // findings of a kind that is never right
@@ -165,8 +176,7 @@ func (j *judgement) compare(w *Want, f *verdict.Finding, known fact, line string
 func wrongAsked(w *Want, r *verdict.Requested, line string) string {
 	got := ""
 	if r != nil && r.Culprit != nil {
-		f := r.Frames[*r.Culprit]
-		got = fmt.Sprintf("%s (%s)", f.Function, place(f.File, f.Line))
+		got = where(r.Frames[*r.Culprit])
 	}
 	want := fmt.Sprintf("%s (%s)", w.Asked, line)
 	if w.Asked != "" && got != want {
@@ -201,7 +211,7 @@ func wrongOrigin(w *Want, o *verdict.Origin, line string) string {
 	}
 	switch {
 	case w.NoOrigin != "" && culprit != nil:
-		return fmt.Sprintf("origin %s (%s), but want none: %s", culprit.Function, place(culprit.File, culprit.Line), w.NoOrigin)
+		return fmt.Sprintf("origin %s, but want none: %s", where(*culprit), w.NoOrigin)
 	case w.NoOrigin != "":
 		return ""
 	case culprit != nil && w.Library != "" && sameFunction(culprit.Function, w.Function):
@@ -209,7 +219,7 @@ func wrongOrigin(w *Want, o *verdict.Origin, line string) string {
 	case culprit == nil:
 		return fmt.Sprintf("no origin (%s %s), want %s (%s)", o.Quality, o.Reason, w.Function, line)
 	case !sameFunction(culprit.Function, w.Function) || place(culprit.File, culprit.Line) != line:
-		return fmt.Sprintf("origin %s (%s), want %s (%s)", culprit.Function, place(culprit.File, culprit.Line), w.Function, line)
+		return fmt.Sprintf("origin %s, want %s (%s)", where(*culprit), w.Function, line)
 	}
 	return ""
 }

@@ -55,6 +55,23 @@ func finding(class verdict.Class, count, line int) verdict.Finding {
 	}
 }
 
+// TestShort: a finding's line names all that the report names.
+func TestShort(t *testing.T) {
+	f := finding(verdict.Abandoned, 5, 7)
+	asked := 1
+	frames := []stack.Frame{{Function: "connect", File: "node:net", Line: 1}, {Function: "check", File: "/src/health.js", Line: 30}}
+	f.RequestedAt = &verdict.Requested{Frames: frames, Culprit: &asked}
+	both := short(&f)
+	f.RequestedAt.Culprit = nil
+	made := short(&f)
+	f.Origin.Culprit = nil
+	got := []string{both, made, short(&f)}
+	want := []string{"abandoned 5 at dial(int) (dns.c:7) asked for at check (health.js:30)", "abandoned 5 at dial(int) (dns.c:7)", "abandoned 5"}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // TestJudge: what is as wanted passes, and everything else is told.
 func TestJudge(t *testing.T) {
 	known := fact{counts: []bounds{{4, 6}, {4, 6}}, peers: []string{"127.0.0.1:53"}, lines: []string{"dns.c:7", "dns.c:7"}}

@@ -72,6 +72,9 @@ func TestStories(t *testing.T) {
 		t.Logf("story %d: sockleak traced after %.1f s", s.story, reports[0].report.Started.Sub(started).Seconds())
 		results := examine(t, own, reports)
 		for i := range results {
+			if late := results[i].late(minAge(&reports[0].report)); late != "" {
+				t.Errorf("%s: %s", results[i].program.Case.Name, late)
+			}
 			results[i].tell(t)
 		}
 		all = append(all, results...)

@@ -55,6 +55,31 @@ func finding(class verdict.Class, count, line int) verdict.Finding {
 	}
 }
 
+// TestLate: only a rule that needs no time of its own has a bound.
+func TestLate(t *testing.T) {
+	const bound = 14 * time.Second
+	tests := []struct {
+		name  string
+		want  []Want
+		named time.Duration
+		out   string
+	}{
+		{name: "in time", want: []Want{{Class: verdict.Dead}}, named: bound},
+		{name: "late", want: []Want{{Class: verdict.Dead}, {Class: verdict.PeerClosed}}, named: bound + time.Second,
+			out: "first correct finding with its origin after 15.0 s, want 14.0 s at most"},
+		{name: "never", want: []Want{{Class: verdict.Dead}}, named: -1},
+		{name: "by silence", want: []Want{{Class: verdict.HalfOpen, Lag: idle}}, named: 3 * bound},
+		{name: "by growth", want: []Want{{Class: verdict.Growing}}, named: 3 * bound},
+		{name: "healthy", named: -1},
+	}
+	for _, tt := range tests {
+		r := result{program: &Program{Case: &Case{Want: tt.want}}, named: tt.named}
+		if got := r.late(5 * time.Second); got != tt.out {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.out)
+		}
+	}
+}
+
 // TestShort: a finding's line names all that the report names.
 func TestShort(t *testing.T) {
 	f := finding(verdict.Abandoned, 5, 7)

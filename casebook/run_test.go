@@ -193,6 +193,32 @@ func (r *result) take(j judgement, a *arrival, last bool) {
 	}
 }
 
+// What a story's first correct finding may take besides --min-age, where its rule
+// needs no longer.
+const (
+	// aim is what sockleak promises: a look may have to wait for the next.
+	aim = 2 * time.Second
+	// interval is the default of --interval. The condition may begin just after a
+	// look: a socket that is leaked while traced is suspected one later.
+	interval = 2 * time.Second
+	// unwinding is how long the stacks may not be complete yet: the tables for
+	// them are made of all that the programs have mapped, with libssl on a slow
+	// machine, beside the looks. 2.5 s at most on two busy CPUs.
+	unwinding = 5 * time.Second
+)
+
+// late says that a case was found later than it should have been, with its origin;
+// empty: it wasn't. What was never found is for judge to say.
+func (r *result) late(minAge time.Duration) string {
+	wants := r.program.Case.Want
+	slow := func(w Want) bool { return w.Lag > 0 || byHistory(w.Class) }
+	bound := minAge + aim + interval + unwinding
+	if len(wants) == 0 || slices.ContainsFunc(wants, slow) || r.named <= bound {
+		return ""
+	}
+	return fmt.Sprintf("first correct finding with its origin after %s, want %s at most", after(r.named), after(bound))
+}
+
 // tell fails the test with what is wrong, and logs when the case was found.
 func (r *result) tell(t *testing.T) {
 	t.Helper()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -73,6 +74,12 @@ type Want struct {
 	Peer string
 	// States must all be among the states of the finding; empty: anything goes.
 	States []string
+}
+
+// canRest: the program leaks by itself, and no rule needs longer to find it than a
+// trace goes on without the program.
+func (c *Case) canRest() bool {
+	return len(c.Want) > 0 && !slices.ContainsFunc(c.Want, func(w Want) bool { return w.Lag > 0 })
 }
 
 // told is the word by which the program counts what a Want is of; empty if it has

@@ -23,8 +23,8 @@ const aged = idle + 25*time.Second
 func attach(t *testing.T, sockleak string, programs []*Program, duration time.Duration, more ...string) (time.Time, []arrival) {
 	t.Helper()
 	tell(programs)
-	args := []string{"attach", "--output", "ndjson", "--top", "0", "--idle", idle.String(), "--for", duration.String()}
-	begun, reports := trace(t, sockleak, slices.Concat(args, more, pids(t, programs))...)
+	args := []string{"attach", "--output", "ndjson", "--top", "0", "--idle", idle.String()}
+	begun, reports := trace(t, sockleak, programs, duration, slices.Concat(args, more, pids(t, programs))...)
 	for n := range reports {
 		for _, f := range ownerless(programs, &reports[n].report) {
 			t.Errorf("of no program, or of a child that has ended: %s (pid %d): %s", f.Process.Comm, f.Process.PID, short(f))
@@ -136,8 +136,8 @@ func TestAllAtOnce(t *testing.T) {
 	programs := cast(t, append(stories(), further()...))
 	tell(programs)
 	k.note(t, programs)
-	_, reports := trace(t, sockleak, "hunt", "--stacks", "deep", "--output", "ndjson", "--top", "0",
-		"--idle", idle.String(), "--exclude", "casebook.test", "--for", watched.String())
+	_, reports := trace(t, sockleak, programs, watched, "hunt", "--stacks", "deep", "--output", "ndjson", "--top", "0",
+		"--idle", idle.String(), "--exclude", "casebook.test")
 	k.note(t, programs)
 	results := examine(t, programs, reports)
 	for i := range results {

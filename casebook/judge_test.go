@@ -23,6 +23,11 @@ type fact struct {
 // of itself.
 type bounds struct{ least, most int }
 
+// exact: all counts are known but for one that may just be opened or told.
+func (f *fact) exact() bool {
+	return !slices.ContainsFunc(f.counts, func(b bounds) bool { return b.most-b.least != 2 })
+}
+
 // slack is how long after a program has said that it leaked one more it may be
 // missing in a report: two looks confirm it, and they are two seconds apart.
 const slack = 5 * time.Second

@@ -45,7 +45,7 @@ type Program struct {
 	history []leaked // by time
 	peers   []string
 	refused string   // why it is unsupported
-	unknown []string // lines that are none of the above
+	unknown []string // lines that are none of the above, and what else went wrong
 }
 
 // leaked is what a program said at one time.
@@ -189,8 +189,25 @@ func (p *Program) alive() error {
 	}
 }
 
+// stopAll stops those programs that can rest, with their children, where they are:
+// what they leaked is all that they will have.
+func stopAll(programs []*Program) {
+	for _, p := range programs {
+		if !p.Case.canRest() {
+			continue
+		}
+		if err := syscall.Kill(-p.PID, syscall.SIGSTOP); err != nil {
+			p.mu.Lock()
+			p.unknown = append(p.unknown, fmt.Sprintf("stop it: %v", err))
+			p.mu.Unlock()
+		}
+	}
+}
+
 // stop ends the program and all of its group.
 func (p *Program) stop(t testing.TB) {
+	// It can end by itself only when it runs; that it is gone the next one tells.
+	_ = syscall.Kill(-p.PID, syscall.SIGCONT)
 	p.in.Close() // a pipe whose reader may be gone: nothing is lost
 	select {
 	case <-p.ended:

@@ -150,8 +150,11 @@ func examine(t *testing.T, programs []*Program, reports []arrival) []result {
 			if err != nil {
 				t.Fatalf("%s: %v", p.Case.Name, err)
 			}
-			got := findingsOf(programs, p, &r.report)
-			results[i].take(judge(p.Case, got, known), r, n == len(reports)-1)
+			got, last := findingsOf(programs, p, &r.report), n == len(reports)-1
+			results[i].take(judge(p.Case, got, known), r, last)
+			if last && p.Case.canRest() && !known.exact() {
+				results[i].problems = append(results[i].problems, fmt.Sprintf("was not stopped %s before the end: count %v", rest, known.counts))
+			}
 			results[i].last = got
 		}
 	}

@@ -49,7 +49,7 @@ func trace(t testing.TB, sockleak string, programs []*Program, duration time.Dur
 			t.Errorf("read a report: %v", err)
 		}
 		if len(reports) == 0 {
-			resting := time.AfterFunc(time.Until(r.report.Started.Add(duration-rest)), func() { stopAll(programs) })
+			resting := time.AfterFunc(time.Until(r.report.Started.Add(duration-rest)), func() { suspend(programs) })
 			t.Cleanup(func() { resting.Stop() }) // if sockleak ended too early
 		}
 		reports = append(reports, r)

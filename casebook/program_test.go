@@ -189,9 +189,9 @@ func (p *Program) alive() error {
 	}
 }
 
-// stopAll stops those programs that can rest, with their children, where they are:
-// what they leaked is all that they will have.
-func stopAll(programs []*Program) {
+// suspend stops those programs that can rest, with their children, where they are:
+// what they have leaked is all that they will have.
+func suspend(programs []*Program) {
 	for _, p := range programs {
 		if !p.Case.canRest() {
 			continue

@@ -99,7 +99,7 @@ type Tier struct {
 	work     sync.WaitGroup
 }
 
-// Start loads the profiler and attaches it, which takes some seconds. Whoever
+// Start loads the profiler and attaches it, which takes a second or two. Whoever
 // calls it closes the Tier. ctx bounds only the start.
 func Start(ctx context.Context, o Options) (*Tier, error) {
 	if err := Supported(); err != nil {

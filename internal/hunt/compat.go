@@ -19,13 +19,16 @@ type compat struct {
 	more  int      // how many came after them
 }
 
-// add notes a process, which is described once.
+// add notes a process. One that runs another program is described again.
 func (c *compat) add(p event.ProcessKey, comm string) {
-	if len(c.names) == maxCompat {
+	name := fmt.Sprintf("%s (pid %d)", comm, p.PID)
+	switch {
+	case slices.Contains(c.names, name):
+	case len(c.names) == maxCompat:
 		c.more++
-		return
+	default:
+		c.names = append(c.names, name)
 	}
-	c.names = append(c.names, fmt.Sprintf("%s (pid %d)", comm, p.PID))
 }
 
 // note says what is not seen of them; empty if there are none.

@@ -38,7 +38,7 @@ func (s Stacks) copied() bool { return s == StacksAuto || s == StacksDeep || s =
 // deep reports whether complete stacks are wanted.
 func (s Stacks) deep(named bool) bool { return s == StacksAuto && named || s == StacksDeep }
 
-// deep is the tier of complete stacks. It takes seconds to come up, in which
+// deep is the tier of complete stacks. It takes a second or two to come up, in which
 // events are followed already.
 type deep struct {
 	must     bool
@@ -252,7 +252,7 @@ func (d *deep) note(began uint64) []string {
 		notes = append(notes, fmt.Sprintf("complete stacks could not be had: %v", d.failed))
 	}
 	if d.starting != nil || d.late {
-		notes = append(notes, "the trace was over before stacks with frames of interpreted languages were there, which takes some seconds; native stacks are not concerned")
+		notes = append(notes, "the trace was over before stacks with frames of interpreted languages were there, which takes a second or two; native stacks are not concerned")
 	}
 	return notes
 }

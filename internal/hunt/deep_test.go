@@ -7,7 +7,7 @@ import (
 
 // A trace that is over before tier 1 is there has native stacks all the same.
 func TestNoteOfLateStacks(t *testing.T) {
-	const want = "the trace was over before stacks with frames of interpreted languages were there, which takes some seconds; native stacks are not concerned"
+	const want = "the trace was over before stacks with frames of interpreted languages were there, which takes a second or two; native stacks are not concerned"
 	for name, test := range map[string]struct {
 		tier *deep
 		want []string

@@ -68,6 +68,9 @@ type engine struct {
 	// are those that have not ended.
 	targets map[uint32]uint64
 	alive   map[uint32]bool
+	// ran are the processes that were described and run another program now, until
+	// they are described anew.
+	ran []event.ProcessKey
 
 	ev         event.Event
 	raw        stack.Raw
@@ -95,6 +98,13 @@ func newEngine(o options, hz, clock uint64, origins stack.Resolver, base verdict
 		e.targets[pid], e.alive[pid] = 0, true
 	}
 	return e
+}
+
+// start says when tracing began: now, with clock in ns of CLOCK_MONOTONIC. Nothing was
+// judged before.
+func (e *engine) start(now time.Time, clock uint64) {
+	e.base.Started, e.clock = now.Round(0), clock
+	e.judge = verdict.NewJudge(e.opts.Judgement.Patience, clock)
 }
 
 // event applies one record of the ring buffer. It returns a stack, if the record
@@ -139,6 +149,9 @@ func (e *engine) apply(ev *event.Event) {
 		}
 	case event.Exec:
 		e.origins.Exec(key)
+		if e.names.forget(key) {
+			e.ran = append(e.ran, key)
+		}
 	case event.Exit:
 		if e.opts.JudgeEnd {
 			e.names.keep(key, event.Comm(&ev.Comm))
@@ -243,6 +256,7 @@ func (e *engine) inScope(r *event.Row) bool {
 // look judges after a snapshot.
 func (e *engine) look(t tick) {
 	e.last = t
+	e.ran = e.ran[:0]
 	e.named = e.named || t.Named
 	have := make(map[event.ProcessKey]verdict.Descriptors, len(t.Processes))
 	for _, p := range t.Processes {

@@ -17,7 +17,8 @@ import (
 // lets us follow the files of sockets: they are in io_uring's own tables, or under
 // way in an AF_UNIX socket. Snapshots, which go by descriptors, never see them.
 type hidden struct {
-	files socketFiles // nil where they can't be had
+	files  socketFiles // nil where they can't be had
+	failed error       // why
 	// seen has, by inode number, those that the last look found, so that what is
 	// only just being made is not taken for one.
 	seen map[uint64]release.File
@@ -33,11 +34,11 @@ type socketFiles interface {
 	Close() error
 }
 
-// open attaches for what p traces, if the kernel lets us; doctor says where it
-// doesn't.
+// open attaches for what p traces, if the kernel lets us.
 func (h *hidden) open(p *probe.Probe) {
 	self, rules, targets, comms := p.Scope()
-	if files, err := release.Open(release.Scope{Self: self, Rules: rules, Targets: targets, Comms: comms}); err == nil {
+	files, err := release.Open(release.Scope{Self: self, Rules: rules, Targets: targets, Comms: comms})
+	if h.failed = err; err == nil {
 		h.files = files
 	}
 }
@@ -75,8 +76,8 @@ func (h *hidden) look(start, hz uint64, rows []byte) error {
 
 // notes says which there are, by the process that made them.
 func (h *hidden) notes(now uint64) ([]string, error) {
-	if h.files == nil {
-		return nil, nil
+	if h.failed != nil {
+		return []string{"sockets without a descriptor were not looked for, such as those in a table of io_uring: sockleak doctor says why"}, nil
 	}
 	type group struct {
 		comm   string

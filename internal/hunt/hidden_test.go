@@ -4,6 +4,8 @@ import (
 	"slices"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"sockleak/internal/release"
 )
 
@@ -55,5 +57,10 @@ func TestHiddenNotes(t *testing.T) {
 		if err != nil || !slices.Equal(got, test.want) {
 			t.Errorf("%s: got %q, %v; want %q", name, got, err, test.want)
 		}
+	}
+	h := hidden{failed: unix.EPERM}
+	want := []string{"sockets without a descriptor were not looked for, such as those in a table of io_uring: sockleak doctor says why"}
+	if got, err := h.notes(4e9); err != nil || !slices.Equal(got, want) {
+		t.Errorf("not permitted: got %q, %v; want %q", got, err, want)
 	}
 }

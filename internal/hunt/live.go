@@ -95,39 +95,35 @@ func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, erro
 	defer l.probe.Close()
 	l.hidden.open(l.probe)
 	defer l.hidden.close()
-	l.started = time.Now()
-	clock := probe.Now()
 	base := verdict.Report{
-		Started: l.started.Round(0), Scope: l.opts.scopeText(), Version: cfg.Version, Kernel: kernelRelease(),
-		Notes: append(l.notes, l.missingHooks()...),
+		Scope: l.opts.scopeText(), Version: cfg.Version, Kernel: kernelRelease(), Notes: append(l.notes, l.missingHooks()...),
 	}
 	symbols := symbol.New(symbol.Options{})
 	fp := framepointer.New(symbols, l.recall)
 	if cfg.Stacks.copied() {
 		l.unwound.start(unwind.New(symbols, fp, l.probe), l.probe)
 	}
-	l.engine = newEngine(l.opts, hz, clock, tiers{fp, &l.deep, &l.unwound}, base)
+	l.engine = newEngine(l.opts, hz, probe.Now(), tiers{fp, &l.deep, &l.unwound}, base)
 	l.engine.created, l.engine.used, l.engine.lived = l.created, l.stacked, l.deep.asks.lived
 	if cfg.Stacks.deep(len(l.opts.Scope.PIDs) > 0) {
-		l.deep.asks = asks{wanted: cfg.RequestedAt, there: l.processes, budget: asked.Budget{Rate: cfg.Probe.StackRate}}
-		l.deep.asks.budget.Processes, l.deep.asks.budget.Calls = l.probe.Budget()
-		if l.maps != nil {
-			l.maps.Watch(l.mapped)
+		if err := l.startDeep(ctx); err != nil {
+			return nil, err
 		}
-		l.deep.must = cfg.Stacks == StacksDeep
-		if err := deepstack.Supported(); err != nil && l.deep.must {
-			return nil, err // now, and not after the seconds that starting takes
-		}
-		l.deep.scope = deepstack.Options{
-			PIDs: l.opts.Scope.PIDs, Children: l.opts.Scope.Children, Call: l.probe.Walk,
-		}
-		if u := l.probe.Uses(); u != nil {
-			l.deep.scope.Uses = u
-		}
-		l.deep.start(ctx)
 		defer l.deep.close()
 	}
-	if l.rec, err = newRecorder(cfg.Record, l.opts, hz, clock, base); err != nil {
+	if cfg.Command != "" {
+		// It hasn't begun: it is to be traced from its first instruction, and what
+		// starting takes is no time in which it was watched.
+		if err := l.deep.wait(ctx); err != nil {
+			return nil, err
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err // it never will
+		}
+	}
+	l.started = time.Now()
+	l.engine.start(l.started, probe.Now())
+	if l.rec, err = newRecorder(cfg.Record, l.opts, hz, l.engine.clock, l.engine.base); err != nil {
 		return nil, err
 	}
 	l.engine.names.resolved = l.rec.origin
@@ -137,6 +133,27 @@ func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, erro
 		r.Notes = append(r.Notes, fmt.Sprintf("the recording is incomplete: %v", cerr))
 	}
 	return r, err
+}
+
+// startDeep begins to bring the tier of complete stacks up.
+func (l *live) startDeep(ctx context.Context) error {
+	l.deep.asks = asks{wanted: l.cfg.RequestedAt, there: l.processes, budget: asked.Budget{Rate: l.cfg.Probe.StackRate}}
+	l.deep.asks.budget.Processes, l.deep.asks.budget.Calls = l.probe.Budget()
+	if l.maps != nil {
+		l.maps.Watch(l.mapped)
+	}
+	l.deep.must = l.cfg.Stacks == StacksDeep
+	if err := deepstack.Supported(); err != nil && l.deep.must {
+		return err // now, and not after the time that starting takes
+	}
+	l.deep.scope = deepstack.Options{
+		PIDs: l.opts.Scope.PIDs, Children: l.opts.Scope.Children, Call: l.probe.Walk,
+	}
+	if u := l.probe.Uses(); u != nil {
+		l.deep.scope.Uses = u
+	}
+	l.deep.start(ctx)
+	return nil
 }
 
 func (l *live) missingHooks() []string {
@@ -151,15 +168,6 @@ func (l *live) run(ctx context.Context) (*verdict.Report, error) {
 	// Attach, then snapshot, then the events that were made meanwhile.
 	if err := l.snapshot(); err != nil {
 		return nil, err
-	}
-	if l.cfg.Command != "" {
-		// It hasn't begun: it is to be traced from its first instruction.
-		if err := l.deep.wait(ctx); err != nil {
-			return nil, err
-		}
-		if err := ctx.Err(); err != nil {
-			return nil, err // it never will
-		}
 	}
 	l.began = probe.Now()
 	if l.cfg.Ready != nil {
@@ -302,6 +310,10 @@ func (l *live) drain(deadline time.Time) error {
 			l.capture(*raw)
 		}
 		l.rec.frame(recording.KindEvent, record)
+		for _, key := range l.engine.ran {
+			l.describe(key)
+		}
+		l.engine.ran = l.engine.ran[:0]
 		l.unwound.take(l.better)
 	})
 }
@@ -315,12 +327,12 @@ func (l *live) capture(raw stack.Raw) {
 }
 
 // describe looks a process up. One that is gone keeps what was known of it.
-func (l *live) describe(key event.ProcessKey) (described, bool) {
+func (l *live) describe(key event.ProcessKey) bool {
 	info, err := l.fs.Process(key.PID)
 	if err != nil || !info.StartedAt(key.Start) {
-		return described{}, false
+		return false
 	}
-	d := described{ProcessKey: key, Comm: info.Comm, NoFile: info.NoFile, Container: info.Container}
+	d := described{ProcessKey: key, Comm: info.Comm, Container: info.Container}
 	if info.Exe != "" {
 		d.Exe = &info.Exe
 	}
@@ -337,7 +349,7 @@ func (l *live) describe(key event.ProcessKey) (described, bool) {
 	d.hosts, d.hostsAt = l.hostsOf(key), l.engine.last.Time
 	l.engine.names.add(d)
 	l.rec.json(recording.KindProcess, d)
-	return d, true
+	return true
 }
 
 // snapshot reads the kernel's tables and merges them. The events that were made
@@ -420,14 +432,16 @@ func (l *live) look(final bool) error {
 func (l *live) count() []counted {
 	all := []counted{}
 	for p := range l.engine.table.Processes() {
-		d, ok := l.engine.names.known[p.Key]
-		if !ok {
-			if d, ok = l.describe(p.Key); !ok {
-				continue
-			}
+		if _, known := l.engine.names.known[p.Key]; !known && !l.describe(p.Key) {
+			continue
 		}
-		if used, err := l.fs.CountFDs(p.Key.PID); err == nil {
-			all = append(all, counted{ProcessKey: p.Key, Used: uint64(used), NoFile: d.NoFile})
+		used, err := l.fs.CountFDs(p.Key.PID)
+		if err != nil {
+			continue // it has ended
+		}
+		// It may be changed at any time: setrlimit(2), prlimit(1).
+		if limit, err := l.fs.NoFile(p.Key.PID); err == nil {
+			all = append(all, counted{ProcessKey: p.Key, Used: uint64(used), NoFile: limit})
 		}
 	}
 	return all

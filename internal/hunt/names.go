@@ -22,7 +22,6 @@ type described struct {
 	Comm      string     `json:"comm"`
 	Exe       *string    `json:"exe,omitempty"`
 	Start     *time.Time `json:"started,omitempty"`
-	NoFile    uint64     `json:"nofile"`
 	Container string     `json:"container,omitempty"`
 	// hosts is its /etc/hosts, as it was at the look hostsAt.
 	hosts   hosts.Table
@@ -59,6 +58,14 @@ func (n *names) add(d described) {
 		}
 	}
 	n.known[d.ProcessKey] = d
+}
+
+// forget lets go of what was looked up about a process. It reports whether there was
+// anything.
+func (n *names) forget(key event.ProcessKey) bool {
+	_, known := n.known[key]
+	delete(n.known, key)
+	return known
 }
 
 // keep remembers at least the name of a process that ends.

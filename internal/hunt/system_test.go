@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -207,4 +208,33 @@ func TestLoss(t *testing.T) {
 		t.Errorf("%d sockets reported, %d are open", n, len(sockets))
 	}
 	t.Logf("%+v", r.Loss)
+}
+
+// A command is watched from when it begins, not from when sockleak did: what stacks in
+// every language take to come up is no time in which it leaked nothing.
+func TestCommandBegins(t *testing.T) {
+	needs.Root(t)
+	cfg := config(0)
+	cfg.Stacks, cfg.Command = hunt.StacksAuto, "sleep"
+	p := exec.Command("sleep", "60")
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	cfg.Probe.Scope.PIDs = []uint32{uint32(p.Process.Pid)}
+	var began time.Time
+	cfg.Ready = func() error {
+		began = time.Now()
+		return p.Process.Kill()
+	}
+	done := make(chan error, 1)
+	go func() { done <- p.Wait() }()
+	r, err := hunt.Trace(t.Context(), cfg, quiet{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-done                                  // killed: that is its status
+	const snapshot = 500 * time.Millisecond // comes before, and takes some
+	if most := time.Since(began) + snapshot; r.Duration > most.Seconds() {
+		t.Errorf("traced for %.1f s, and the command began %s ago", r.Duration, time.Since(began))
+	}
 }

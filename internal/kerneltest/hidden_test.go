@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -45,7 +46,15 @@ func TestNotFollowing(t *testing.T) {
 	}
 	if r := inFlight(t); withoutDescriptor(r, "fdops") != sent || len(r.Findings) != 0 || r.Loss.Events() != 0 {
 		t.Errorf("want %d sockets under way, and nothing else\n%s", sent, describe(r))
+	} else if said := slices.ContainsFunc(r.Notes, notLookedFor); said != (sent == 0) {
+		t.Errorf("notes %q", r.Notes)
 	}
+}
+
+// notLookedFor is whether a note says that sockets without a descriptor could not be
+// looked for.
+func notLookedFor(note string) bool {
+	return strings.HasPrefix(note, "sockets without a descriptor were not looked for")
 }
 
 // withoutDescriptor is how many sockets of a process the report says are open

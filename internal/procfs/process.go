@@ -119,6 +119,25 @@ func (fs FS) Comm(pid uint32) (string, error) {
 	return strings.TrimSuffix(string(text), "\n"), err
 }
 
+// NoFile returns the soft limit of RLIMIT_NOFILE of the process pid, as Info has it. The
+// error matches ErrNoProcess when there is none.
+func (fs FS) NoFile(pid uint32) (uint64, error) {
+	p, err := fs.open(pid)
+	if err != nil {
+		return 0, err
+	}
+	defer p.Close()
+	text, err := p.read("limits")
+	if err != nil {
+		return 0, err
+	}
+	var info Info
+	if err := parseLimits(&info, text); err != nil {
+		return 0, fmt.Errorf("parse limits of process %d: %w", pid, err)
+	}
+	return info.NoFile, nil
+}
+
 // exe asks a thread that lives where the first one has ended.
 func (fs FS) exe(p process, info Info) (path string, deleted bool, err error) {
 	living := p

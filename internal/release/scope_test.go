@@ -1,6 +1,7 @@
 package release
 
 import (
+	"maps"
 	"math"
 	"os"
 	"slices"
@@ -47,7 +48,7 @@ func TestTargets(t *testing.T) {
 	found := map[uint32]int{}
 	var pids []uint32
 	for i := range 2 {
-		p := workload.Start(t, workload.Build(t, "leak_never"), "--then-on-command")
+		p := workload.Start(t, workload.Build(t, "fdops"))
 		p.Ready()
 		pids = append(pids, uint32(p.PID))
 		if i == 0 {
@@ -55,13 +56,13 @@ func TestTargets(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		p.Do("one")
+		p.Do("socket tcp")
 	}
 	if err := tracker.Files(math.MaxUint64, func(f File) { found[f.PID]++ }); err != nil {
 		t.Fatal(err)
 	}
-	if found[pids[0]] == 0 || len(found) != 1 {
-		t.Errorf("files by process %v, want some of %d alone, and none of %d", found, pids[0], pids[1])
+	if want := map[uint32]int{pids[0]: 1}; !maps.Equal(found, want) {
+		t.Errorf("files by process %v, want %v, and none of %d", found, want, pids[1])
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -45,8 +47,10 @@ func newStarter() *cobra.Command {
 
 // child is a command that has not begun yet.
 type child struct {
-	cmd  *exec.Cmd
-	tell *os.File
+	cmd    *exec.Cmd
+	tell   *os.File
+	begun  atomic.Bool
+	before atomic.Int32 // the signal that came before it began; zero: none
 }
 
 // startChild makes a process that will become the command once begin is called.
@@ -89,13 +93,36 @@ func cannotFind(name string, err error) error {
 		"give its path, or the name of a program in $PATH; a line for the shell needs sh -c"}
 }
 
+// passSignals passes on to the command what is sent to sockleak alone, until stop is
+// called. Ctrl-C reaches the command by itself; sockleak waits for it to end. What comes
+// before the command began calls cancel.
+func (c *child) passSignals(cancel func()) (stop func()) {
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	go func() {
+		for sig := range signals {
+			switch {
+			case sig == syscall.SIGPIPE:
+			case !c.begun.Load():
+				c.before.Store(int32(sig.(syscall.Signal)))
+				cancel()
+			case sig != syscall.SIGINT:
+				// It may have ended already.
+				_ = c.cmd.Process.Signal(sig)
+			}
+		}
+	}()
+	return func() { signal.Stop(signals) }
+}
+
 // begin lets the command run.
 func (c *child) begin() error {
+	c.begun.Store(true)
 	_, err := c.tell.Write([]byte{1})
 	return errors.Join(err, c.tell.Close())
 }
 
-// abandon ends a child that never began, or one that still runs.
+// abandon ends a child that never began.
 func (c *child) abandon() {
 	_ = c.tell.Close()
 	_ = c.cmd.Process.Kill()

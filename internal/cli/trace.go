@@ -1,13 +1,13 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/signal"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -92,7 +92,8 @@ It waits a second or two for stacks of every language before it starts the comma
 --stacks snapshot starts at once, with stacks that are complete in native code.
 
 It exits with the command's own status, 128 plus the signal that ended it, or
-100 when it leaked. 127: no such command; 126: it can't be executed.`,
+100 when it leaked. 127: no such command; 126: it can't be executed. Where tracing
+fails, the command goes on without.`,
 		Example: "  sudo sockleak run -- ./integration-test\n  sudo sockleak run --report leaks.json -o json -- make test",
 		Args:    needArgs("name the command to run"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -167,33 +168,15 @@ func runCommand(ctx context.Context, f *traceFlags, cfg hunt.Config, argv []stri
 	ended := make(chan int, 1)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	// Ctrl-C reaches the command by itself; sockleak waits for it to end. What
-	// is sent to sockleak alone is passed on.
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
-	defer signal.Stop(signals)
-	var begun atomic.Bool
-	var before atomic.Int32 // the signal that came before the command began
-	go func() {
-		for sig := range signals {
-			switch {
-			case sig == syscall.SIGPIPE:
-			case !begun.Load():
-				before.Store(int32(sig.(syscall.Signal)))
-				cancel()
-			case sig != syscall.SIGINT:
-				// It may have ended already.
-				_ = c.cmd.Process.Signal(sig)
-			}
-		}
-	}()
+	defer c.passSignals(cancel)()
 	cfg.Probe.Scope.PIDs = []uint32{uint32(c.cmd.Process.Pid)}
 	cfg.Command = strings.Join(argv, " ")
+	running := false
 	cfg.Ready = func() error {
-		begun.Store(true)
 		if err := c.begin(); err != nil {
 			return fmt.Errorf("start %s: %w", argv[0], err)
 		}
+		running = true
 		go func() {
 			ended <- c.wait()
 			cancel()
@@ -201,9 +184,14 @@ func runCommand(ctx context.Context, f *traceFlags, cfg hunt.Config, argv []stri
 		return nil
 	}
 	r, err := record(ctx, f, cfg, p)
-	if err != nil {
+	switch {
+	case err != nil && running:
+		// That is no fault of the command, which goes on, untraced.
+		failed := finish(s.Err, "sockleak run", errors.Join(err, p.close()))
+		return status(cmp.Or(<-ended, failed))
+	case err != nil:
 		c.abandon()
-		if sig := before.Load(); sig != 0 {
+		if sig := c.before.Load(); sig != 0 {
 			return errors.Join(status(128+sig), p.close())
 		}
 		return errors.Join(err, p.close())

@@ -3,7 +3,6 @@ package hunt
 import (
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"time"
 
@@ -19,15 +18,17 @@ import (
 // complete stacks and comes up with it.
 type asks struct {
 	wanted  bool
-	there   func() []uint32 // the processes in scope that are known
+	there   func() []uint32       // the processes in scope that are known
+	inScope func(pid uint32) bool // of a process that lives
 	budget  asked.Budget
 	tracer  *asked.Tracer // nil: not wanted, not there yet, or failed
 	failed  error
 	waiting []asked.Ask
-	// forked are processes without an exec yet, and when they began: most are
-	// gone, or run another program, in a moment.
-	forked map[uint32]time.Time
-	lost   int // requests whose stacks or sockets never came, or found no place
+	// young are processes that began, or run another program, a moment ago, and
+	// since when: most are gone, or run yet another, in a moment. What they map is
+	// told of besides, but possibly before it is known that they are in scope.
+	young map[uint32]time.Time
+	lost  int // requests whose stacks or sockets never came, or found no place
 	// born has the sockets that were made a short while ago, by inode number.
 	born map[uint64]birth
 	// places has the stacks where sockets were asked for, by the number that
@@ -35,18 +36,20 @@ type asks struct {
 	places map[uint64]stack.Origin
 }
 
-// forkPause is how long a process that was forked is left alone.
-const forkPause = 300 * time.Millisecond
+// youth is how long a young process is left alone.
+const youth = 300 * time.Millisecond
 
 // arrived looks at the processes that are there already.
 func (a *asks) arrived(t *asked.Tracer, err error) {
-	a.tracer, a.failed, a.forked = t, err, map[uint32]time.Time{}
+	a.tracer, a.failed, a.young = t, err, map[uint32]time.Time{}
 	a.born, a.places = map[uint64]birth{}, map[uint64]stack.Origin{}
 	if t == nil {
 		return
 	}
 	for _, pid := range a.there() {
-		t.Process(pid)
+		if a.inScope(pid) {
+			t.Process(pid)
+		}
 	}
 }
 
@@ -57,19 +60,18 @@ func (a *asks) mapped(pid uint32, m symbol.Mapping) {
 	}
 }
 
-// lived follows the processes in scope. What a process maps, mapped hears of; a
-// child has what its parent had.
+// lived follows the processes in scope. A child has what its parent had.
 func (a *asks) lived(ev *event.Event) {
 	if a.tracer == nil {
 		return
 	}
 	switch ev.Kind {
 	case event.Fork:
-		a.forked[ev.ChildPID] = time.Now()
+		a.young[ev.ChildPID] = time.Now()
 	case event.Exec:
-		delete(a.forked, ev.PID)
+		a.young[ev.PID] = time.Now()
 	case event.Exit:
-		delete(a.forked, ev.PID)
+		delete(a.young, ev.PID)
 		a.tracer.Gone(ev.PID)
 	}
 }
@@ -79,9 +81,12 @@ func (a *asks) poll() {
 	if a.tracer == nil {
 		return
 	}
-	for pid, since := range a.forked {
-		if time.Since(since) > forkPause {
-			delete(a.forked, pid)
+	for pid, since := range a.young {
+		if time.Since(since) <= youth {
+			continue
+		}
+		delete(a.young, pid)
+		if a.inScope(pid) {
 			a.tracer.Process(pid)
 		}
 	}
@@ -120,21 +125,21 @@ type birth struct {
 	time    uint64 // ns of CLOCK_MONOTONIC
 }
 
-// take calls f with the sockets for which it is known where they were asked for. now is
-// until when the events have been applied, in ns.
-// A stack that says nothing of the program's own code is no answer.
-func (a *asks) take(now uint64, l *live, f func(askedFor)) {
+// take calls f with the sockets for which it is known where they were asked for. Those
+// of which that is missing from before until, in ns, are lost. A stack that says
+// nothing of the program's own code is no answer.
+func (a *asks) take(until uint64, l *live, f func(askedFor)) {
 	if a.tracer == nil {
 		return
 	}
 	a.poll()
-	a.match(now, l, f)
+	a.match(until, l, f)
 }
 
 // match is take for the requests that have come.
-func (a *asks) match(now uint64, l *live, f func(askedFor)) {
+func (a *asks) match(until uint64, l *live, f func(askedFor)) {
 	a.waiting = slices.DeleteFunc(a.waiting, func(ask asked.Ask) bool {
-		late := now > ask.Time+patience
+		late := ask.Time < until
 		b, there := a.born[ask.Inode] // or its event is on the way, or was lost
 		there = there && b.creator.PID == ask.PID
 		var x askedFor
@@ -155,7 +160,7 @@ func (a *asks) match(now uint64, l *live, f func(askedFor)) {
 		}
 		return true
 	})
-	maps.DeleteFunc(a.born, func(_ uint64, b birth) bool { return now > b.time+2*patience })
+	maps.DeleteFunc(a.born, func(_ uint64, b birth) bool { return b.time+patience < until })
 }
 
 // note says what the reader must know.
@@ -218,13 +223,17 @@ func (l *live) exe(p event.ProcessKey) string {
 	return ""
 }
 
-// inScope reports whether a process is traced.
+// inScope reports whether a process that lives is traced.
 func (l *live) inScope(pid uint32) bool {
-	if len(l.opts.Scope.PIDs) == 0 {
-		return pid != uint32(os.Getpid())
+	s := &l.opts.Scope
+	if _, target := l.engine.targets[pid]; pid == l.opts.Self || len(s.PIDs) > 0 && !target {
+		return false
 	}
-	_, ok := l.engine.targets[pid]
-	return ok
+	if len(s.Comms) == 0 && len(s.Exclude) == 0 {
+		return true
+	}
+	comm, err := l.fs.Comm(pid)
+	return err == nil && nameWanted(s, comm)
 }
 
 // processes are those in scope that are known by now.

@@ -10,12 +10,12 @@ import (
 func TestAskWithoutCreation(t *testing.T) {
 	a := asks{waiting: []asked.Ask{{Time: 1000, Inode: 5, PID: 1}}, born: map[uint64]birth{5: {time: 900}}}
 	for _, step := range []struct {
-		now           uint64
+		until         uint64
 		waiting, lost int
-	}{{1000, 1, 0}, {1000 + patience, 1, 0}, {1001 + patience, 0, 1}, {1002 + patience, 0, 1}} {
-		a.match(step.now, nil, func(x askedFor) { t.Errorf("%+v", x) })
+	}{{900, 1, 0}, {1000, 1, 0}, {1001, 0, 1}, {1002, 0, 1}} {
+		a.match(step.until, nil, func(x askedFor) { t.Errorf("%+v", x) })
 		if len(a.waiting) != step.waiting || a.lost != step.lost {
-			t.Errorf("at %d %d are waiting and %d lost, want %d and %d", step.now, len(a.waiting), a.lost, step.waiting, step.lost)
+			t.Errorf("until %d %d are waiting and %d lost, want %d and %d", step.until, len(a.waiting), a.lost, step.waiting, step.lost)
 		}
 	}
 }

@@ -34,16 +34,15 @@ func (l *live) better(b better) {
 }
 
 // exchange gives the sockets whose complete stacks have come those stacks, and notes
-// those whose will not come. now is until when the events have been applied, in ns: reading
-// symbols can take so long that those of the newest stacks and requests have not.
-func (l *live) exchange(now uint64) {
-	l.deep.take(now, l.exe, l.unwound.whole, l.better)
+// those whose will not come. Those that are missing from before until, in ns, are lost.
+func (l *live) exchange(until uint64) {
+	l.deep.take(until, l.exe, l.unwound.whole, l.better)
 	for _, lack := range l.deep.lacks {
 		l.rec.fixed(recording.KindLacking, lack)
 		l.engine.lack(lack)
 	}
 	l.deep.lacks = l.deep.lacks[:0]
-	l.deep.asks.take(now, l, func(x askedFor) {
+	l.deep.asks.take(until, l, func(x askedFor) {
 		l.rec.fixed(recording.KindAsked, x)
 		l.engine.askedFor(x)
 	})

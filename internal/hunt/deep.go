@@ -163,8 +163,9 @@ type waiting struct {
 
 const (
 	// patience is how long a stack may take from the kernel by way of the
-	// profiler, ns.
-	patience = 2e9
+	// profiler, ns. At the end nobody waits that long: what takes more than
+	// lastPatience then is lost.
+	patience, lastPatience = 2e9, 1e8
 	// maxWaiting bounds the sockets that wait for their stacks, or for being told
 	// that they have none.
 	maxWaiting = 1 << 18
@@ -208,17 +209,16 @@ func (d *deep) lack(b better, why event.Lack) {
 
 // take calls f with those whose complete stacks have come. Those that say
 // less than the stack they have are left: the profiler didn't know the process's
-// code yet, for instance. now is in ns, and whole says whether that stack has all there is.
-func (d *deep) take(now uint64, exe func(event.ProcessKey) string, whole func(uint64) bool, f func(better)) {
+// code yet, for instance. Those that are missing from before until, in ns, are lost.
+// whole says whether the stack they have has all there is.
+func (d *deep) take(until uint64, exe func(event.ProcessKey) string, whole func(uint64) bool, f func(better)) {
 	d.waiting = slices.DeleteFunc(d.waiting, func(w waiting) bool {
 		if !d.tier.Has(w.Stack) {
-			late := now > w.Birth+patience
-			if late {
-				if !w.walked {
-					d.lack(w.better, event.LackLost)
-				}
+			lost := w.Birth < until
+			if lost && !w.walked {
+				d.lack(w.better, event.LackLost)
 			}
-			return late
+			return lost
 		}
 		o := d.tier.Resolve(w.Stack)
 		if len(d.lesser) < maxWaiting {

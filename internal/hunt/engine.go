@@ -247,10 +247,13 @@ func (e *engine) inScope(r *event.Row) bool {
 		return false
 	case len(s.PIDs) > 0 && !e.target(r.PID, r.Start):
 		return false
-	case len(s.Comms) > 0 && !slices.Contains(s.Comms, event.Comm(&r.Comm)):
-		return false
 	}
-	return !slices.Contains(s.Exclude, event.Comm(&r.Comm))
+	return nameWanted(s, event.Comm(&r.Comm))
+}
+
+// nameWanted reports whether a process of this name is in scope, as far as names say.
+func nameWanted(s *probe.Scope, comm string) bool {
+	return (len(s.Comms) == 0 || slices.Contains(s.Comms, comm)) && !slices.Contains(s.Exclude, comm)
 }
 
 // look judges after a snapshot.

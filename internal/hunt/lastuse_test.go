@@ -49,6 +49,20 @@ func (l *lastReport) Interim(r *verdict.Report) error {
 	return nil
 }
 
+// wait waits until a report has what is wanted, for a minute at most.
+func (l *lastReport) wait(wanted func(*verdict.Report) bool) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		if r := l.Load(); r != nil && wanted(r) {
+			return
+		}
+	}
+}
+
+// allOf reports whether one finding has all sockets.
+func allOf(sockets int) func(*verdict.Report) bool {
+	return func(r *verdict.Report) bool { return len(r.Findings) == 1 && r.Findings[0].Count == sockets }
+}
+
 // traceWhile traces while do runs, beside the trace, which reads what it is sent.
 func traceWhile(t testing.TB, cfg hunt.Config, obs hunt.Observer, do func()) *verdict.Report {
 	t.Helper()
@@ -78,9 +92,6 @@ func traceWhile(t testing.TB, cfg hunt.Config, obs hunt.Observer, do func()) *ve
 	return e.report
 }
 
-// ripe is how long leaks take to be sure with lastUseConfig.
-const ripe = 4 * time.Second
-
 // lastUseConfig traces one process until it is told to end.
 func lastUseConfig(pid int, stacks hunt.Stacks) hunt.Config {
 	cfg := config(0)
@@ -101,9 +112,10 @@ func TestLastUse(t *testing.T) {
 	cfg := lastUseConfig(p.PID, hunt.StacksSnapshot)
 	var recorded bytes.Buffer
 	cfg.Record = &recorded
-	r := traceWhile(t, cfg, quiet{}, func() {
+	var seen lastReport
+	r := traceWhile(t, cfg, &seen, func() {
 		p.Do(fmt.Sprintf("serve %d", each))
-		time.Sleep(ripe)
+		seen.wait(allOf(each))
 	})
 	if len(r.Findings) != 1 || r.Findings[0].Class != verdict.PeerClosed || r.Findings[0].Count != each {
 		t.Fatalf("findings %+v", r.Findings)
@@ -131,9 +143,10 @@ func TestLastUseRate(t *testing.T) {
 	p.Ready()
 	cfg := lastUseConfig(p.PID, hunt.StacksSnapshot)
 	cfg.Probe.RingSize, cfg.Probe.StackRate = 32<<20, 50
-	r := traceWhile(t, cfg, quiet{}, func() {
+	var seen lastReport
+	r := traceWhile(t, cfg, &seen, func() {
 		p.Do(fmt.Sprintf("serve %d", each))
-		time.Sleep(ripe)
+		seen.wait(allOf(each))
 	})
 	if len(r.Findings) != 1 || r.Findings[0].Count != each {
 		t.Fatalf("findings %+v", r.Findings)
@@ -186,7 +199,7 @@ func TestLastUsePython(t *testing.T) {
 			learnt = count(seen.Load())
 		}
 		p.Do(fmt.Sprintf("serve %d", each))
-		time.Sleep(ripe)
+		seen.wait(func(r *verdict.Report) bool { return count(r) >= learnt+each })
 	})
 	if len(r.Findings) != 1 {
 		t.Fatalf("findings %+v", r.Findings)

@@ -137,7 +137,7 @@ func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, erro
 
 // startDeep begins to bring the tier of complete stacks up.
 func (l *live) startDeep(ctx context.Context) error {
-	l.deep.asks = asks{wanted: l.cfg.RequestedAt, there: l.processes, budget: asked.Budget{Rate: l.cfg.Probe.StackRate}}
+	l.deep.asks = asks{wanted: l.cfg.RequestedAt, there: l.processes, inScope: l.inScope, budget: asked.Budget{Rate: l.cfg.Probe.StackRate}}
 	l.deep.asks.budget.Processes, l.deep.asks.budget.Calls = l.probe.Budget()
 	if l.maps != nil {
 		l.maps.Watch(l.mapped)
@@ -415,13 +415,17 @@ func (l *live) look(final bool) error {
 	}
 	t := tick{Time: probe.Now(), Final: final, Ended: l.engine.ended(), Loss: loss, Processes: l.count()}
 	t.Named = len(l.engine.unseen()) > 0 && l.opts.named(l.fs, l.engine.alive)
-	if final {
+	// Until now the events have been applied: what comes meanwhile has not, and symbols
+	// can take long to read.
+	if !final {
+		l.exchange(t.Time - patience)
+	} else {
+		l.exchange(t.Time - lastPatience)
 		t.TimeWait = l.timeWait()
 		if t.Notes, err = l.endNotes(); err != nil {
 			return err
 		}
 	}
-	l.exchange(t.Time)
 	l.rec.json(recording.KindTick, t)
 	l.rec.flush()
 	l.engine.look(t)

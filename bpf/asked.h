@@ -76,8 +76,8 @@ struct {
 	__type(value, __u64);
 } ask_counters SEC(".maps");
 
-/* Process id -> has uprobes.
- * inserted in: Go before they are attached. deleted in: Go after they were
+/* Process id -> is followed: by uprobes, or without if it is of Go.
+ * inserted in: Go, before uprobes are attached. deleted in: Go, after they were
  * detached. read in: the tracepoints. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

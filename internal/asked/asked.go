@@ -131,7 +131,8 @@ func (t *Tracer) open(tier *deepstack.Tier, budget Budget) error {
 	return nil
 }
 
-// attacher returns what attaches to the tracepoints. Each program there costs every
+// attacher returns what attaches to the tracepoints; after an error it may be called
+// again. Each program there costs every
 // socket of the machine something, so that is for when it is of use; but by then
 // the privilege to look for the tracepoints may have been given up.
 func (t *Tracer) attacher() (func() error, error) {
@@ -157,6 +158,7 @@ func (t *Tracer) attacher() (func() error, error) {
 				return fmt.Errorf("attach %s: %w", p, err)
 			}
 			t.links = append(t.links, l)
+			delete(at, id) // it isn't attached again if another fails
 		}
 		return nil
 	}, nil

@@ -20,8 +20,6 @@ import (
 )
 
 const (
-	// maxProcesses bounds the processes with uprobes at one time.
-	maxProcesses = 256
 	// maxFiles bounds the files that are remembered by whether they have libuv.
 	maxFiles = 4096
 	// maxRequests bounds what waits to be looked at.
@@ -35,12 +33,15 @@ const (
 // milliseconds, so it has a goroutine of its own, which owns files and attached.
 type follower struct {
 	own      *objects
-	attach   func() error // nil once it was called
+	attach   func() error // nil once it has attached
 	requests chan request
 	closing  atomic.Bool
 	done     sync.WaitGroup
 	files    map[rootfile.Identity]contents
 	attached map[uint32]*process
+	probed   int // of them, those that have uprobes
+	// refused are those there was no room for, by whether they need uprobes.
+	refused map[uint32]bool
 
 	mu     sync.Mutex
 	status Status
@@ -49,7 +50,7 @@ type follower struct {
 // Status is what became of the processes that have libuv, or are of Go.
 type Status struct {
 	Files   int   // mapped by processes, so far, that were taken care of
-	Refused int   // processes beyond the bound, and what was not looked at because too much waited
+	Refused int   // processes beyond a bound, be it for a time, and what was not looked at because too much waited
 	Err     error // the last that kept a process from being followed
 }
 
@@ -71,14 +72,18 @@ type library struct{ places []place }
 
 // process is one that is followed, whoever else gets its number later.
 type process struct {
-	pidfd int // tells of its end
-	files map[rootfile.Identity]bool
-	links []link.Link
+	pidfd  int // tells of its end
+	files  map[rootfile.Identity]bool
+	probed bool // has uprobes, or was to have some
+	links  []link.Link
 }
 
 // follow has attach called before there is a process with something to follow.
 func follow(own *objects, attach func() error) *follower {
-	f := &follower{own: own, attach: attach, requests: make(chan request, maxRequests), files: map[rootfile.Identity]contents{}, attached: map[uint32]*process{}}
+	f := &follower{
+		own: own, attach: attach, requests: make(chan request, maxRequests),
+		files: map[rootfile.Identity]contents{}, attached: map[uint32]*process{}, refused: map[uint32]bool{},
+	}
 	f.done.Go(f.run)
 	return f
 }
@@ -96,7 +101,7 @@ func (t *Tracer) Mapped(pid uint32, m symbol.Mapping) {
 // Gone says that a process has ended.
 func (t *Tracer) Gone(pid uint32) { t.follow.ask(request{pid: pid, gone: true}) }
 
-// Status says how many processes are followed.
+// Status says what became of the processes that were told of so far.
 func (t *Tracer) Status() Status {
 	t.follow.mu.Lock()
 	defer t.follow.mu.Unlock()
@@ -140,6 +145,7 @@ func (f *follower) run() {
 			}
 		case <-sweep.C:
 			f.note(0, f.sweep())
+			f.retry()
 		}
 	}
 }
@@ -149,6 +155,9 @@ func (f *follower) run() {
 func (f *follower) note(pid uint32, err error) {
 	if err == nil || errors.Is(err, symbol.ErrGone) || errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
 		return
+	}
+	if errors.Is(err, unix.EMFILE) {
+		err = fmt.Errorf("%w: a process takes two for each uprobe, raise the limit with ulimit -n 65536 before starting sockleak", err)
 	}
 	if pid != 0 {
 		err = fmt.Errorf("process %d: %w", pid, err)
@@ -161,6 +170,7 @@ func (f *follower) note(pid uint32, err error) {
 func (f *follower) serve(r request) error {
 	switch {
 	case r.gone:
+		delete(f.refused, r.pid)
 		return f.forget([]uint32{r.pid})
 	case r.mapping != nil:
 		return f.look(r.pid, r.mapping)
@@ -208,7 +218,7 @@ func (f *follower) look(pid uint32, m *symbol.Mapping) error {
 	if has == (contents{}) {
 		return nil
 	}
-	p, err := f.process(pid)
+	p, err := f.process(pid, has.libuv != nil)
 	if p == nil {
 		return err
 	}
@@ -262,22 +272,34 @@ func (f *follower) read(file *os.File) (contents, error) {
 	return has, nil
 }
 
-// process notes a process that is followed, nil if there are too many.
-func (f *follower) process(pid uint32) (*process, error) {
-	if p := f.attached[pid]; p != nil {
-		return p, nil
+// process notes a process that is followed, nil if there are too many. probed says
+// whether it is to have uprobes.
+func (f *follower) process(pid uint32, probed bool) (*process, error) {
+	p := f.attached[pid]
+	if !f.room(p, probed) {
+		f.refuse(pid, probed)
+		return nil, nil
 	}
-	if attach := f.attach; attach != nil {
-		f.attach = nil
-		if err := attach(); err != nil {
+	if p == nil {
+		var err error
+		if p, err = f.begin(pid); err != nil {
 			return nil, err
 		}
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if len(f.attached) >= maxProcesses {
-		f.status.Refused++
-		return nil, nil
+	if probed && !p.probed {
+		p.probed = true
+		f.probed++
+	}
+	return p, nil
+}
+
+// begin notes a process that is to be followed.
+func (f *follower) begin(pid uint32) (*process, error) {
+	if f.attach != nil {
+		if err := f.attach(); err != nil {
+			return nil, err
+		}
+		f.attach = nil
 	}
 	pidfd, err := unix.PidfdOpen(int(pid), 0)
 	if err != nil {
@@ -351,6 +373,9 @@ func (f *follower) forget(pids []uint32) error {
 			continue
 		}
 		delete(f.attached, pid)
+		if p.probed {
+			f.probed--
+		}
 		left[pid] = true
 		links = append(links, p.links...)
 		if err := unix.Close(p.pidfd); err != nil {

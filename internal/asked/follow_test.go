@@ -2,6 +2,7 @@ package asked
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -106,6 +107,16 @@ func TestUnopened(t *testing.T) {
 		if got := f.status.Err != nil; got != told {
 			t.Errorf("%s: %v", path, f.status.Err)
 		}
+	}
+}
+
+// Who runs out of descriptors is told how many it takes.
+func TestTooFewDescriptors(t *testing.T) {
+	f := &follower{}
+	f.note(7, fmt.Errorf("attach: %w", unix.EMFILE))
+	const want = "process 7: attach: too many open files: a process takes two for each uprobe, raise the limit with ulimit -n 65536 before starting sockleak"
+	if got := f.status.Err; got == nil || got.Error() != want || !errors.Is(got, unix.EMFILE) {
+		t.Errorf("got %v, want %s", got, want)
 	}
 }
 

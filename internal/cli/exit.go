@@ -96,7 +96,7 @@ func hintFor(err error) string {
 	case errors.Is(err, procfs.ErrNoProcess):
 		return "ps -e lists the processes there are"
 	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
-		return "sockleak itself ran out of descriptors: raise the limit with ulimit -n 1024 before starting it"
+		return "sockleak itself ran out of descriptors: raise the limit with ulimit -n 65536 before starting it"
 	case errors.Is(err, unix.ENOSPC):
 		return "make room on the disk, or write to another one"
 	case errors.Is(err, recording.ErrFormat):

@@ -3,9 +3,12 @@ package deepstack
 import (
 	"fmt"
 	"os"
+	"regexp"
+	"slices"
 	"testing"
 	"time"
 
+	"sockleak/internal/langtest"
 	"sockleak/internal/stack"
 )
 
@@ -22,8 +25,10 @@ type language struct {
 	name    string
 	program func(t *testing.T, dir string) program
 	want    []culprit // one of them for each call
+	path    []string  // functions on a stack from the first of them, see langtest.OnPath
 	partial string    // why its stacks are not complete; empty if they are
-	gives   string    // of the line, for the table of docs/stacks.md
+	least   int       // how many frames a stack has at least that isn't
+	also    string    // what the path shows beside the line, for the table
 }
 
 // whole says whether all is there that can be.
@@ -32,6 +37,23 @@ func (l language) whole(o stack.Origin) bool {
 		return o.Quality == stack.Partial && o.Reason == l.partial
 	}
 	return o.Quality == stack.Complete
+}
+
+// gives is what the table says that its stacks have.
+func (l language) gives(stripped bool) string {
+	line := l.want[0]
+	language := map[stack.Kind]string{stack.Python: "Python", stack.Node: "JavaScript", stack.Java: "Java"}[line.kind]
+	switch {
+	case l.partial != "":
+		return "partial; " + l.also
+	case stripped:
+		return "complete; file and offset" + l.also
+	case line.file == "":
+		return "complete; function" + l.also
+	case language != "":
+		return fmt.Sprintf("complete; %s frames with file and line%s", language, l.also)
+	}
+	return "complete; function, file and line" + l.also
 }
 
 func examples(t *testing.T) []language {
@@ -47,57 +69,101 @@ func examples(t *testing.T) []language {
 	c := func(flags ...string) func(*testing.T, string) program { return deep("0", flags...) }
 	whole := []culprit{native("native.c", "SOCKET", "make_socket"), native("native.c", "PAIR", "make_pair"),
 		native("native.c", "ACCEPT", "take_connection")}
-	var named, stripped []culprit
+	var named []culprit
 	for _, w := range whole {
 		named = append(named, culprit{function: w.function, kind: stack.Native})
 	}
-	stripped = []culprit{{kind: stack.Native}}
+	start := []string{"socket", "make_socket", "deep", "main", langtest.Process}
 	javaLine := []culprit{{"Sock.open", "Sock.java", markedLine(t, "Sock.java", "SOCKET"), stack.Java}}
-	java := func(flag string, args ...string) func(*testing.T, string) program {
-		return func(t *testing.T, dir string) program {
-			build(t, "javac", "-d", dir, source(t, "Sock.java"))
-			return started(t, "java", append([]string{flag, "-cp", dir, "Sock"}, args...)...)
-		}
-	}
+	javaPath := []string{"socket", "java.nio.channels.DatagramChannel.open", "Sock.open", "Sock.serve", "Sock.main", langtest.Thread}
 	pythonLine := []culprit{{"Pool.open", "sock.py", markedLine(t, "sock.py", "SOCKET"), stack.Python}}
-	python := func(deeper string) func(*testing.T, string) program {
+	pythonPath := []string{"socket", "Pool.open", "serve", "<module>", "_PyEval_EvalFrameDefault", "Py_BytesMain", langtest.Process}
+	python := func(depth string) func(*testing.T, string) program {
 		return func(t *testing.T, _ string) program {
-			return started(t, "/usr/bin/python3", source(t, "sock.py"), deeper)
+			return started(t, "/usr/bin/python3", source(t, "sock.py"), depth)
 		}
 	}
 	return []language{
-		{gives: "function, file and line", name: "C", program: c("-g"), want: whole},
-		{gives: "function", name: "C without debug information", program: c(), want: named},
-		{gives: "file and offset", name: "C stripped", program: c("-s"), want: stripped},
-		{gives: "function, file and line", name: "C static", program: c("-g", "-static"), want: whole},
-		{gives: "function, file and line", name: "C 400 deep", program: deep("400", "-g"), want: whole},
-		{name: "C 900 deep", program: deep("900", "-g"), want: whole[:1], partial: "the stack is deeper than what can be walked", gives: "the innermost 580 frames"},
+		{name: "C", program: c("-g"), want: whole, path: start},
+		{name: "C without debug information", program: c(), want: named, path: start},
+		{name: "C stripped", program: stripped, want: named, path: start},
+		{name: "C static", program: c("-g", "-static"), want: whole, path: start},
+		{name: "C 400 deep", program: deep("400", "-g"), want: whole, path: deeper(start, "deep")},
+		{name: "C 900 deep", program: deep("900", "-g"), want: whole, path: []string{"socket", "make_socket", "deep"},
+			partial: "the stack is deeper than what can be walked", least: 580, also: "the innermost 580 frames at least"},
 		{name: "C++ (thread, lambda, template)", program: func(t *testing.T, dir string) program {
 			build(t, "g++", "-O2", "-g", "-fomit-frame-pointer", "-pthread", "-o", dir+"/native", source(t, "native.cc"))
 			return started(t, dir+"/native")
-		}, want: []culprit{native("native.cc", "SOCKET", "net::Pool::open")}, gives: "function, file and line"},
+		}, want: []culprit{native("native.cc", "SOCKET", "net::Pool::open")},
+			path: []string{"socket", "net::Pool::open", "std::function<void ()>::operator()", langtest.Thread}},
 		{name: "Rust (thread)", program: func(t *testing.T, dir string) program {
 			build(t, "rustc", "-O", "-g", "-o", dir+"/native", source(t, "native.rs"))
 			return started(t, dir+"/native")
-		}, want: []culprit{native("native.rs", "SOCKET", "native::Pool::open")}, gives: "function, file and line"},
+		}, want: []culprit{native("native.rs", "SOCKET", "native::Pool::open")},
+			path: []string{"socket", "native::Pool::open", "native::main::{{closure}}", langtest.Thread}},
 		{name: "Go, -s -w", program: func(t *testing.T, dir string) program {
 			build(t, "go", "build", "-ldflags", "-s -w", "-o", dir+"/gosock", "./testdata/gosock")
 			return started(t, dir+"/gosock")
-		}, want: []culprit{{"main.pool.open", "main.go", markedLine(t, "gosock/main.go", "SOCKET"), stack.Go}}, gives: "function, file and line"},
+		}, want: []culprit{{"main.pool.open", "main.go", markedLine(t, "gosock/main.go", "SOCKET"), stack.Go}},
+			path: []string{"syscall.socket", "net.ListenPacket", "main.pool.open", "main.main", langtest.Goroutine}},
 		{name: "Go with cgo, -s -w", program: func(t *testing.T, dir string) program {
 			build(t, "go", "build", "-ldflags", "-s -w", "-o", dir+"/cgosock", "./testdata/cgosock")
 			return started(t, dir+"/cgosock")
-		}, want: []culprit{{"main.pool.open", "main.go", markedLine(t, "cgosock/main.go", "CALL"), stack.Go}}, gives: "C: file and offset; Go: function, file and line"},
-		{name: "Python 3", program: python("0"), want: pythonLine, gives: "Python frames with file and line"},
-		{name: "Python 3, 400 deep", program: python("400"), want: pythonLine, gives: "Python frames with file and line"},
+		}, want: []culprit{{"main.pool.open", "main.go", markedLine(t, "cgosock/main.go", "CALL"), stack.Go}},
+			path: []string{"socket", "", "runtime.asmcgocall", "main.pool.open", "main.serve", "main.main", langtest.Goroutine},
+			also: "; of C file and offset"},
+		{name: "Python 3", program: python("0"), want: pythonLine, path: pythonPath},
+		{name: "Python 3, 400 deep", program: python("400"), want: pythonLine, path: deeper(pythonPath, "serve")},
 		{name: "Node 20", program: func(t *testing.T, _ string) program {
 			return started(t, "node", source(t, "sock.js"))
-		}, want: []culprit{{"openSocket", "sock.js", markedLine(t, "sock.js", "SOCKET"), stack.Node}}, gives: "JavaScript frames with file and line"},
-		{name: "Java, interpreted", program: java("-Xint"), want: javaLine, gives: "Java frames with file and line"},
-		{name: "Java, compiled", program: java("-Xbatch", "100000"), want: javaLine, gives: "Java frames with file and line, inlined ones too"},
+		}, want: []culprit{{"openSocket", "sock.js", markedLine(t, "sock.js", "SOCKET"), stack.Node}},
+			path: []string{"socket", "uv__tcp_bind", "Server.listen", "openSocket", "tick", "uv_run", "node::Start", langtest.Process}},
+		{name: "Java, interpreted", program: func(t *testing.T, dir string) program {
+			build(t, "javac", "-d", dir, source(t, "Sock.java"))
+			return started(t, "java", "-Xint", "-cp", dir, "Sock")
+		}, want: javaLine, path: javaPath},
+		{name: "Java, compiled", program: compiledJava, want: javaLine, path: javaPath, also: ", inlined ones too"},
 		{name: "Ruby", program: func(t *testing.T, _ string) program {
 			return started(t, "ruby", source(t, "sock.rb"))
-		}, want: []culprit{{function: "rsock_socket", kind: stack.Native}}, partial: fmt.Sprintf(reasonUnlearned, "Ruby"), gives: "native frames, none of Ruby"},
+		}, want: []culprit{{function: "rsock_socket", kind: stack.Native}}, path: []string{"socket", "rsock_socket", "rb_vm_exec", "ruby_run_node", langtest.Process},
+			partial: fmt.Sprintf(reasonUnlearned, "Ruby"), also: "native frames to the start, none of Ruby"},
+	}
+}
+
+// deeper is a path on which a function calls itself 400 times.
+func deeper(path []string, function string) []string {
+	return slices.Insert(slices.Clone(path), slices.Index(path, function), slices.Repeat([]string{function}, 400)...)
+}
+
+// stripped starts a program without symbols.
+func stripped(t *testing.T, dir string) program {
+	exe, whole := dir+"/native", dir+"/whole"
+	for _, args := range [][]string{{"-o", whole}, {"-s", "-o", exe}} {
+		build(t, "gcc", append(args, "-O2", "-fomit-frame-pointer", source(t, "native.c"))...)
+	}
+	p := started(t, exe)
+	p.code = langtest.CodeOf(t, whole, "make_socket", "make_pair", "take_connection", "deep", "main", langtest.Process)
+	return p
+}
+
+// compiledJava starts a program of which the virtual machine says that it has compiled
+// the method with the line, with what that calls inlined. Only then it returns, so that
+// every stack that is taken is one of compiled code.
+func compiledJava(t *testing.T, dir string) program {
+	build(t, "javac", "-d", dir, source(t, "Sock.java"))
+	log := dir + "/vm.log"
+	p := started(t, "java", "-Xbatch", "-XX:+UnlockDiagnosticVMOptions", "-XX:+LogVMOutput", "-XX:LogFile="+log,
+		"-XX:+PrintCompilation", "-XX:+PrintInlining", "-cp", dir, "Sock", "100000")
+	compiled := regexp.MustCompile(` 4 +Sock::open \(\d+ bytes\)\n(.*made not entrant\n)*.*java\.nio\.channels\.DatagramChannel::open \(\d+ bytes\) +inline`)
+	for limit := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		text, err := os.ReadFile(log)
+		if err == nil && compiled.Match(text) {
+			return p
+		}
+		if time.Now().After(limit) {
+			end(p.cmd)
+			t.Fatalf("Sock.open was not compiled: %v\n%s", err, text)
+		}
 	}
 }
 
@@ -112,27 +178,30 @@ func unusual(t *testing.T) []language {
 			return dir + "/native"
 		}
 	}
-	start := func(name string) func(*testing.T, string) program {
+	run := func(name string) func(*testing.T, string) program {
 		return func(t *testing.T, dir string) program { return started(t, one(name)(t, dir)) }
 	}
+	start := []string{"socket", "make_socket", "deep", "main", langtest.Process}
 	return []language{
 		{name: "C, musl", program: func(t *testing.T, dir string) program {
 			build(t, "musl-gcc", "-O2", "-g", "-fomit-frame-pointer", "-o", dir+"/native", source(t, "native.c"))
 			return started(t, dir+"/native")
-		}, want: []culprit{{}}, partial: "the walk came to a function without unwind information",
-			gives: "libc's own frame alone: Debian's musl has no unwind tables"},
-		{name: "C, in a signal handler", program: start("signal.c"), want: line("signal.c", "on_alarm"), gives: "function, file and line; with what was interrupted"},
-		{name: "C, eight threads", program: start("threads.c"), want: line("threads.c", "make_socket"), gives: "function, file and line"},
+		}, want: []culprit{{}}, path: []string{"socket"}, partial: "the walk came to a function without unwind information",
+			also: "libc's own frame alone: Debian's musl has no unwind tables"},
+		{name: "C, in a signal handler", program: run("signal.c"), want: line("signal.c", "on_alarm"),
+			path: []string{"socket", "on_alarm", "pause", "wait_for_it", "main", langtest.Process}, also: "; with what was interrupted"},
+		{name: "C, eight threads", program: run("threads.c"), want: line("threads.c", "make_socket"),
+			path: []string{"socket", "make_socket", "work", langtest.Thread}},
 		{name: "C, executable deleted", program: func(t *testing.T, dir string) program {
 			p := started(t, one("native.c")(t, dir))
 			if err := os.Remove(dir + "/native"); err != nil {
 				t.Fatal(err)
 			}
 			return p
-		}, want: line("native.c", "make_socket"), gives: "function, file and line"},
+		}, want: line("native.c", "make_socket"), path: start},
 		{name: "C, a mount namespace of its own", program: func(t *testing.T, dir string) program {
 			return startedInside(t, one("native.c")(t, dir))
-		}, want: line("native.c", "make_socket"), gives: "function, file and line"},
+		}, want: line("native.c", "make_socket"), path: start},
 	}
 }
 

@@ -39,7 +39,6 @@ type Joiner struct {
 	sleep func(time.Duration)
 	byID  map[birthKey]*list.Element // of *Birth
 	age   *list.List                 // oldest first
-	lost  uint64
 }
 
 // birthKey is what a Birth is of.
@@ -77,7 +76,6 @@ func (j *Joiner) Join(ev *event.Event) (id uint64, lack event.Lack, err error) {
 		b = j.find(ev)
 	}
 	if b == nil {
-		j.lost++
 		return 0, event.LackLost, nil
 	}
 	if ev.Kind != event.Pair || b.Inode != ev.Inode {
@@ -89,9 +87,6 @@ func (j *Joiner) Join(ev *event.Event) (id uint64, lack event.Lack, err error) {
 	}
 	return b.Stack, event.LackNone, nil
 }
-
-// Lost is how many events found no Birth.
-func (j *Joiner) Lost() uint64 { return j.lost }
 
 func (j *Joiner) find(ev *event.Event) *Birth {
 	key := birthKey{inode: ev.Inode}

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"testing"
 
+	"sockleak/internal/langtest"
 	"sockleak/internal/needs"
 	"sockleak/internal/workload"
 )
@@ -16,6 +17,8 @@ type program struct {
 	cmd *exec.Cmd
 	pid uint32
 	exe string // as the process sees it
+	// code is where its functions are, if it is stripped.
+	code langtest.Code
 }
 
 // build runs a compiler in a directory of the test.

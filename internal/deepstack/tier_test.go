@@ -1,17 +1,17 @@
 package deepstack
 
 import (
+	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
-	"slices"
 	"testing"
 	"time"
 
 	"sockleak/internal/needs"
 	"sockleak/internal/stack"
+	"sockleak/internal/workload"
 )
 
 func open(t testing.TB, o Options) *Tier {
@@ -54,96 +54,6 @@ func dump(t testing.TB, o stack.Origin) {
 	for _, f := range o.Frames {
 		t.Logf("  %-6s %-50s %s:%d  %s+%#x", f.Kind, f.Function, f.File, f.Line, f.Module, f.Address)
 	}
-}
-
-// Programs in every language, attached to while they run: the first frame of
-// their own is the line that makes the socket, and the walk reaches the start of
-// the thread.
-func TestLanguages(t *testing.T) {
-	needs.Root(t)
-	type running struct {
-		language
-		program
-		last   []uint64 // stacks, those of the first sockets left out
-		latest uint64
-		births int
-	}
-	byPID := map[uint32]*running{}
-	var pids []uint32
-	var all []*running
-	for _, l := range append(examples(t), unusual(t)...) {
-		r := &running{language: l}
-		t.Run("start "+l.name, func(sub *testing.T) { r.program = l.program(sub, t.TempDir()) })
-		if r.pid == 0 {
-			continue // skipped, and said why
-		}
-		kill := r.cmd
-		t.Cleanup(func() { end(kill) })
-		byPID[r.pid] = r
-		pids = append(pids, r.pid)
-		all = append(all, r)
-	}
-	tier := open(t, Options{PIDs: pids})
-	// The profiler looks at one process after the other, and at large files
-	// for a second. What comes after the first whole stack has to be whole.
-	const enough = 9
-	collect(t, tier, 30*time.Second, func(b Birth) bool {
-		r := byPID[b.PID]
-		if r == nil {
-			t.Errorf("a birth of process %d, which is not in scope", b.PID)
-			return false
-		}
-		r.births++
-		r.latest = b.Stack
-		if len(r.last) > 0 || b.Stack != 0 && r.whole(tier.Resolve(b.Stack)) {
-			r.last = append(r.last, b.Stack)
-		}
-		return !slices.ContainsFunc(all, func(r *running) bool { return len(r.last) < enough })
-	})
-	time.Sleep(10 * poll)
-	var table tableRows
-	for _, r := range all {
-		ok := t.Run(r.name, func(t *testing.T) {
-			if len(r.last) < enough {
-				dump(t, tier.Resolve(r.latest))
-				t.Fatalf("%d stacks as they should be of %d births", len(r.last), r.births)
-			}
-			got := map[culprit]bool{}
-			shown := map[uint64]bool{}
-			for _, id := range r.last {
-				o := tier.Resolve(id)
-				if testing.Verbose() && !shown[id] {
-					shown[id] = true
-					dump(t, o)
-				}
-				if !r.whole(o) && r.partial == "" {
-					t.Errorf("quality %s: %s", o.Quality, o.Reason)
-				}
-				got[found(o, r.exe)] = true
-			}
-			for _, w := range r.want {
-				if !got[w] {
-					t.Errorf("no stack from %+v; got %+v", w, got)
-				}
-			}
-		})
-		table.add(r.language, ok)
-	}
-	table.write(t)
-}
-
-// found is the culprit of a stack.
-func found(o stack.Origin, exe string) culprit {
-	i := stack.Culprit(o.Frames, exe)
-	if i < 0 {
-		return culprit{}
-	}
-	f := o.Frames[i]
-	c := culprit{f.Function, filepath.Base(f.File), f.Line, f.Kind}
-	if f.File == "" {
-		c.file = ""
-	}
-	return c
 }
 
 // What a process in scope forks and executes is in scope, and is known to the
@@ -217,7 +127,10 @@ func TestBurst(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer end(shell)
-	tier := open(t, Options{PIDs: []uint32{uint32(shell.Process.Pid)}})
+	hot := workload.Start(t, workload.Build(t, "rates"))
+	hot.Ready()
+	tier := open(t, Options{PIDs: []uint32{uint32(shell.Process.Pid), uint32(hot.PID)}})
+	once := repeated(t, tier, hot)
 	if _, err := in.Write([]byte("go\n")); err != nil {
 		t.Fatal(err)
 	}
@@ -233,10 +146,43 @@ func TestBurst(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("%d births read, %+v", read, l)
-	const made = 1 + 3*33334
+	made := once + 1 + 3*33334
 	if l.Asked != made || l.RingFull == 0 || read+l.RingFull != made || l.NotRun != 0 {
 		t.Errorf("%d sockets, %d births read, %+v", made, read, l)
 	}
+}
+
+// repeated has a program make sockets on one stack until the kernel's side knows that,
+// and then many more, of which it must send next to none to Go. It returns how many were
+// made.
+//
+// Once Go has a stack, it counts as known for so long (fresh), and then is sent with
+// every socket again until Go has it: milliseconds. For one in ten to be sent, Go would
+// have to take a second.
+func repeated(t *testing.T, tier *Tier, p *workload.Proc) (made uint64) {
+	t.Helper()
+	loss := func() Loss {
+		l, err := tier.Loss()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	for limit := time.Now().Add(20 * time.Second); loss().Repeated == 0; time.Sleep(poll) {
+		if time.Now().After(limit) {
+			t.Fatalf("no stack of %d sockets is known: %+v", made, loss())
+		}
+		p.Do("hot 1")
+		made++
+	}
+	const more = 10_000
+	before := loss()
+	p.Do(fmt.Sprintf("hot %d", more))
+	after := loss()
+	if n := after.Repeated - before.Repeated; n < more*9/10 || after.Asked-before.Asked != more {
+		t.Errorf("%d of %d stacks were known, want nine in ten: %+v, then %+v", n, more, before, after)
+	}
+	return made + more
 }
 
 // Everything that Start makes is gone after Close.

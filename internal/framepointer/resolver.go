@@ -12,14 +12,21 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"sockleak/internal/event"
 	"sockleak/internal/stack"
 	"sockleak/internal/symbol"
 )
 
-// maxStacks is the number of stacks that are held by default.
-const maxStacks = 1 << 18
+const (
+	// maxStacks is the number of stacks that are held by default.
+	maxStacks = 1 << 18
+	// maxRecalled bounds the processes that were gone when they were looked at and
+	// whose mappings are held: the event of their end may have come before, and is
+	// no more told then. It has to outlast the stacks of one that come together.
+	maxRecalled = 128
+)
 
 // Resolver is a stack.Resolver. It belongs to one goroutine.
 type Resolver struct {
@@ -28,10 +35,11 @@ type Resolver struct {
 	max     int
 	stacks  map[stackKey]*trace
 	procs   map[event.ProcessKey]*process
-	traces  map[string]*trace // by content
-	ended   []ended           // oldest first; their stacks go first
-	refused int               // stacks that found no room
-	key     []byte            // reused
+	traces  map[string]*trace  // by content
+	gone    []event.ProcessKey // those of procs whose mappings were recalled, oldest first
+	ended   []ended            // oldest first; their stacks go first
+	refused int                // stacks that found no room
+	key     []byte             // reused
 }
 
 var _ stack.Resolver = (*Resolver)(nil)
@@ -162,6 +170,12 @@ func (r *Resolver) recalled(key event.ProcessKey) *symbol.Process {
 	maps := r.recall(key)
 	if len(maps) == 0 {
 		return nil
+	}
+	if !slices.Contains(r.gone, key) {
+		if len(r.gone) >= maxRecalled {
+			r.Forget(r.gone[0])
+		}
+		r.gone = append(r.gone, key)
 	}
 	return r.symbols.Recall(key, maps)
 }
@@ -299,6 +313,7 @@ func (r *Resolver) Forget(key event.ProcessKey) {
 	}
 	r.Exec(key)
 	delete(r.procs, key)
+	r.gone = slices.DeleteFunc(r.gone, func(o event.ProcessKey) bool { return o == key })
 	if len(p.ids) > 0 {
 		r.ended = append(r.ended, ended{key, p.ids})
 	}

@@ -250,6 +250,25 @@ func TestBound(t *testing.T) {
 	}
 }
 
+// A process that was gone when it was first looked at is let go of in time, though
+// nobody tells of its end: then its stacks make room.
+func TestBoundOfRecalled(t *testing.T) {
+	r := New(newSymbolizer(t), func(event.ProcessKey) []symbol.Mapping { return []symbol.Mapping{{Start: 0x1000, End: 0x2000}} })
+	r.max = 4 * maxRecalled
+	for start := range uint64(10 * maxRecalled) {
+		p := event.ProcessKey{PID: uint32(os.Getpid()), Start: 1 + start}
+		for id := range uint64(2) {
+			r.Capture(stack.Raw{ID: 1 + id, Process: p, Addresses: []uint64{0x1000}})
+		}
+		if o := r.Resolve(p, 2); len(o.Frames) != 1 {
+			t.Fatalf("process %d: %+v", start, o)
+		}
+	}
+	if len(r.procs) != maxRecalled || len(r.gone) != maxRecalled || len(r.stacks) > r.max || len(r.ended) > r.max {
+		t.Errorf("%d processes, %d of them gone, %d stacks and %d ended processes are held", len(r.procs), len(r.gone), len(r.stacks), len(r.ended))
+	}
+}
+
 func BenchmarkCapture(b *testing.B) {
 	w := walk(b, "-DCALL(type)=socket(AF_INET, type, 0)")
 	r := newResolver(b)

@@ -9,7 +9,6 @@ import (
 	"sockleak/internal/asked"
 	"sockleak/internal/event"
 	"sockleak/internal/lifecycle"
-	"sockleak/internal/stack"
 	"sockleak/internal/symbol"
 	"sockleak/internal/words"
 )
@@ -33,7 +32,7 @@ type asks struct {
 	born map[uint64]birth
 	// places has the stacks where sockets were asked for, by the number that
 	// keep gave them.
-	places map[uint64]stack.Origin
+	places map[uint64]place
 }
 
 // youth is how long a young process is left alone.
@@ -42,7 +41,7 @@ const youth = 300 * time.Millisecond
 // arrived looks at the processes that are there already.
 func (a *asks) arrived(t *asked.Tracer, err error) {
 	a.tracer, a.failed, a.young = t, err, map[uint32]time.Time{}
-	a.born, a.places = map[uint64]birth{}, map[uint64]stack.Origin{}
+	a.born, a.places = map[uint64]birth{}, map[uint64]place{}
 	if t == nil {
 		return
 	}
@@ -175,7 +174,7 @@ func (a *asks) note() []string {
 	if s := a.tracer.Status(); s.Err != nil {
 		notes = append(notes, fmt.Sprintf("where sockets were asked for is not known of all processes: %v", s.Err))
 	} else if s.Refused > 0 {
-		notes = append(notes, fmt.Sprintf("where sockets were asked for is not known of all processes: %d were too many", s.Refused))
+		notes = append(notes, fmt.Sprintf("where sockets were asked for is not known of all processes: %s too many", words.Counted(s.Refused, "was", "were")))
 	}
 	loss, err := a.tracer.Loss()
 	if err != nil {
@@ -193,10 +192,10 @@ func (a *asks) note() []string {
 func lossNotes(loss asked.Loss, lost int) []string {
 	var notes []string
 	if n := loss.Full + loss.Busy + loss.NotRun + loss.Unread + loss.Ring + uint64(lost); n > 0 {
-		notes = append(notes, fmt.Sprintf("where they were asked for was lost for %d sockets", n))
+		notes = append(notes, "where they were asked for was lost for "+words.Counted(n, "socket", "sockets"))
 	}
 	if loss.Unknown > 0 {
-		notes = append(notes, fmt.Sprintf("where they were asked for is not known of %d sockets: their processes were not known to the unwinder yet", loss.Unknown))
+		notes = append(notes, fmt.Sprintf("where they were asked for is not known of %s: the unwinder did not know their processes yet", words.Counted(loss.Unknown, "socket", "sockets")))
 	}
 	return notes
 }

@@ -3,6 +3,7 @@ package hunt
 import (
 	"fmt"
 	"hash/fnv"
+	"maps"
 
 	"sockleak/internal/asked"
 	"sockleak/internal/event"
@@ -82,14 +83,33 @@ func (a *asks) keep(p event.ProcessKey, via lifecycle.Asking, o stack.Origin, ex
 		return 0
 	}
 	id := max(1, h.Sum64())
-	if have, known := a.places[id]; known && (have.Quality == stack.Complete || o.Quality != stack.Complete) {
+	if have, known := a.places[id]; known && (have.origin.Quality == stack.Complete || o.Quality != stack.Complete) {
 		return id
 	} else if !known && len(a.places) >= maxAsked {
 		a.lost++
 		return 0
 	}
-	a.places[id] = o
+	a.places[id] = place{p, o}
 	return id
+}
+
+// place is where a process asked for sockets.
+type place struct {
+	process event.ProcessKey
+	origin  stack.Origin
+}
+
+// drop lets go of the places of processes that are done with, or their number would
+// come to its bound some time where short processes come and go.
+func (a *asks) drop(e *engine) {
+	done := e.judge.Done(e.table, func(yield func(event.ProcessKey) bool) {
+		for _, at := range a.places {
+			if !yield(at.process) {
+				return
+			}
+		}
+	})
+	maps.DeleteFunc(a.places, func(_ uint64, at place) bool { return done[at.process] })
 }
 
 // lineless is the address of a frame that has no line to tell it by.

@@ -42,6 +42,7 @@ func (l *live) exchange(until uint64) {
 		l.engine.lack(lack)
 	}
 	l.deep.lacks = l.deep.lacks[:0]
+	l.deep.asks.drop(l.engine)
 	l.deep.asks.take(until, l, func(x askedFor) {
 		l.rec.fixed(recording.KindAsked, x)
 		l.engine.askedFor(x)

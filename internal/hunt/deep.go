@@ -45,7 +45,7 @@ type deep struct {
 	scope    deepstack.Options
 	starting chan started // nil: not wanted, or here already
 	cancel   context.CancelFunc
-	tier     *deepstack.Tier
+	tier     completeStacks // nil until it has come up
 	joiner   *deepstack.Joiner
 	waiting  []waiting
 	lacks    []lacking // since they were taken last
@@ -57,6 +57,16 @@ type deep struct {
 	late    bool               // the trace was over before the tier had come up
 	failed  error
 	asks    asks
+}
+
+// completeStacks is what is used of a deepstack.Tier that has come up, beside its Births.
+type completeStacks interface {
+	Has(id uint64) bool
+	Resolve(id uint64) stack.Origin
+	Learn(pids ...uint32) error
+	Since() uint64
+	Err() error
+	Close() error
 }
 
 type started struct {
@@ -242,10 +252,11 @@ func (d *deep) note(began uint64) []string {
 		}
 	}
 	for _, reason := range slices.Sorted(maps.Keys(d.without)) {
-		notes = append(notes, fmt.Sprintf("%d sockets have a stack by frame pointers alone: %s", d.without[reason], reason))
+		notes = append(notes, fmt.Sprintf("%s a stack by frame pointers alone: %s", words.Counted(d.without[reason], "socket has", "sockets have"), reason))
 	}
 	for _, reason := range slices.Sorted(maps.Keys(d.unused)) {
-		notes = append(notes, fmt.Sprintf("%d calls that --last-use follows have a stack by frame pointers alone: %s", d.unused[reason], reason))
+		notes = append(notes, fmt.Sprintf("%s a stack by frame pointers alone: %s",
+			words.Counted(d.unused[reason], "call that --last-use follows has", "calls that --last-use follows have"), reason))
 	}
 	notes = append(notes, d.asks.note()...)
 	if d.failed != nil {
@@ -290,8 +301,8 @@ type tiers struct {
 
 // Resolve implements stack.Resolver.
 func (t tiers) Resolve(p event.ProcessKey, id uint64) stack.Origin {
-	if o, ok := t.deep.asks.places[id]; ok {
-		return o
+	if at, ok := t.deep.asks.places[id]; ok {
+		return at.origin
 	}
 	if t.deep.tier != nil && t.deep.tier.Has(id) {
 		return t.deep.tier.Resolve(id)

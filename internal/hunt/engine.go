@@ -12,6 +12,7 @@ import (
 	"sockleak/internal/report"
 	"sockleak/internal/stack"
 	"sockleak/internal/verdict"
+	"sockleak/internal/words"
 )
 
 // options is what an engine must know beside the events, and what a recording
@@ -296,7 +297,7 @@ func (e *engine) report() *verdict.Report {
 	r.Observations = e.judge.Observations(e.names)
 	r.Notes = slices.Concat(e.base.Notes, e.last.Notes)
 	if n := e.judge.EndedOmitted(); n > 0 {
-		r.Notes = append(r.Notes, fmt.Sprintf("%d more sockets were left by processes that ended than can be remembered; no finding counts them", n))
+		r.Notes = append(r.Notes, fmt.Sprintf("%s left by processes that ended than can be remembered; no finding counts them", words.Counted(n, "more socket was", "more sockets were")))
 	}
 	if r.Notes == nil {
 		r.Notes = []string{}

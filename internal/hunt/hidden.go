@@ -97,8 +97,10 @@ func (h *hidden) notes(now uint64) ([]string, error) {
 	var notes []string
 	for _, pid := range slices.Sorted(maps.Keys(groups)) {
 		g := groups[pid]
-		notes = append(notes, fmt.Sprintf("%d sockets made by %s (pid %d) are open without a descriptor in any process, the oldest for %s: "+
-			"in a table of io_uring, under way in an AF_UNIX socket, or for an accept that waits, which has its socket from the start", g.count, g.comm, pid, words.Duration(time.Duration(now-min(now, g.oldest)))))
+		made := fmt.Sprintf("made by %s (pid %d)", g.comm, pid)
+		notes = append(notes, fmt.Sprintf("%s open without a descriptor in any process, the oldest for %s: "+
+			"in a table of io_uring, under way in an AF_UNIX socket, or for an accept that waits, which has its socket from the start",
+			words.Counted(g.count, "socket "+made+" is", "sockets "+made+" are"), words.Duration(time.Duration(now-min(now, g.oldest)))))
 	}
 	unseen, err := h.files.Unreleased()
 	if unseen > 0 && len(groups) > 0 {
@@ -106,7 +108,8 @@ func (h *hidden) notes(now uint64) ([]string, error) {
 	}
 	lost, lerr := h.files.Lost()
 	if lost > 0 {
-		notes = append(notes, fmt.Sprintf("%d sockets were not followed to the release of their files: without a descriptor they would not be seen", lost))
+		notes = append(notes, words.Counted(lost, "socket was not followed to the release of its file: without a descriptor it would not be seen",
+			"sockets were not followed to the release of their files: without a descriptor they would not be seen"))
 	}
 	return notes, errors.Join(err, lerr)
 }

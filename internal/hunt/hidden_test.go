@@ -33,6 +33,9 @@ func TestHiddenNotes(t *testing.T) {
 	const (
 		open = "2 sockets made by server (pid 7) are open without a descriptor in any process, the oldest for 3 s: " +
 			"in a table of io_uring, under way in an AF_UNIX socket, or for an accept that waits, which has its socket from the start"
+		alone = "1 socket made by server (pid 7) is open without a descriptor in any process, the oldest for 3 s: " +
+			"in a table of io_uring, under way in an AF_UNIX socket, or for an accept that waits, which has its socket from the start"
+		left   = "1 socket was not followed to the release of its file: without a descriptor it would not be seen"
 		unsure = "the release of 1 socket was not seen: as many of those without a descriptor may be closed"
 		lost   = "5 sockets were not followed to the release of their files: without a descriptor they would not be seen"
 	)
@@ -43,6 +46,7 @@ func TestHiddenNotes(t *testing.T) {
 	}{
 		"none":                {kept{}, nil},
 		"two":                 {kept{files: two}, []string{open}},
+		"one":                 {kept{files: two[:1], lost: 1}, []string{alone, left}},
 		"a release unseen":    {kept{files: two, unreleased: 1}, []string{open, unsure}},
 		"of no consequence":   {kept{unreleased: 1}, nil},
 		"more than have room": {kept{files: two, lost: 5}, []string{open, lost}},

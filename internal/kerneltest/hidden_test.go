@@ -62,8 +62,8 @@ func notLookedFor(note string) bool {
 func withoutDescriptor(r *verdict.Report, comm string) int {
 	n := 0
 	for _, note := range r.Notes {
-		made := "sockets made by " + comm + " (pid "
-		if strings.Contains(note, made) && strings.Contains(note, "are open without a descriptor") {
+		made := " made by " + comm + " (pid "
+		if strings.Contains(note, made) && strings.Contains(note, " open without a descriptor") {
 			if _, err := fmt.Sscan(note, &n); err != nil {
 				return -1
 			}

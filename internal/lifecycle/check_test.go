@@ -2,7 +2,10 @@ package lifecycle
 
 import (
 	"fmt"
+	"maps"
 	"slices"
+
+	"sockleak/internal/event"
 )
 
 // check verifies what must hold between any two calls.
@@ -50,11 +53,42 @@ func (t *Table) check() error {
 			}
 		}
 	}
+	if err := t.checkOwn(); err != nil {
+		return err
+	}
 	if err := t.winding.check(placeWinding, maxWinding); err != nil {
 		return fmt.Errorf("winding: %w", err)
 	}
 	if err := t.gone.check(placeGone, maxGone); err != nil {
 		return fmt.Errorf("gone: %w", err)
+	}
+	return nil
+}
+
+// checkOwn compares what OwnSockets yields with what Sockets does.
+func (t *Table) checkOwn() error {
+	want := make(map[event.ProcessKey]map[*Socket]int)
+	for s, holders := range t.Sockets() {
+		p := holders[0].Process
+		if slices.ContainsFunc(holders, func(h Holder) bool { return h.Process != p }) {
+			continue
+		}
+		if want[p] == nil {
+			want[p] = make(map[*Socket]int)
+		}
+		want[p][s] = len(holders)
+	}
+	for p := range t.processes {
+		got := make(map[*Socket]int)
+		for s, holders := range t.OwnSockets(p) {
+			if got[s] != 0 {
+				return fmt.Errorf("process %v: its own socket %d comes twice", p, s.Inode)
+			}
+			got[s] = len(holders)
+		}
+		if !maps.Equal(got, want[p]) {
+			return fmt.Errorf("process %v has %d sockets of its own, want %d", p, len(got), len(want[p]))
+		}
 	}
 	return nil
 }

@@ -26,6 +26,39 @@ func (p *process) name(comm *[16]byte, main bool) {
 	}
 }
 
+// descriptor is one of a socket.
+type descriptor struct {
+	table *fdTable
+	fd    int32
+	slot  *slot
+}
+
+// own returns the descriptors of those sockets that no other process has one of. It
+// takes the process's own from the count of each socket and gives them back: a map
+// would cost a helper that inherits thousands of sockets more than its fork.
+func (p *process) own() []descriptor {
+	each := func(do func(d descriptor)) {
+		for _, f := range p.tables {
+			if len(f.links) > 1 || f.used == 0 {
+				continue
+			}
+			f.each(func(f *fdTable, fd int32, sl *slot) bool {
+				do(descriptor{f, fd, sl})
+				return true
+			})
+		}
+	}
+	var own []descriptor
+	each(func(d descriptor) { d.slot.sock.refs-- })
+	each(func(d descriptor) {
+		if d.slot.sock.refs == 0 {
+			own = append(own, d)
+		}
+	})
+	each(func(d descriptor) { d.slot.sock.refs++ })
+	return own
+}
+
 // enter returns the table and the process that an event speaks of, and makes
 // them if they are new. The process is nil if it is not known and a newer
 // snapshot that showed the table didn't show the process use it.

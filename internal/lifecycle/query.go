@@ -96,38 +96,67 @@ func (f *fdTable) holders(to []Holder, fd int32, sl *slot) []Holder {
 // The sockets come in no particular order, and the holders are valid until the
 // next is yielded.
 func (t *Table) Sockets() iter.Seq2[*Socket, []Holder] {
-	type several struct {
-		holders []Holder
-		refs    int32
-	}
 	return func(yield func(*Socket, []Holder) bool) {
-		var one []Holder
-		shared := make(map[*Socket]*several)
-		visit := func(f *fdTable, fd int32, sl *slot) bool {
-			s := sl.sock
-			if s.refs == 1 {
-				one = f.holders(one[:0], fd, sl)
-				return yield(s, order(one))
-			}
-			m := shared[s]
-			if m == nil {
-				m = new(several)
-				shared[s] = m
-			}
-			m.holders = f.holders(m.holders, fd, sl)
-			m.refs++
-			if m.refs < s.refs {
-				return true
-			}
-			delete(shared, s)
-			return yield(s, order(m.holders))
-		}
+		g := gathering{yield: yield}
 		for _, f := range t.fds {
-			if !f.each(visit) {
+			if !f.each(g.visit) {
 				return
 			}
 		}
 	}
+}
+
+// OwnSockets is Sockets for those of one process that no other has a descriptor of.
+// It looks at the descriptors of that process alone, however many others there are.
+func (t *Table) OwnSockets(key event.ProcessKey) iter.Seq2[*Socket, []Holder] {
+	return func(yield func(*Socket, []Holder) bool) {
+		p := t.processes[key]
+		if p == nil {
+			return
+		}
+		g := gathering{yield: yield}
+		for _, d := range p.own() {
+			if !g.visit(d.table, d.fd, d.slot) {
+				return
+			}
+		}
+	}
+}
+
+// gathering yields sockets when all their descriptors were visited.
+type gathering struct {
+	yield  func(*Socket, []Holder) bool
+	one    []Holder // reused
+	shared map[*Socket]*several
+}
+
+// several are the holders of a socket that has more than one descriptor.
+type several struct {
+	holders []Holder
+	refs    int32 // visited
+}
+
+func (g *gathering) visit(f *fdTable, fd int32, sl *slot) bool {
+	s := sl.sock
+	if s.refs == 1 {
+		g.one = f.holders(g.one[:0], fd, sl)
+		return g.yield(s, order(g.one))
+	}
+	m := g.shared[s]
+	if m == nil {
+		if g.shared == nil {
+			g.shared = make(map[*Socket]*several)
+		}
+		m = new(several)
+		g.shared[s] = m
+	}
+	m.holders = f.holders(m.holders, fd, sl)
+	m.refs++
+	if m.refs < s.refs {
+		return true
+	}
+	delete(g.shared, s)
+	return g.yield(s, order(m.holders))
 }
 
 // order sorts holders by PID, then descriptor.

@@ -1,16 +1,20 @@
 package unwind
 
 import (
+	"flag"
 	"fmt"
 	"path/filepath"
 	"slices"
 	"testing"
 	"time"
 
+	"sockleak/internal/langtest"
 	"sockleak/internal/needs"
 	"sockleak/internal/probe"
 	"sockleak/internal/stack"
 )
+
+var write = flag.Bool("write", false, "write the table of languages into docs/stacks.md")
 
 // culprit is where a program makes its sockets.
 type culprit struct {
@@ -24,10 +28,28 @@ type example struct {
 	name    string
 	program func(t *testing.T, dir string) program
 	want    culprit
-	// path is functions that must be on the stack, in that order from the
-	// innermost.
-	path    []string
-	partial string // why its stacks are not complete; empty if they are
+	path    []string // functions on a stack from there, see langtest.OnPath
+	partial string   // why its stacks are not complete; empty if they are
+}
+
+// gives is what the table of docs/stacks.md says that its stacks have.
+func (e example) gives(stripped bool) string {
+	has := "native frames"
+	switch {
+	case stripped:
+		has = "file and offset"
+	case e.want.file != "":
+		has = "function, file and line"
+	case e.want.function != "":
+		has = "function"
+	}
+	if e.partial == "" {
+		return "complete; " + has
+	}
+	if langtest.ToStart(e.path) {
+		has += ", to the start"
+	}
+	return fmt.Sprintf("partial; %s; %s", has, e.partial)
 }
 
 func examples(t *testing.T) []example {
@@ -43,45 +65,66 @@ func examples(t *testing.T) []example {
 	make := culprit{"make_socket", "native.c", markedLine(t, "native.c", "SOCKET")}
 	odd := culprit{"make_socket", "odd.c", markedLine(t, "odd.c", "SOCKET")}
 	named := culprit{function: "make_socket"}
+	start := []string{"socket", "make_socket", "deep", "main", langtest.Process}
+	thread := []string{"socket", "make_socket", "in_thread", langtest.Thread}
 	return []example{
-		{name: "C", program: c("native.c", "0", "gcc", "-g"), want: make, path: []string{"socket", "make_socket", "main", "_start"}},
-		{name: "C without debug information", program: c("native.c", "0", "gcc"), want: named},
-		{name: "C stripped", program: c("native.c", "0", "gcc", "-s")},
-		{name: "C static", program: c("native.c", "0", "gcc", "-g", "-static"), want: make, path: []string{"make_socket", "main", "_start"}},
-		{name: "C by clang", program: c("native.c", "0", "clang-19", "-g"), want: make},
-		{name: "C with only .debug_frame", program: c("native.c", "0", "gcc", "-g", "-fno-asynchronous-unwind-tables"), want: make},
-		{name: "C musl", program: c("native.c", "0", "musl-gcc", "-g"), want: make, partial: reasonNoTable + "; " + reasonGuessed},
-		{name: "C musl static", program: c("native.c", "0", "musl-gcc", "-g", "-static"), want: make, partial: reasonGuessed,
-			path: []string{"socket", "make_socket", "main", "_start"}},
-		{name: "C 400 deep", program: c("native.c", "400", "gcc", "-g"), want: make},
-		{name: "C 900 deep", program: c("native.c", "900", "gcc", "-g"), want: make, partial: reasonShort},
-		{name: "C large frames", program: c("odd.c", "large", "gcc", "-g"), want: odd, partial: reasonShort},
+		{name: "C", program: c("native.c", "0", "gcc", "-g"), want: make, path: start},
+		{name: "C without debug information", program: c("native.c", "0", "gcc"), want: named, path: start},
+		{name: "C stripped", program: func(t *testing.T, dir string) program {
+			whole := dir + "/whole"
+			build(t, "gcc", "-O2", "-fomit-frame-pointer", "-pthread", "-o", whole, source(t, "native.c"))
+			p := c("native.c", "0", "gcc", "-s")(t, dir)
+			p.code = langtest.CodeOf(t, whole, "make_socket", "make_pair", "take_connection", "deep", "main", langtest.Process)
+			return p
+		}, want: named, path: start},
+		{name: "C static", program: c("native.c", "0", "gcc", "-g", "-static"), want: make, path: start},
+		{name: "C by clang", program: c("native.c", "0", "clang-19", "-g"), want: make, path: start},
+		{name: "C with only .debug_frame", program: c("native.c", "0", "gcc", "-g", "-fno-asynchronous-unwind-tables"), want: make, path: start},
+		{name: "C musl", program: c("native.c", "0", "musl-gcc", "-g"), want: make, partial: reasonNoTable + "; " + reasonGuessed,
+			path: []string{"socket", "make_socket", "deep", "main"}},
+		{name: "C musl static", program: c("native.c", "0", "musl-gcc", "-g", "-static"), want: make, partial: reasonGuessed, path: start},
+		{name: "C 400 deep", program: c("native.c", "400", "gcc", "-g"), want: make,
+			path: slices.Insert(slices.Clone(start), 2, slices.Repeat([]string{"deep"}, 400)...)},
+		{name: "C 900 deep", program: c("native.c", "900", "gcc", "-g"), want: make, partial: reasonShort,
+			path: []string{"socket", "make_socket", "deep"}},
+		{name: "C large frames", program: c("odd.c", "large", "gcc", "-g"), want: odd, partial: reasonShort,
+			path: []string{"socket", "make_socket", "large"}},
 		{name: "C signal handler", program: c("odd.c", "signal", "gcc", "-g"), want: odd,
-			path: []string{"make_socket", "on_signal", "interrupted", "main", "_start"}},
-		{name: "C signal handler musl", program: c("odd.c", "signal", "musl-gcc", "-g", "-static"), want: odd,
-			path: []string{"make_socket", "on_signal", "__restore_rt", "raise", "interrupted", "main", "_start"}, partial: reasonGuessed},
+			path: []string{"socket", "make_socket", "on_signal", "raise", "interrupted", "main", langtest.Process}},
+		{name: "C signal handler musl", program: c("odd.c", "signal", "musl-gcc", "-g", "-static"), want: odd, partial: reasonGuessed,
+			path: []string{"socket", "make_socket", "on_signal", "__restore_rt", "raise", "interrupted", "main", langtest.Process}},
 		{name: "C signal stack", program: c("odd.c", "altstack", "gcc", "-g"), want: odd,
-			path: []string{"make_socket", "on_signal"}, partial: reasonShort},
-		{name: "C thread", program: c("odd.c", "thread", "gcc", "-g"), want: odd, path: []string{"make_socket", "in_thread"}},
+			path: []string{"socket", "make_socket", "on_signal"}, partial: reasonShort},
+		{name: "C thread", program: c("odd.c", "thread", "gcc", "-g"), want: odd, path: thread},
 		{name: "C thread musl", program: c("odd.c", "thread", "musl-gcc", "-g", "-static"), want: odd,
-			path: []string{"make_socket", "in_thread"}, partial: reasonNoTable + "; " + reasonGuessed},
+			path: []string{"socket", "make_socket", "in_thread", "start", "__clone"}, partial: reasonNoTable + "; " + reasonGuessed},
 		{name: "C++", program: c("native.cc", "", "g++", "-g"),
-			want: culprit{"net::Pool::open", "native.cc", markedLine(t, "native.cc", "SOCKET")}},
+			want: culprit{"net::Pool::open", "native.cc", markedLine(t, "native.cc", "SOCKET")},
+			path: []string{"socket", "net::Pool::open", "std::function<void ()>::operator()", langtest.Thread}},
 		{name: "Rust", program: func(t *testing.T, dir string) program {
 			build(t, "rustc", "-O", "-g", "-o", dir+"/native", source(t, "native.rs"))
 			return started(t, dir+"/native")
-		}, want: culprit{"native::Pool::open", "native.rs", markedLine(t, "native.rs", "SOCKET")}},
-		{name: "Go", program: func(t *testing.T, dir string) program {
-			build(t, "go", "build", "-ldflags", "-s -w", "-o", dir+"/gosock", "../deepstack/testdata/gosock")
-			return started(t, dir+"/gosock")
-		}, want: culprit{"main.pool.open", "main.go", markedLine(t, "gosock/main.go", "SOCKET")}},
+		}, want: culprit{"native::Pool::open", "native.rs", markedLine(t, "native.rs", "SOCKET")},
+			path: []string{"socket", "native::Pool::open", "native::main::{{closure}}", langtest.Thread}},
+		{name: "Go, -s -w", program: goProgram("gosock"), want: culprit{"main.pool.open", "main.go", markedLine(t, "gosock/main.go", "SOCKET")},
+			path: []string{"syscall.socket", "net.ListenPacket", "main.pool.open", "main.main", langtest.Goroutine}},
+		{name: "Go with cgo, -s -w", program: goProgram("cgosock"), partial: reasonShort, path: []string{"socket", "", "runtime.asmcgocall"}},
 		{name: "Python", program: script("/usr/bin/python3", "sock.py"), partial: fmt.Sprintf(reasonLanguage, "Python"),
-			path: []string{"socket", "_PyEval_EvalFrameDefault", "Py_BytesMain", "_start"}},
-		{name: "Node", program: script("node", "sock.js"), partial: reasonGuessed, path: []string{"Builtins_JSEntry", "node::Start", "_start"}},
+			path: []string{"socket", "_PyEval_EvalFrameDefault", "Py_BytesMain", langtest.Process}},
+		{name: "Node", program: script("node", "sock.js"), partial: reasonGuessed,
+			path: []string{"socket", "Builtins_JSEntry", "node::Start", langtest.Process}},
 		{name: "Java", program: func(t *testing.T, dir string) program {
 			build(t, "javac", "-d", dir, source(t, "Sock.java"))
 			return started(t, "java", "-cp", dir, "Sock")
-		}, partial: reasonGuessed, path: []string{"socket", "JavaMain"}},
+		}, partial: reasonGuessed, path: []string{"socket", "Java_sun_nio_ch_Net_socket0", "JavaMain", langtest.Thread}},
+	}
+}
+
+// goProgram makes a program of deepstack's without symbols.
+func goProgram(name string) func(*testing.T, string) program {
+	return func(t *testing.T, dir string) program {
+		build(t, "go", "build", "-ldflags", "-s -w", "-o", dir+"/"+name, "../deepstack/testdata/"+name)
+		return started(t, dir+"/"+name)
 	}
 }
 
@@ -99,10 +142,12 @@ func TestLanguages(t *testing.T) {
 	byPID := map[uint32]*running{}
 	var scope probe.Scope
 	var all []*running
+	table := langtest.NewTable("unwind", "tier 2")
 	for _, e := range examples(t) {
 		r := &running{example: e}
 		t.Run("start "+e.name, func(sub *testing.T) { r.program = e.program(sub, t.TempDir()) })
 		if r.pid == 0 {
+			table.Skip()
 			continue // skipped, and said why
 		}
 		cmd := r.cmd
@@ -124,21 +169,24 @@ func TestLanguages(t *testing.T) {
 		}
 	}
 	for _, r := range all {
-		t.Run(r.name, func(t *testing.T) { check(t, tr, &r.example, r.exe, r.stacks) })
+		ok := t.Run(r.name, func(t *testing.T) { check(t, tr, &r.example, &r.program, r.stacks) })
+		table.Add(r.name, r.gives(r.code != nil), ok)
 	}
+	table.Check(t, *write)
 	t.Logf("%d sockets, %d copies", sockets, tr.walked)
 	if len(tr.lost) != 0 {
 		t.Errorf("lost: %v", tr.lost)
 	}
 }
 
-func check(t *testing.T, tr *tracer, e *example, exe string, ids []uint64) {
+func check(t *testing.T, tr *tracer, e *example, p *program, ids []uint64) {
+	t.Helper()
 	if len(ids) == 0 {
 		t.Fatal("no sockets")
 	}
 	got := map[culprit]bool{}
 	shown := map[uint64]bool{}
-	onPath, asSaid := len(e.path) == 0, false
+	onPath, asSaid := false, false
 	for _, id := range ids {
 		if shown[id] {
 			continue
@@ -152,37 +200,32 @@ func check(t *testing.T, tr *tracer, e *example, exe string, ids []uint64) {
 			t.Errorf("quality %s: %s", o.Quality, o.Reason)
 		}
 		asSaid = asSaid || o.Reason == e.partial
-		got[found(o, exe)] = true
-		onPath = onPath || contains(o.Frames, e.path)
+		frames := p.code.Name(o.Frames, p.exe)
+		if o.Quality == stack.Complete && !langtest.Whole(frames) {
+			t.Errorf("complete, and ends with %+v", frames[len(frames)-1])
+		}
+		made := found(frames, p.exe)
+		got[made] = true
+		onPath = onPath || (e.want == culprit{} || made == e.want) && langtest.OnPath(frames, e.path)
 	}
 	if e.want != (culprit{}) && !got[e.want] {
 		t.Errorf("no stack from %+v; got %+v", e.want, got)
 	}
 	if !onPath {
-		t.Errorf("no stack with %v", e.path)
+		t.Errorf("no stack from %+v by way of %q", e.want, e.path)
 	}
 	if !asSaid {
 		t.Errorf("no stack with the reason %q", e.partial)
 	}
 }
 
-// contains says whether the functions are on a stack in this order.
-func contains(frames []stack.Frame, functions []string) bool {
-	for _, f := range frames {
-		if len(functions) > 0 && f.Function == functions[0] {
-			functions = functions[1:]
-		}
-	}
-	return len(functions) == 0
-}
-
 // found is the culprit of a stack.
-func found(o stack.Origin, exe string) culprit {
-	i := stack.Culprit(o.Frames, exe)
+func found(frames []stack.Frame, exe string) culprit {
+	i := stack.Culprit(frames, exe)
 	if i < 0 {
 		return culprit{}
 	}
-	f := o.Frames[i]
+	f := frames[i]
 	if f.File == "" {
 		return culprit{function: f.Function}
 	}

@@ -10,11 +10,8 @@ import (
 	"sockleak/internal/symbol"
 )
 
-// Why a socket has no stack of this kind, or not all of it.
+// Why a socket has not all of the stack.
 const (
-	ReasonLost   = "the copy of the stack was lost"
-	ReasonSpared = "its process made more of them at once than stacks are copied"
-
 	reasonShort    = "the stack is deeper than the 8 KB that were copied"
 	reasonCut      = "the memory of the stack could not be read any further"
 	reasonUnmapped = "the walk came to an address that is no code"

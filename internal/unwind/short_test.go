@@ -47,7 +47,7 @@ func TestShortLived(t *testing.T) {
 					all++
 					o := tr.stacks.Resolve(s.stack)
 					reasons[o.Reason]++
-					if o.Quality == stack.Complete && found(o, exe) == want {
+					if o.Quality == stack.Complete && found(o.Frames, exe) == want {
 						good++
 					}
 				})

@@ -11,6 +11,7 @@ import (
 
 	"sockleak/internal/event"
 	"sockleak/internal/framepointer"
+	"sockleak/internal/langtest"
 	"sockleak/internal/mapfollow"
 	"sockleak/internal/needs"
 	"sockleak/internal/probe"
@@ -124,6 +125,8 @@ type program struct {
 	cmd *exec.Cmd
 	pid uint32
 	exe string // as the process sees it
+	// code is where its functions are, if it is stripped.
+	code langtest.Code
 }
 
 // build runs a compiler.

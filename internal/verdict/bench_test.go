@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"testing"
 
@@ -58,6 +59,52 @@ func BenchmarkForget(b *testing.B) {
 				w.look()
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/process")
+		})
+	}
+}
+
+// helperOf makes a process with n sockets in use and a helper that it forked, which
+// has them too unless it closed them.
+func helperOf(t testing.TB, n int, closes bool) *world {
+	w := newWorld(t)
+	for range n {
+		w.connect(w.socket(7), server)
+	}
+	w.fork(app, 2)
+	if closes {
+		w.apply(event.Event{Kind: event.CloseRange, PID: 2, Begin: w.now, FD2: math.MaxInt32, Table2: 20})
+	}
+	return w
+}
+
+// BenchmarkEnd is what the exit of such a helper costs.
+func BenchmarkEnd(b *testing.B) {
+	for _, n := range []int{10, 10_000, 100_000} {
+		for name, closes := range map[string]bool{"inherited": false, "closed": true} {
+			b.Run(fmt.Sprintf("%d/%s", n, name), func(b *testing.B) {
+				w := helperOf(b, n, closes)
+				b.ReportAllocs()
+				for b.Loop() {
+					w.judge.End(w.now, process(2), w.table)
+				}
+			})
+		}
+	}
+}
+
+// The exit of a helper costs what it has itself, not what the program has: many a
+// server runs helpers all the time.
+func TestEndOfHelper(t *testing.T) {
+	for name, closes := range map[string]bool{"inherited": false, "closed": true} {
+		t.Run(name, func(t *testing.T) {
+			w := helperOf(t, 1000, closes)
+			own := 0
+			for range w.table.OwnSockets(process(2)) {
+				own++
+			}
+			if n := testing.AllocsPerRun(10, func() { w.judge.End(w.now, process(2), w.table) }); own != 0 || n > 10 {
+				t.Errorf("%d sockets of its own, %v allocations; want none and next to none", own, n)
+			}
 		})
 	}
 }

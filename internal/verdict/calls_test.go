@@ -71,29 +71,6 @@ func TestSpared(t *testing.T) {
 	})
 }
 
-// News of a process that has ended is forgotten with it.
-func TestForgetLateNews(t *testing.T) {
-	w := newWorld(t)
-	for pid := range uint32(1000) {
-		p := pid + 2
-		w.create(event.Socket, p, 7, tcp())
-		w.apply(event.Event{Kind: event.Exit, PID: p})
-		w.judge.Forget(process(p))
-		w.judge.Called(process(p), 5000, 7)
-		w.judge.Better(process(p), 5000, 7, 8)
-		w.judge.Asked(process(p), 7, 31, true)
-		w.judge.Asked(process(p), 7, 31, false)
-		w.judge.Started(process(p), 7, 32)
-	}
-	w.socks = nil
-	w.socket(7)
-	w.judge.Better(process(app), 0, 7, 8)
-	w.look()
-	if got, want := slices.Collect(w.judge.processes()), []event.ProcessKey{process(app), process(app)}; !slices.Equal(got, want) {
-		t.Errorf("%d processes are remembered: %v, want %v", len(got), got, want)
-	}
-}
-
 // What lacks is said with the finding.
 func TestLacking(t *testing.T) {
 	w := newWorld(t)

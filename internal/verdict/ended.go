@@ -15,10 +15,7 @@ const maxEnded = 16384
 // be asked about them any more. Only where their process's end is not what was
 // meant to close them, as in a command under test, may it be called.
 func (j *Judge) End(now uint64, p event.ProcessKey, t *lifecycle.Table) {
-	for s, holders := range t.Sockets() {
-		if slices.ContainsFunc(holders, func(h lifecycle.Holder) bool { return h.Process != p }) {
-			continue
-		}
+	for s, holders := range t.OwnSockets(p) {
 		as := j.subject(now, s, holders)
 		as.ended = true
 		c, ok := j.judge(as)

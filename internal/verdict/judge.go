@@ -2,7 +2,6 @@ package verdict
 
 import (
 	"hash/maphash"
-	"iter"
 	"maps"
 	"slices"
 	"time"
@@ -172,48 +171,6 @@ func (j *Judge) Created(e *event.Event) {
 	}
 	if stacks[e.Stack] > 0 || len(stacks) < maxOrigins {
 		stacks[e.Stack]++
-	}
-}
-
-// Forget lets go of what is only needed while the process lives, or while it is
-// to be judged by what it left.
-func (j *Judge) Forget(p event.ProcessKey) {
-	if !j.left[p] {
-		delete(j.opened, p)
-		delete(j.better, p)
-		delete(j.calls, p)
-		delete(j.asked, p)
-		delete(j.askCalls, p)
-		delete(j.askSpared, p)
-		delete(j.divided, p)
-		j.uses.forget(p)
-		j.origins.forget(p)
-	}
-}
-
-// forgetDead forgets the processes that are gone: the end of some was lost, and of
-// others some news came after it.
-func (j *Judge) forgetDead(t *lifecycle.Table) {
-	for p := range j.processes() {
-		if _, live := t.Process(p); !live {
-			j.Forget(p)
-		}
-	}
-}
-
-// processes are those of which anything is known that Forget lets go of, some more
-// than once.
-func (j *Judge) processes() iter.Seq[event.ProcessKey] {
-	return func(yield func(event.ProcessKey) bool) {
-		for _, known := range []iter.Seq[event.ProcessKey]{
-			maps.Keys(j.opened), maps.Keys(j.better), maps.Keys(j.calls), maps.Keys(j.asked), maps.Keys(j.divided), maps.Keys(j.origins.standIn),
-		} {
-			for p := range known {
-				if !yield(p) {
-					return
-				}
-			}
-		}
 	}
 }
 

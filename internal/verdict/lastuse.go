@@ -34,11 +34,6 @@ type uses struct {
 
 func newUses() uses { return uses{map[uint64]use{}, relations{}, relations{}} }
 
-func (u *uses) forget(p event.ProcessKey) {
-	delete(u.better, p)
-	delete(u.calls, p)
-}
-
 // Used notes a call that told something about a socket.
 func (j *Judge) Used(e *event.Event) {
 	p := event.ProcessKey{PID: e.PID, Start: e.Start}

@@ -32,7 +32,7 @@ public class Threads {
     public static void main(String[] args) throws Exception {
         int count = Integer.parseInt(args[0]), pause = Integer.parseInt(args[1]);
         ExecutorService pool = Executors.newFixedThreadPool(4);
-        Thread thread = new Thread(() -> leakInThread(count, pause), "heartbeat-of-the-broker");
+        Thread thread = new Thread(() -> leakInThread(count, pause), "heartbeat");
         thread.start();
         for (int i = 0; i < count; i++) {
             pool.submit(Threads::leakInPool).get();

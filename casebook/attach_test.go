@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"sockleak/internal/stack"
 	"sockleak/internal/verdict"
 )
 
@@ -20,11 +21,16 @@ type arrival struct {
 	report verdict.Report
 }
 
-// trace runs sockleak with the arguments given and returns all of its reports, the
-// interim ones first. It ends by itself, by its --for.
-func trace(t testing.TB, sockleak string, args ...string) (begun time.Time, reports []arrival) {
+// rest is how long before the end of a trace the programs are stopped: longer than
+// the rules need that count a socket later than it is leaked (see Program.countOf).
+const rest = 15 * time.Second
+
+// trace runs sockleak with the arguments given for a duration and returns all of its
+// reports, the interim ones first. It ends by itself. The programs that can be rest
+// before the end, so that all that they have leaked must be in the last report.
+func trace(t testing.TB, sockleak string, programs []*Program, duration time.Duration, args ...string) (begun time.Time, reports []arrival) {
 	t.Helper()
-	cmd := exec.Command(sockleak, args...)
+	cmd := exec.Command(sockleak, append(args, "--for", duration.String())...)
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
 	out, err := cmd.StdoutPipe()
@@ -41,6 +47,10 @@ func trace(t testing.TB, sockleak string, args ...string) (begun time.Time, repo
 		r := arrival{at: time.Now()}
 		if err := json.Unmarshal(s.Bytes(), &r.report); err != nil {
 			t.Errorf("read a report: %v", err)
+		}
+		if len(reports) == 0 {
+			resting := time.AfterFunc(time.Until(r.report.Started.Add(duration-rest)), func() { suspend(programs) })
+			t.Cleanup(func() { resting.Stop() }) // if sockleak ended too early
 		}
 		reports = append(reports, r)
 	}
@@ -84,8 +94,13 @@ func looked(r *verdict.Report) time.Time {
 func short(f *verdict.Finding) string {
 	s := fmt.Sprintf("%s %d", f.Class, f.Count)
 	if f.Origin.Culprit != nil {
-		c := f.Origin.Frames[*f.Origin.Culprit]
-		s += fmt.Sprintf(" at %s (%s)", c.Function, place(c.File, c.Line))
+		s += " at " + where(f.Origin.Frames[*f.Origin.Culprit])
+	}
+	if r := f.RequestedAt; r != nil && r.Culprit != nil {
+		s += " asked for at " + where(r.Frames[*r.Culprit])
 	}
 	return s
 }
+
+// where is a frame's function, with its file and line.
+func where(f stack.Frame) string { return fmt.Sprintf("%s (%s)", f.Function, place(f.File, f.Line)) }

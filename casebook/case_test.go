@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -31,8 +32,11 @@ type Case struct {
 	// the program needs around it and returns further ones; nil: nothing.
 	Args  []string
 	Setup func(*Stage) []string
-	// Want is what must be found; empty for a healthy program. The counts of
-	// all of them together are compared with the program's own.
+	// Linux is the version, major and minor, that brought what the program says is
+	// unsupported without it. Zero: any kernel has what it needs.
+	Linux [2]int
+	// Want is what must be found; empty for a healthy program. The count of each
+	// is compared with the program's own.
 	Want []Want
 	// Says must be in the reasons of the report when the program alone is
 	// traced. For a healthy program of a story; empty: anything goes.
@@ -70,6 +74,21 @@ type Want struct {
 	Peer string
 	// States must all be among the states of the finding; empty: anything goes.
 	States []string
+}
+
+// canRest: the program leaks by itself, and no rule needs longer to find it than a
+// trace goes on without the program.
+func (c *Case) canRest() bool {
+	return len(c.Want) > 0 && !slices.ContainsFunc(c.Want, func(w Want) bool { return w.Lag > 0 })
+}
+
+// told is the word by which the program counts what a Want is of; empty if it has
+// one count for all that it leaks.
+func (c *Case) told(w *Want) string {
+	if len(c.Want) == 1 {
+		return ""
+	}
+	return string(w.Class)
 }
 
 // mark is the comment on the line that creates the sockets that leak.

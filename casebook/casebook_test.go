@@ -23,14 +23,11 @@ const aged = idle + 25*time.Second
 func attach(t *testing.T, sockleak string, programs []*Program, duration time.Duration, more ...string) (time.Time, []arrival) {
 	t.Helper()
 	tell(programs)
-	args := []string{"attach", "--output", "ndjson", "--top", "0", "--idle", idle.String(), "--for", duration.String()}
-	begun, reports := trace(t, sockleak, slices.Concat(args, more, pids(t, programs))...)
+	args := []string{"attach", "--output", "ndjson", "--top", "0", "--idle", idle.String()}
+	begun, reports := trace(t, sockleak, programs, duration, slices.Concat(args, more, pids(t, programs))...)
 	for n := range reports {
-		findings := reports[n].report.Findings
-		for i := range findings {
-			if f := &findings[i]; owner(programs, f) == nil {
-				t.Errorf("of no program, or of a child that has ended: %s (pid %d): %s", f.Process.Comm, f.Process.PID, short(f))
-			}
+		for _, f := range ownerless(programs, &reports[n].report) {
+			t.Errorf("of no program, or of a child that has ended: %s (pid %d): %s", f.Process.Comm, f.Process.PID, short(f))
 		}
 	}
 	return begun, reports
@@ -55,7 +52,7 @@ var storyTimes = []struct {
 // TestStories traces each story's leaking programs alone, and prints how long it
 // took to the first correct finding. They have been running for a while.
 func TestStories(t *testing.T) {
-	needs(t)
+	onDemand(t)
 	t.Parallel() // what it waits for is time
 	sockleak := buildSockleak(t)
 	programs := cast(t, slices.DeleteFunc(stories(), func(c Case) bool { return len(c.Want) == 0 }))
@@ -75,6 +72,9 @@ func TestStories(t *testing.T) {
 		t.Logf("story %d: sockleak traced after %.1f s", s.story, reports[0].report.Started.Sub(started).Seconds())
 		results := examine(t, own, reports)
 		for i := range results {
+			if late := results[i].late(minAge(&reports[0].report)); late != "" {
+				t.Errorf("%s: %s", results[i].program.Case.Name, late)
+			}
 			results[i].tell(t)
 		}
 		all = append(all, results...)
@@ -85,7 +85,7 @@ func TestStories(t *testing.T) {
 // TestVerdicts traces, each alone, the healthy programs whose report must say
 // something: nothing to be found is an answer too.
 func TestVerdicts(t *testing.T) {
-	needs(t)
+	onDemand(t)
 	t.Parallel() // what it waits for is time
 	sockleak := buildSockleak(t)
 	programs := cast(t, slices.DeleteFunc(stories(), func(c Case) bool { return c.Says == "" }))
@@ -112,7 +112,7 @@ const watched = 100 * time.Second
 // TestCasebook traces the healthy twins of the stories and all further programs,
 // leaking and healthy, by their ids.
 func TestCasebook(t *testing.T) {
-	needs(t)
+	onDemand(t)
 	t.Parallel() // what it waits for is time
 	sockleak := buildSockleak(t)
 	healthy := slices.DeleteFunc(stories(), func(c Case) bool { return len(c.Want) > 0 })
@@ -130,20 +130,26 @@ func TestCasebook(t *testing.T) {
 
 // TestAllAtOnce traces the whole machine while all programs of the casebook run.
 func TestAllAtOnce(t *testing.T) {
-	needs(t)
+	onDemand(t)
 	sockleak := buildSockleak(t)
+	k := newKin(t)
 	programs := cast(t, append(stories(), further()...))
 	tell(programs)
-	_, reports := trace(t, sockleak, "hunt", "--stacks", "deep", "--output", "ndjson", "--top", "0",
-		"--idle", idle.String(), "--exclude", "casebook.test", "--for", watched.String())
+	k.note(t, programs)
+	_, reports := trace(t, sockleak, programs, watched, "hunt", "--stacks", "deep", "--output", "ndjson", "--top", "0",
+		"--idle", idle.String(), "--exclude", "casebook.test")
+	k.note(t, programs)
 	results := examine(t, programs, reports)
 	for i := range results {
 		results[i].tell(t)
 	}
-	last := &reports[len(reports)-1].report
-	for i := range last.Findings {
-		if f := &last.Findings[i]; owner(programs, f) == nil {
-			t.Logf("of none of ours: %s (pid %d): %s", f.Process.Comm, f.Process.PID, short(f))
+	for n := range reports {
+		for _, f := range ownerless(programs, &reports[n].report) {
+			if why := k.of(t, f.Process); why != "" {
+				t.Errorf("of no program, or of a child that has ended: %s (pid %d): %s; %s", f.Process.Comm, f.Process.PID, short(f), why)
+			} else if n == len(reports)-1 {
+				t.Logf("of none of ours: %s (pid %d): %s", f.Process.Comm, f.Process.PID, short(f))
+			}
 		}
 	}
 }

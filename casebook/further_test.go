@@ -108,11 +108,17 @@ func clients() []Case {
 	)
 }
 
+// ownClients is the network of a server that brings its clients along.
+func ownClients(s *Stage) []string {
+	s.Network().KeepPorts()
+	return nil
+}
+
 // servers forget what they accepted.
 func servers() []Case {
 	return slices.Concat(
 		twins(Case{
-			Name: "epoll-fin", Language: "C", Source: "epoll_hup.c", Args: []string{"fin"},
+			Name: "epoll-fin", Language: "C", Source: "epoll_hup.c", Args: []string{"fin"}, Setup: ownClients,
 			Does: "an epoll server that doesn't close on EPOLLRDHUP",
 			Want: []Want{{Class: verdict.PeerClosed, Function: "accept_client", Peer: "127.0.0.1"}},
 		}),
@@ -139,13 +145,13 @@ func travellers() []Case {
 				OnlyNew: "who created them is not known", Before: verdict.PeerClosed}},
 		}),
 		twins(Case{
-			Name: "scm-rights", Language: "C", Source: "scm_rights.c",
+			Name: "scm-rights", Language: "C", Source: "scm_rights.c", Setup: ownClients,
 			Does: "a worker forgets connections that it was passed (SCM_RIGHTS)",
 			Want: []Want{{Class: verdict.PeerClosed, Function: "accept_and_pass", Peer: "127.0.0.1",
 				OnlyNew: "who accepted them is not known", Before: verdict.PeerClosed}},
 		}),
 		twins(Case{
-			Name: "io-uring", Language: "C", Source: "uring.c", Setup: lines,
+			Name: "io-uring", Language: "C", Source: "uring.c", Setup: lines, Linux: [2]int{5, 19},
 			Does: "makes and connects its sockets with io_uring, and doesn't close them",
 			Want: []Want{{Class: verdict.PeerClosed, NoOrigin: "no system call creates them"}},
 		}),

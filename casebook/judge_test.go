@@ -14,11 +14,18 @@ import (
 
 // fact is what is known of a case's program when a report was made.
 type fact struct {
-	// least and most bound how many it has leaked: the report may be a look
-	// older than what it says of itself.
-	least, most int
-	peers       []string
-	lines       []string // the marked line of each Want, "file.c:57"
+	counts []bounds // of each Want
+	peers  []string
+	lines  []string // the marked line of each Want, "file.c:57"
+}
+
+// bounds are of a count: the report may be a look older than what the program says
+// of itself.
+type bounds struct{ least, most int }
+
+// exact: all counts are known but for one that may just be opened or told.
+func (f *fact) exact() bool {
+	return !slices.ContainsFunc(f.counts, func(b bounds) bool { return b.most-b.least != 2 })
 }
 
 // slack is how long after a program has said that it leaked one more it may be
@@ -31,22 +38,10 @@ const filling = 500 * time.Millisecond
 
 // factOf is what is known of a program for a report.
 func factOf(p *Program, r *verdict.Report) (fact, error) {
-	at, before := looked(r), 0
-	late, lag, ahead := slack, time.Duration(0), time.Duration(0)
 	f := fact{peers: p.knownPeers()}
 	for i := range p.Case.Want {
 		w := &p.Case.Want[i]
-		if w.Lag > 0 {
-			lag, ahead = w.Lag, slack
-		}
-		if w.Class == verdict.Abandoned || w.Class == verdict.Growing {
-			// The young count with the old once they are silent for the grace time,
-			// which begins when the window is full.
-			late = slack + filling + time.Duration(r.MinAge*float64(time.Second))
-		}
-		if w.OnlyNew != "" {
-			before = p.leakedAt(r.Started)
-		}
+		f.counts = append(f.counts, p.countOf(w, r))
 		if w.Asked == "" && w.NoOrigin != "" || w.Library != "" {
 			f.lines = append(f.lines, "")
 			continue
@@ -57,9 +52,32 @@ func factOf(p *Program, r *verdict.Report) (fact, error) {
 		}
 		f.lines = append(f.lines, l)
 	}
-	f.least, f.most = p.leakedAt(at.Add(-lag-late))-before-1, p.leakedAt(at.Add(ahead-lag))-before+1
 	return f, nil
 }
+
+// countOf bounds how many a finding should have when a report was made.
+func (p *Program) countOf(w *Want, r *verdict.Report) bounds {
+	at, before, late, ahead := looked(r), 0, slack, time.Duration(0)
+	if w.Lag > 0 {
+		ahead = slack
+	}
+	if byHistory(w.Class) {
+		// The young count with the old once they are silent for the grace time,
+		// which begins when the window is full.
+		late = slack + filling + minAge(r)
+	}
+	class := p.Case.told(w)
+	if w.OnlyNew != "" {
+		before = p.leakedAt(r.Started, class)
+	}
+	return bounds{p.leakedAt(at.Add(-w.Lag-late), class) - before - 1, p.leakedAt(at.Add(ahead-w.Lag), class) - before + 1}
+}
+
+// byHistory: classes that only growth, or silence, tells.
+func byHistory(c verdict.Class) bool { return c == verdict.Abandoned || c == verdict.Growing }
+
+// minAge is --min-age as a report has it.
+func minAge(r *verdict.Report) time.Duration { return time.Duration(r.MinAge * float64(time.Second)) }
 
 // owner returns the program whose process a finding is of; nil if it is none's.
 // A child is in the process group of its program.
@@ -72,6 +90,17 @@ func owner(programs []*Program, f *verdict.Finding) *Program {
 		return nil
 	}
 	return programs[i]
+}
+
+// ownerless are the findings of a report that are of no program.
+func ownerless(programs []*Program, r *verdict.Report) []*verdict.Finding {
+	var found []*verdict.Finding
+	for i := range r.Findings {
+		if f := &r.Findings[i]; owner(programs, f) == nil {
+			found = append(found, f)
+		}
+	}
+	return found
 }
 
 // judgement is what holds against the findings about one case.
@@ -90,7 +119,6 @@ func (j *judgement) all() []string {
 func judge(c *Case, got []verdict.Finding, known fact) judgement {
 	var j judgement
 	byWant := make([][]*verdict.Finding, len(c.Want))
-	total := 0
 	for i := range got {
 		f := &got[i]
 		stray := func(w Want) bool { return w.OnlyNew != "" && w.Before == f.Class }
@@ -100,7 +128,6 @@ func judge(c *Case, got []verdict.Finding, known fact) judgement {
 		switch w := slices.IndexFunc(c.Want, func(w Want) bool { return w.Class == f.Class }); {
 		case w >= 0:
 			byWant[w] = append(byWant[w], f)
-			total += f.Count
 		default:
 			j.accusations = append(j.accusations, "not wanted: "+short(f))
 		}
@@ -111,10 +138,11 @@ func judge(c *Case, got []verdict.Finding, known fact) judgement {
 			j.missing = append(j.missing, fmt.Sprintf("%d findings %s, want 1", len(byWant[i]), w.Class))
 			continue
 		}
-		j.compare(w, byWant[i][0], known, known.lines[i])
-	}
-	if len(c.Want) > 0 && (total < known.least || total > known.most) {
-		j.missing = append(j.missing, fmt.Sprintf("count %d, want %d to %d", total, known.least, known.most))
+		f := byWant[i][0]
+		if n := known.counts[i]; f.Count < n.least || f.Count > n.most {
+			j.missing = append(j.missing, fmt.Sprintf("%s: count %d, want %d to %d", w.Class, f.Count, n.least, n.most))
+		}
+		j.compare(w, f, known, known.lines[i])
 	}
 	return j
 }
@@ -153,8 +181,7 @@ func (j *judgement) compare(w *Want, f *verdict.Finding, known fact, line string
 func wrongAsked(w *Want, r *verdict.Requested, line string) string {
 	got := ""
 	if r != nil && r.Culprit != nil {
-		f := r.Frames[*r.Culprit]
-		got = fmt.Sprintf("%s (%s)", f.Function, place(f.File, f.Line))
+		got = where(r.Frames[*r.Culprit])
 	}
 	want := fmt.Sprintf("%s (%s)", w.Asked, line)
 	if w.Asked != "" && got != want {
@@ -189,7 +216,7 @@ func wrongOrigin(w *Want, o *verdict.Origin, line string) string {
 	}
 	switch {
 	case w.NoOrigin != "" && culprit != nil:
-		return fmt.Sprintf("origin %s (%s), but want none: %s", culprit.Function, place(culprit.File, culprit.Line), w.NoOrigin)
+		return fmt.Sprintf("origin %s, but want none: %s", where(*culprit), w.NoOrigin)
 	case w.NoOrigin != "":
 		return ""
 	case culprit != nil && w.Library != "" && sameFunction(culprit.Function, w.Function):
@@ -197,7 +224,7 @@ func wrongOrigin(w *Want, o *verdict.Origin, line string) string {
 	case culprit == nil:
 		return fmt.Sprintf("no origin (%s %s), want %s (%s)", o.Quality, o.Reason, w.Function, line)
 	case !sameFunction(culprit.Function, w.Function) || place(culprit.File, culprit.Line) != line:
-		return fmt.Sprintf("origin %s (%s), want %s (%s)", culprit.Function, place(culprit.File, culprit.Line), w.Function, line)
+		return fmt.Sprintf("origin %s, want %s (%s)", where(*culprit), w.Function, line)
 	}
 	return ""
 }

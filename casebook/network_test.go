@@ -112,6 +112,14 @@ func (n *Network) Patient() {
 	n.run("sh", "-c", "echo 9 >/proc/sys/net/ipv4/tcp_syn_retries")
 }
 
+// KeepPorts makes the kernel keep the port of a client that has closed for longer than
+// any test watches. Else it takes it for another connection when FIN-WAIT-2 is over,
+// and the server's side that was never closed is reset by that: no longer CLOSE-WAIT.
+func (n *Network) KeepPorts() {
+	n.t.Helper()
+	n.run("sh", "-c", "echo 3600 >/proc/sys/net/ipv4/tcp_fin_timeout")
+}
+
 // inside runs f on a thread that is in the namespace, and not used for anything
 // else after that. Sockets that f makes stay in the namespace.
 func (n *Network) inside(f func() error) error {

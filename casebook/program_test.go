@@ -23,6 +23,7 @@ const patience = time.Minute
 //
 //	ready            what it needs is up; before it nothing is leaked
 //	leaked N         N have been leaked until now
+//	leaked N CLASS   the same of one class, where several are wanted
 //	peer ADDR:PORT   a peer of what it leaks (or ADDR, if the port is any)
 //	unsupported WHY  this machine has not what it shows; said before ready
 //
@@ -41,15 +42,16 @@ type Program struct {
 	ready chan struct{}
 
 	mu      sync.Mutex
-	history []leaked // rising
+	history []leaked // by time
 	peers   []string
 	refused string   // why it is unsupported
-	unknown []string // lines that are none of the above
+	unknown []string // lines that are none of the above, and what else went wrong
 }
 
 // leaked is what a program said at one time.
 type leaked struct {
 	at    time.Time
+	class string // empty: all that it leaks
 	total int
 }
 
@@ -120,11 +122,12 @@ func (p *Program) heard(line string, at time.Time) error {
 	case "ready":
 		close(p.ready)
 	case "leaked":
-		n, err := strconv.Atoi(rest)
+		number, class, _ := strings.Cut(rest, " ")
+		n, err := strconv.Atoi(number)
 		if err != nil {
 			return fmt.Errorf("read %q: %w", line, err)
 		}
-		p.history = append(p.history, leaked{at: at, total: n})
+		p.history = append(p.history, leaked{at: at, class: class, total: n})
 	case "unsupported":
 		p.refused = rest
 	case "peer":
@@ -150,14 +153,15 @@ func (p *Program) Leak(peer string) {
 	p.peers = append(p.peers, peer)
 }
 
-// leakedAt is how many the program had leaked at a time.
-func (p *Program) leakedAt(at time.Time) int {
+// leakedAt is how many of a class the program had leaked at a time. Its threads may
+// tell what they counted in another order.
+func (p *Program) leakedAt(at time.Time, class string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n := 0
 	for _, h := range p.history {
-		if !h.at.After(at) {
-			n = h.total
+		if h.class == class && !h.at.After(at) {
+			n = max(n, h.total)
 		}
 	}
 	return n
@@ -185,8 +189,25 @@ func (p *Program) alive() error {
 	}
 }
 
+// suspend stops those programs that can rest, with their children, where they are:
+// what they have leaked is all that they will have.
+func suspend(programs []*Program) {
+	for _, p := range programs {
+		if !p.Case.canRest() {
+			continue
+		}
+		if err := syscall.Kill(-p.PID, syscall.SIGSTOP); err != nil {
+			p.mu.Lock()
+			p.unknown = append(p.unknown, fmt.Sprintf("stop it: %v", err))
+			p.mu.Unlock()
+		}
+	}
+}
+
 // stop ends the program and all of its group.
 func (p *Program) stop(t testing.TB) {
+	// It can end by itself only when it runs; that it is gone the next one tells.
+	_ = syscall.Kill(-p.PID, syscall.SIGCONT)
 	p.in.Close() // a pipe whose reader may be gone: nothing is lost
 	select {
 	case <-p.ended:

@@ -14,7 +14,7 @@ func TestProtocol(t *testing.T) {
 	p := &Program{Case: &Case{}, ready: make(chan struct{})}
 	begin := time.Now()
 	second := func(n int) time.Time { return begin.Add(time.Duration(n) * time.Second) }
-	for i, line := range []string{"ready", "peer 127.0.0.1:53", "leaked 1", "peer 127.0.0.1:53", "leaked 3"} {
+	for i, line := range []string{"ready", "peer 127.0.0.1:53", "leaked 1", "peer 127.0.0.1:53", "leaked 3", "leaked 2", "leaked 7 dead"} {
 		if err := p.heard(line, second(i)); err != nil {
 			t.Errorf("%q: %v", line, err)
 		}
@@ -24,9 +24,17 @@ func TestProtocol(t *testing.T) {
 			t.Errorf("%q was understood", line)
 		}
 	}
-	got := []int{p.leakedAt(second(1)), p.leakedAt(second(2)), p.leakedAt(second(3)), p.leakedAt(second(4))}
-	if want := []int{0, 1, 1, 3}; !reflect.DeepEqual(got, want) {
-		t.Errorf("leaked %v, want %v", got, want)
+	for _, tt := range []struct {
+		class string
+		want  []int
+	}{{"", []int{0, 0, 1, 1, 3, 3, 3}}, {"dead", []int{0, 0, 0, 0, 0, 0, 7}}} {
+		var got []int
+		for i := range tt.want {
+			got = append(got, p.leakedAt(second(i), tt.class))
+		}
+		if !reflect.DeepEqual(got, tt.want) {
+			t.Errorf("leaked %v of class %q, want %v", got, tt.class, tt.want)
+		}
 	}
 	if want := []string{"127.0.0.1:53"}; !reflect.DeepEqual(p.knownPeers(), want) {
 		t.Errorf("peers %v, want %v", p.knownPeers(), want)
@@ -47,9 +55,51 @@ func finding(class verdict.Class, count, line int) verdict.Finding {
 	}
 }
 
+// TestLate: only a rule that needs no time of its own has a bound.
+func TestLate(t *testing.T) {
+	const bound = 14 * time.Second
+	tests := []struct {
+		name  string
+		want  []Want
+		named time.Duration
+		out   string
+	}{
+		{name: "in time", want: []Want{{Class: verdict.Dead}}, named: bound},
+		{name: "late", want: []Want{{Class: verdict.Dead}, {Class: verdict.PeerClosed}}, named: bound + time.Second,
+			out: "first correct finding with its origin after 15.0 s, want 14.0 s at most"},
+		{name: "never", want: []Want{{Class: verdict.Dead}}, named: -1},
+		{name: "by silence", want: []Want{{Class: verdict.HalfOpen, Lag: idle}}, named: 3 * bound},
+		{name: "by growth", want: []Want{{Class: verdict.Growing}}, named: 3 * bound},
+		{name: "healthy", named: -1},
+	}
+	for _, tt := range tests {
+		r := result{program: &Program{Case: &Case{Want: tt.want}}, named: tt.named}
+		if got := r.late(5 * time.Second); got != tt.out {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.out)
+		}
+	}
+}
+
+// TestShort: a finding's line names all that the report names.
+func TestShort(t *testing.T) {
+	f := finding(verdict.Abandoned, 5, 7)
+	asked := 1
+	frames := []stack.Frame{{Function: "connect", File: "node:net", Line: 1}, {Function: "check", File: "/src/health.js", Line: 30}}
+	f.RequestedAt = &verdict.Requested{Frames: frames, Culprit: &asked}
+	both := short(&f)
+	f.RequestedAt.Culprit = nil
+	made := short(&f)
+	f.Origin.Culprit = nil
+	got := []string{both, made, short(&f)}
+	want := []string{"abandoned 5 at dial(int) (dns.c:7) asked for at check (health.js:30)", "abandoned 5 at dial(int) (dns.c:7)", "abandoned 5"}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // TestJudge: what is as wanted passes, and everything else is told.
 func TestJudge(t *testing.T) {
-	known := fact{least: 4, most: 6, peers: []string{"127.0.0.1:53"}, lines: []string{"dns.c:7"}}
+	known := fact{counts: []bounds{{4, 6}, {4, 6}}, peers: []string{"127.0.0.1:53"}, lines: []string{"dns.c:7", "dns.c:7"}}
 	want := Want{Class: verdict.Dead, Function: "dial", States: []string{"CLOSE"}, Holder: "dns"}
 	with := func(change func(*Want)) []Want {
 		w := want
@@ -69,16 +119,23 @@ func TestJudge(t *testing.T) {
 		{name: "healthy accused", got: []verdict.Finding{finding(verdict.Growing, 5, 7)},
 			out: judgement{accusations: []string{"not wanted: growing 5 at dial(int) (dns.c:7)"}}},
 		{name: "nothing found", want: []Want{want},
-			out: judgement{missing: []string{"0 findings dead, want 1", "count 0, want 4 to 6"}}},
+			out: judgement{missing: []string{"0 findings dead, want 1"}}},
 		{name: "found twice", want: []Want{want}, got: []verdict.Finding{finding(verdict.Dead, 2, 7), finding(verdict.Dead, 3, 7)},
 			out: judgement{missing: []string{"2 findings dead, want 1"}}},
 		{name: "another class", want: []Want{want}, got: []verdict.Finding{finding(verdict.PeerClosed, 5, 7)},
 			out: judgement{
 				accusations: []string{"not wanted: peer-closed 5 at dial(int) (dns.c:7)"},
-				missing:     []string{"0 findings dead, want 1", "count 0, want 4 to 6"},
+				missing:     []string{"0 findings dead, want 1"},
 			}},
 		{name: "too many", want: []Want{want}, got: []verdict.Finding{finding(verdict.Dead, 7, 7)},
-			out: judgement{missing: []string{"count 7, want 4 to 6"}}},
+			out: judgement{missing: []string{"dead: count 7, want 4 to 6"}}},
+		{name: "too few", want: []Want{want}, got: []verdict.Finding{finding(verdict.Dead, 3, 7)},
+			out: judgement{missing: []string{"dead: count 3, want 4 to 6"}}},
+		{name: "two classes", want: []Want{want, {Class: verdict.PeerClosed, Function: "dial"}},
+			got: []verdict.Finding{finding(verdict.PeerClosed, 4, 7), finding(verdict.Dead, 6, 7)}},
+		{name: "one class taken for the other", want: []Want{want, {Class: verdict.PeerClosed, Function: "dial"}},
+			got: []verdict.Finding{finding(verdict.PeerClosed, 1, 7), finding(verdict.Dead, 9, 7)},
+			out: judgement{missing: []string{"dead: count 9, want 4 to 6", "peer-closed: count 1, want 4 to 6"}}},
 		{name: "another line", want: []Want{want}, got: []verdict.Finding{finding(verdict.Dead, 5, 8)},
 			out: judgement{origins: []string{"origin dial(int) (dns.c:8), want dial (dns.c:7)"}}},
 		{name: "another function", want: with(func(w *Want) { w.Function = "dia" }), got: []verdict.Finding{finding(verdict.Dead, 5, 7)},

@@ -176,7 +176,7 @@ func gatewayCases() []Case {
 	does := "Python gateway, selectors; "
 	cases := []Case{base, base, base, base, base}
 	cases[0].Name, cases[0].Args, cases[0].Setup = "gateway-outage/leak", []string{"leak"}, unpowered
-	cases[0].Does = does + "devices come back after an outage, their old connections are kept"
+	cases[0].Does = does + "devices come back after an outage while traced, their old connections are kept"
 	cases[0].Want = []Want{{Class: verdict.Superseded, Lag: idle, Function: "Gateway.accept"}}
 	cases[1].Name, cases[1].Args, cases[1].Setup = "gateway-flapping/leak", []string{"leak"}, reconnecting(lost)
 	cases[1].Does = does + "devices come back all the time, their old connections are kept"

@@ -17,11 +17,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { RCODE_NOERROR = 0, HEADER = 12 };
+enum { RCODE_NOERROR = 0, RCODE_REFUSED = 5, HEADER = 12 };
 
 static struct sockaddr_in server;
 static int leaking;
-static atomic_int leaked;
+static atomic_int closed, reset; /* by the server, and leaked */
 static atomic_uint next_id;
 
 /* www.example.test, IN A; the length goes before it. */
@@ -67,7 +67,10 @@ static void resolve(unsigned id)
 	}
 	if ((head[5] & 0xf) != RCODE_NOERROR) {
 		if (leaking) { /* the forgotten close */
-			printf("leaked %d\n", atomic_fetch_add(&leaked, 1) + 1);
+			if ((head[5] & 0xf) == RCODE_REFUSED)
+				printf("leaked %d dead\n", atomic_fetch_add(&reset, 1) + 1);
+			else
+				printf("leaked %d peer-closed\n", atomic_fetch_add(&closed, 1) + 1);
 			return;
 		}
 		close(fd);

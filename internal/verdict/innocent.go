@@ -33,6 +33,20 @@ func marker(s subject) bool {
 		s.Kind == lifecycle.ByUnknown && !s.Facts.Bound && s.Facts.UnixNames().Remote == ""
 }
 
+// forChild: half of a socketpair, which is made to be handed to a child. A prefork
+// master has such a channel to each worker, and every worker inherits those of its
+// siblings; all are silent until the master has something to say.
+func forChild(s subject) bool { return s.Kind == lifecycle.ByPair }
+
+// awaited: somebody waits on it, or the kernel can't tell. A shared listener is used
+// by waiting, by the one whose turn it is for all that hold it; and who serves a
+// socket that was handed over on purpose waits on it.
+func awaited(s subject) bool { return s.Facts.Waiters || !s.knows(event.KnownWaiters) }
+
+// worker: a process that runs the program of its parent, as the workers of a prefork
+// server do, has the listeners and connections of that for the same purpose.
+func worker(h lifecycle.Holder) bool { return !h.SurvivedExec }
+
 // handedOver: what is started by inetd or as a shell's child gets its connection
 // as standard input, output or error, on purpose.
 func handedOver(h lifecycle.Holder) bool { return h.FD <= 2 }

@@ -174,19 +174,15 @@ func peerGone(s subject) (condition, bool) {
 }
 
 // inherited: who created it has let go of it, and what holds it is another
-// program that got it by fork and kept it across exec. A server's forked worker
-// has not exec'd; what inetd starts gets it as descriptor 0 to 2; half of a pair
-// is made to be handed to a child. When the creator let go isn't known.
+// program that got it by fork and kept it across exec. When the creator let go
+// isn't known.
 func inherited(s subject) (condition, bool) {
-	if s.Birth == 0 || s.Kind == lifecycle.ByPair || len(s.holders) == 0 {
-		return condition{}, false
-	}
-	if s.Facts.Waiters || !s.knows(event.KnownWaiters) {
+	if s.Birth == 0 || forChild(s) || awaited(s) || len(s.holders) == 0 {
 		return condition{}, false
 	}
 	since := uint64(0)
 	for _, h := range s.holders {
-		if h.Process == s.Creator || h.Via != lifecycle.ViaFork || !h.SurvivedExec || handedOver(h) {
+		if h.Process == s.Creator || h.Via != lifecycle.ViaFork || worker(h) || handedOver(h) {
 			return condition{}, false
 		}
 		since = max(since, h.Since)

@@ -238,18 +238,24 @@ func TestGo(t *testing.T) {
 
 // compare lets a program run, and compares what it says of its sockets with what
 // was found out. Each of its functions must be found once at least, and none of
-// them for a socket of another.
+// them for a socket of another. One may be without its name: the profiler reads it from
+// the memory of the running program, where V8 may be moving it, and keeps what it read.
+// Its line tells it from the others.
 func (k *traced) compare(t testing.TB, p *program, functions int) {
 	t.Helper()
 	found := map[string]int{}
 	unknown := map[string]int{} // by why
+	nameless := map[string]bool{}
 	asked := k.log(t, p)
 	for inode, who := range asked {
 		_, seen := found[who]
-		want := fmt.Sprintf("%s %s:%d", who, filepath.Base(p.name), workload.Line(t, source(t, p.name), strings.TrimPrefix(who, "main.")+"("))
-		switch got := k.who(p, inode); {
+		line := fmt.Sprintf(" %s:%d", filepath.Base(p.name), workload.Line(t, source(t, p.name), strings.TrimPrefix(who, "main.")+"("))
+		switch got, want := k.who(p, inode), who+line; {
 		case got == want:
 			found[who]++
+		case got == "<anonymous>"+line:
+			found[who]++
+			nameless[who] = true
 		case got != "":
 			t.Errorf("socket %d: got %q, want %q", inode, got, want)
 		default:
@@ -263,6 +269,9 @@ func (k *traced) compare(t testing.TB, p *program, functions int) {
 		if n == 0 {
 			t.Errorf("of no socket of %s it is known who asked", who)
 		}
+	}
+	if len(nameless) > 1 {
+		t.Errorf("without names: %v", nameless)
 	}
 	if len(found) != functions {
 		t.Errorf("%d functions made sockets, want %d", len(found), functions)

@@ -258,15 +258,15 @@ func uprobes(t *testing.T, have []capability) preflight.Check {
 	return checksOf(t, finish(t, cmd))["uprobes"]
 }
 
-// TestLeastForStacks: complete stacks do not take CAP_SYS_ADMIN. Where uprobes do, a
-// note says why it isn't known who asked an event loop.
+// TestLeastForStacks: complete stacks do not take CAP_SYS_ADMIN. Uprobes do from 6.16 on,
+// and a note says why it isn't known who asked an event loop.
 func TestLeastForStacks(t *testing.T) {
 	needs.Root(t)
 	if !needs.Virtual() {
 		t.Skip("needs a virtual machine made for the test (make test-kernels): others run TestCompleteStacks with as little")
 	}
-	if needs.Older(t, 5, 15) {
-		t.Skipf("needs bpf_task_pt_regs, which came with Linux 5.15: this is %s", needs.Release(t))
+	if needs.Older(t, 6, 16) {
+		t.Skipf("needs uprobes that take CAP_SYS_ADMIN, as from Linux 6.16 on: on %s TestCompleteStacks has as little", needs.Release(t))
 	}
 	permit(t)
 	have := without(forStacks(t), capAdmin)
@@ -275,13 +275,10 @@ func TestLeastForStacks(t *testing.T) {
 	k.until("all is attached", func(*verdict.Report) bool { return effective(t, k.cmd.Process.Pid)&(1<<capSyslog.number) == 0 })
 	k.looks(10) // uprobes come a moment later
 	p.Do("leak")
-	asked := uprobes(t, have).Status == preflight.OK
-	k.until("the stacks are complete", func(r *verdict.Report) bool {
-		return walked(r, "leak_asked") && (!asked || slices.Equal(asking(r), []string{"ask_here_first", "ask_here_second"}))
-	})
+	k.until("the stacks are complete", func(r *verdict.Report) bool { return walked(r, "leak_asked") })
 	r, _ := k.end()
 	notes := strings.Join(r.Notes, "\n")
-	for note, want := range map[string]bool{"complete stacks were there from": true, "on this kernel uprobes take CAP_SYS_ADMIN": !asked} {
+	for note, want := range map[string]bool{"complete stacks were there from": true, "on this kernel uprobes take CAP_SYS_ADMIN": true} {
 		if strings.Contains(notes, note) != want {
 			t.Errorf("a note %q: want %v\n%s", note, want, describe(r))
 		}

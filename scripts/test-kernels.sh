@@ -6,7 +6,8 @@
 #
 # PACKAGES              which tests (default: those that trace)
 # RUN                   only tests of these names: a regular expression
-# TIMEOUT               for a package on a kernel, boot included (default: 10m)
+# TIMEOUT               for a package on a kernel, boot included (default: 15m;
+#                       kerneltest took 5 to 10 of them)
 # JOBS                  how many virtual machines run at once (default: one for each
 #                       CPU; an emulated machine keeps one busy, and takes 1 GiB)
 # KERNELS_OPTIONAL=1    a kernel that could not be fetched is no failure
@@ -45,7 +46,7 @@ test_kernel() { # KERNEL
     local arch=${1%/*}
     local run=("$dir/vmtest" run -kernel "$dir/$1/vmlinuz" -arch "$arch" -init "$dir/init-$arch"
         -root "$dir/root-$arch" -env SOCKLEAK_VIRTUAL=1 -env SOCKLEAK_PROGRAMS=/programs -env SOCKLEAK=/bin/sockleak
-        -console "$dir/$1/console.log" -timeout "${TIMEOUT:-10m}")
+        -console "$dir/$1/console.log" -timeout "${TIMEOUT:-15m}")
     CGO_ENABLED=0 GOARCH=$arch go test -json -short -count=1 -vet=off -p 1 -timeout 30m -run "${RUN:-.}" -skip "$skip" \
         -exec "${run[*]}" "${packages[@]}" >"$dir/$1/results.json" || true
     echo "kernels: $1 is done after $((SECONDS / 60)) min $((SECONDS % 60)) s" >&2

@@ -34,9 +34,10 @@ build_vmtest() { # ARCH FILE
 build_vmtest "$(go env GOHOSTARCH)" "$dir/vmtest"
 
 # Of package hunt's: what takes too long on an emulated CPU, and says nothing of a
-# kernel that kerneltest does not say; and the programs of languages, and libuv's,
+# kernel that kerneltest and probe do not say; and the programs of languages, and libuv's,
 # that the guest does not have.
-slow='TestHunt|TestPreexisting|TestLoss|TestBenchRecords|TestLastUseRate|TestWalkedStacks|TestCommandBegins'
+slow='TestHunt|TestPreexisting|TestLoss|TestBenchRecords|TestCommandBegins'
+slow+='|TestStackRate|TestLastUse|TestLastUseRate|TestWalkedStacks|TestHandedConnections|TestPlacesOfTheDead'
 foreign='TestAskedFor|TestAskedWays|TestAskedCoroutine|TestStartedBy|TestLastUsePython'
 skip="^($slow|$foreign)\$"
 

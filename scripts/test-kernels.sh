@@ -37,7 +37,7 @@ build_vmtest "$(go env GOHOSTARCH)" "$dir/vmtest"
 # kernel that kerneltest and probe do not say; and the programs of languages, and libuv's,
 # that the guest does not have.
 slow='TestHunt|TestPreexisting|TestLoss|TestBenchRecords|TestCommandBegins'
-slow+='|TestStackRate|TestLastUse|TestLastUseRate|TestWalkedStacks|TestHandedConnections|TestPlacesOfTheDead'
+slow+='|TestLastUse|TestLastUseRate|TestWalkedStacks|TestHandedConnections|TestPlacesOfTheDead'
 foreign='TestAskedFor|TestAskedWays|TestAskedCoroutine|TestStartedBy|TestLastUsePython'
 skip="^($slow|$foreign)\$"
 

@@ -34,10 +34,9 @@ build_vmtest() { # ARCH FILE
 build_vmtest "$(go env GOHOSTARCH)" "$dir/vmtest"
 
 # Of package hunt's: what takes too long on an emulated CPU, and says nothing of a
-# kernel that kerneltest and probe do not say; and the programs of languages, and libuv's,
+# kernel that kerneltest does not say; and the programs of languages, and libuv's,
 # that the guest does not have.
-slow='TestHunt|TestPreexisting|TestLoss|TestBenchRecords|TestCommandBegins'
-slow+='|TestLastUse|TestLastUseRate|TestWalkedStacks|TestHandedConnections|TestPlacesOfTheDead'
+slow='TestHunt|TestPreexisting|TestLoss|TestBenchRecords|TestLastUseRate|TestCommandBegins'
 foreign='TestAskedFor|TestAskedWays|TestAskedCoroutine|TestStartedBy|TestLastUsePython'
 skip="^($slow|$foreign)\$"
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -35,7 +36,7 @@ const (
 	// secondLook is the pause before the last look: what was only passing
 	// through is gone then.
 	secondLook = 250 * time.Millisecond
-	// snapshotShare bounds the time spent in snapshots: one that took one unit is
+	// snapshotShare bounds the CPU time spent in snapshots: one that took one unit is
 	// followed by at least this many without. judgeShare does so for judgements
 	// and reports, which hold up nobody else, and take long when they have to read
 	// the symbols of a large program, once.
@@ -62,14 +63,16 @@ type live struct {
 	notes   []string // known before it began
 	loss    event.Loss
 	started time.Time
-	cost    time.Duration // of the last snapshot, the merge included
-	judged  time.Duration // that the judgement and the report of the last look took
+	cost    time.Duration // CPU time of the last snapshot, the merge included
+	judged  time.Duration // CPU time of the judgement and the report of the last look
 	began   uint64        // when what is traced could begin, ns of CLOCK_MONOTONIC
 }
 
 // Trace traces until cfg.For has passed, ctx ends, or every process in scope has
 // ended, and returns the last report.
 func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, error) {
+	runtime.LockOSThread() // what looks take of the CPU is counted by thread
+	defer runtime.UnlockOSThread()
 	l := &live{cfg: cfg, obs: obs, fs: procfs.New("/proc")}
 	l.opts = options{
 		Judgement: cfg.Judgement, Scope: cfg.Probe.Scope, Self: uint32(os.Getpid()),

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"sockleak/internal/probe"
 	"sockleak/internal/recording"
 	"sockleak/internal/words"
@@ -13,36 +15,64 @@ import (
 // A look: the kernel's own tables, what is known beside them, and the judgement.
 
 // snapshot reads the kernel's tables and merges them. The events that were made
-// meanwhile are applied first, so that what it shows is not news.
+// meanwhile are applied first, so that what it shows is not news. Those before the
+// end of the first one speak of sockets that only it tells of, and of processes that
+// are ours only by them: it is merged in two parts, and they come between.
 func (l *live) snapshot() error {
 	l.rows = l.rows[:0]
-	began := time.Now()
+	began := cpuTime()
 	start, end, err := l.probe.Snapshot(func(row []byte) { l.rows = append(l.rows, row...) })
 	if err != nil {
 		return err
 	}
-	l.cost = time.Since(began)
-	for first := l.engine.reconciles > 0; first || l.probe.Kept() > 0; first = false {
-		if err := l.drain(time.Now()); err != nil {
+	l.cost = cpuTime() - began
+	first := l.engine.reconciles == 0
+	if !first {
+		if err := l.catchUp(); err != nil {
 			return err
 		}
 	}
-	began = time.Now()
-	defer func() { l.cost += time.Since(began) }()
 	l.rec.time(recording.KindSnapshotBegin, start)
 	l.engine.begin(start)
-	for row := range probe.Rows(l.rows) {
-		// Of other processes' sockets a recording knows nothing but the ports that
-		// are listened on.
-		if l.engine.rowRecord(row) {
-			l.rec.frame(recording.KindRow, row)
-		} else if port, news := l.engine.listener(); news {
-			l.rec.fixed(recording.KindListener, port)
+	rest := l.merge(l.rows)
+	if first {
+		if err := l.catchUp(); err != nil {
+			return err
 		}
+		l.merge(rest)
 	}
 	l.rec.time(recording.KindSnapshotEnd, end)
 	l.engine.end(end)
 	return l.hidden.look(start, l.engine.hz, l.rows)
+}
+
+// catchUp applies the events there are, those kept aside included.
+func (l *live) catchUp() error {
+	for once := true; once || l.probe.Kept() > 0; once = false {
+		if err := l.drain(time.Now()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// merge merges rows of a snapshot, and returns those that are not of ours.
+func (l *live) merge(rows []byte) (others []byte) {
+	began := cpuTime()
+	defer func() { l.cost += cpuTime() - began }()
+	for row := range probe.Rows(rows) {
+		// Of other processes' sockets a recording knows nothing but the ports that
+		// are listened on.
+		if l.engine.rowRecord(row) {
+			l.rec.frame(recording.KindRow, row)
+			continue
+		}
+		others = append(others, row...)
+		if port, news := l.engine.listener(); news {
+			l.rec.fixed(recording.KindListener, port)
+		}
+	}
+	return others
 }
 
 // reconcile takes a snapshot and judges.
@@ -60,11 +90,21 @@ func (l *live) reconcile(final bool) error {
 	return l.judging(func() error { return l.look(final) })
 }
 
-// judging does something that takes time, and counts that.
+// judging does something that takes time of the CPU, and counts that.
 func (l *live) judging(f func() error) error {
-	began := time.Now()
-	defer func() { l.judged += time.Since(began) }()
+	began := cpuTime()
+	defer func() { l.judged += cpuTime() - began }()
 	return l.probe.Aside(f)
+}
+
+// cpuTime is the CPU time that the calling thread has taken, for differences: where
+// others keep the CPUs busy, looking costs them no more than elsewhere, and is needed
+// as often. clock_gettime(2).
+func cpuTime() time.Duration {
+	var t unix.Timespec
+	// It can't fail: the clock is there since Linux 2.6.12.
+	_ = unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t)
+	return time.Duration(t.Nano())
 }
 
 // look judges after a snapshot.

@@ -15,6 +15,7 @@ import (
 	"sockleak/internal/hunt"
 	"sockleak/internal/needs"
 	"sockleak/internal/probe"
+	"sockleak/internal/stack"
 	"sockleak/internal/verdict"
 	"sockleak/internal/workload"
 )
@@ -173,6 +174,32 @@ func TestPreexisting(t *testing.T) {
 			if f.YoungestAge == nil || f.OldestAge != nil {
 				t.Errorf("ages: youngest %v, oldest %v", f.YoungestAge, f.OldestAge)
 			}
+		})
+	}
+}
+
+// TestForkedDuringAttach: what is made and handed to a child after the hooks are there,
+// and before the first look at the kernel's tables, is no less known than later.
+func TestForkedDuringAttach(t *testing.T) {
+	needs.Root(t)
+	program, want := leaker(t, "leak_inherited", verdict.Inherited)
+	p := workload.Start(t, workload.Build(t, program))
+	p.Ready()
+	for scope, s := range map[string]probe.Scope{
+		"the process": {PIDs: []uint32{uint32(p.PID)}, Children: true}, "everything of its name": {Comms: []string{want.comm}},
+	} {
+		t.Run(scope, func(t *testing.T) {
+			cfg := config(2 * time.Second)
+			cfg.Judgement.Patience.MinAge, cfg.Interval = time.Second, 500*time.Millisecond
+			cfg.Probe.Scope = s
+			var got []found
+			for _, f := range trace(t, t.Context(), cfg).Findings {
+				if f.Origin.Quality == stack.None {
+					continue // made before the attach, or in its midst: who made it is not known
+				}
+				got = append(got, summary(f))
+			}
+			compareFound(t, got, []found{want})
 		})
 	}
 }

@@ -30,7 +30,10 @@ func (t *Table) fork(e *event.Event) {
 		return
 	}
 	to.each(func(_ *fdTable, _ int32, sl *slot) bool {
-		if !sl.holdsAt(e.Time) {
+		// The first snapshot may have shown what was made and copied since the hooks
+		// were there, before these events were applied.
+		made := sl.sock.Birth != 0 && sl.sock.Birth <= e.Time
+		if !sl.holdsAt(e.Time) || sl.via == ViaPreexisting && made {
 			sl.since, sl.via = e.Time, ViaFork
 		}
 		return true

@@ -65,6 +65,10 @@ func TestSnapshot(t *testing.T) {
 			[]string{"1:4=101 created"}, Totals{Opened: 2, Closed: 1, Live: 1}},
 		"a fork from before the row": {[]any{first, fork(120, 1, 2, 20)},
 			[]string{"1:3=100 preexisting"}, Totals{Live: 1, Preexisting: 1}},
+		"created and forked before the row, told after it": {
+			[]any{snap{start: 140, end: 200, rows: rows(row(150, 2, 3, 100))}, at(110, event.Socket, 1, 3, 100), fork(120, 1, 2, 20),
+				task(125, event.Exec, 2), at(130, event.Close, 1, 3, 100)},
+			[]string{"2:3=100 fork exec"}, Totals{Opened: 1, Live: 1}},
 		"a lost close": {[]any{first, at(210, event.Socket, 1, 4, 101), snap{start: 300, end: 301, rows: rows(row(300, 1, 3, 100))}},
 			[]string{"1:3=100 preexisting"}, Totals{Opened: 1, Closed: 1, Live: 1, Preexisting: 1, Repaired: 1}},
 		"a lost creation, or SCM_RIGHTS": {[]any{first, snap{start: 300, end: 301, rows: rows(row(300, 1, 3, 100), row(301, 2, 9, 101))}},

@@ -12,6 +12,7 @@ import (
 
 	"sockleak/internal/lifecycle"
 	"sockleak/internal/needs"
+	"sockleak/internal/probe"
 	"sockleak/internal/workload"
 )
 
@@ -314,22 +315,25 @@ var paths = []path{
 func TestPaths(t *testing.T) {
 	needs.Root(t)
 	program := workload.Build(t, "fdops")
+	shared := open(t, 1<<20, false) // on an emulated CPU a probe takes seconds to load
 	for _, path := range paths {
 		t.Run(path.name, func(t *testing.T) {
 			if path.name == closeRangeCloexec {
 				none := uint(math.MaxInt32) // no descriptor has that number
 				needs.Kernel(t, "CLOSE_RANGE_CLOEXEC", unix.CloseRange(none, none, unix.CLOSE_RANGE_CLOEXEC), 5, 11)
 			}
-			together(t)
-			p := start(t, program)
+			var p *workload.Proc
+			t.Cleanup(func() { awaitGone(t, p.PID) })
+			p = start(t, program)
 			p.Ready()
-			run(t, p, path.script)
+			run(t, shared, p, path.script)
 		})
 	}
 }
 
-// run carries out a script and compares after each of its steps.
-func run(t *testing.T, p *workload.Proc, script string) {
+// run carries out a script and compares after each of its steps. Where something was
+// there before the attach, the hooks were not: it takes a probe of its own.
+func run(t *testing.T, shared *probe.Probe, p *workload.Proc, script string) {
 	t.Helper()
 	before, after, _ := strings.Cut(script, "attach\n")
 	names := map[string]string{}
@@ -337,7 +341,10 @@ func run(t *testing.T, p *workload.Proc, script string) {
 		obey(t, p, step, names)
 	}
 	awaitBlocked(t, p.PID)
-	k := follow(t, p.PID, 1<<20, false)
+	if strings.TrimSpace(before) != "" {
+		shared = open(t, 1<<20, false)
+	}
+	k := engage(t, shared, p.PID)
 	k.exact("the first snapshot")
 	k.steps(p, after, names)
 	if got := k.snapshot(); got != (lifecycle.Repair{}) {
@@ -360,6 +367,16 @@ func awaitBlocked(t *testing.T, pid int) {
 		}
 	}
 	t.Fatalf("process %d does not come to rest", pid)
+}
+
+// awaitGone waits until every process of a group has ended.
+func awaitGone(t *testing.T, pgid int) {
+	t.Helper()
+	for deadline := time.Now().Add(settle); len(group(t, pgid)) > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("processes %v do not end", group(t, pgid))
+		}
+	}
 }
 
 // steps yields the lines of a script.

@@ -34,12 +34,12 @@ func (l *live) snapshot() error {
 	}
 	l.rec.time(recording.KindSnapshotBegin, start)
 	l.engine.begin(start)
-	rest := l.merge(l.rows)
+	rest := l.merge(l.rows, first)
 	if first {
 		if err := l.catchUp(); err != nil {
 			return err
 		}
-		l.merge(rest)
+		l.merge(rest, false)
 	}
 	l.rec.time(recording.KindSnapshotEnd, end)
 	l.engine.end(end)
@@ -56,8 +56,9 @@ func (l *live) catchUp() error {
 	return nil
 }
 
-// merge merges rows of a snapshot, and returns those that are not of ours.
-func (l *live) merge(rows []byte) (others []byte) {
+// merge merges rows of a snapshot, and returns those that are not of ours, if they are
+// to be kept.
+func (l *live) merge(rows []byte, keep bool) (others []byte) {
 	began := cpuTime()
 	defer func() { l.cost += cpuTime() - began }()
 	for row := range probe.Rows(rows) {
@@ -67,7 +68,9 @@ func (l *live) merge(rows []byte) (others []byte) {
 			l.rec.frame(recording.KindRow, row)
 			continue
 		}
-		others = append(others, row...)
+		if keep {
+			others = append(others, row...)
+		}
 		if port, news := l.engine.listener(); news {
 			l.rec.fixed(recording.KindListener, port)
 		}

@@ -1,9 +1,10 @@
 package report
 
 import (
+	"strings"
+
 	"sockleak/internal/stack"
 	"sockleak/internal/verdict"
-	"strings"
 )
 
 // counts is a series with a look every interval seconds.

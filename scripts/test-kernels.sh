@@ -36,7 +36,7 @@ build_vmtest "$(go env GOHOSTARCH)" "$dir/vmtest"
 # Of package hunt's: what takes too long on an emulated CPU, and says nothing of a
 # kernel that kerneltest does not say; and the programs of languages, and libuv's,
 # that the guest does not have.
-slow='TestHunt|TestPreexisting|TestLoss|TestBenchRecords|TestLastUseRate|TestCommandBegins'
+slow='TestHunt|TestPreexisting|TestLoss|TestBenchRecords|TestLastUseRate|TestCommandBegins|TestForkedDuringAttach'
 foreign='TestAskedFor|TestAskedWays|TestAskedCoroutine|TestStartedBy|TestLastUsePython'
 skip="^($slow|$foreign)\$"
 

@@ -114,27 +114,40 @@ func (m *manager) look() error {
 	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 		return fmt.Errorf("have signals of processes sent: %w", err)
 	}
-	var cursor ebpf.MapBatchCursor
-	var all []libpf.PIDTID
-	keys, values := make([]uint64, 128), make([]bool, 128)
-	for {
-		n, err := m.waiting.BatchLookupAndDelete(&cursor, keys, values, nil)
-		for _, key := range keys[:n] {
-			all = append(all, libpf.PIDTID(key))
-		}
-		if errors.Is(err, ebpf.ErrKeyNotExist) {
-			break
-		}
-		if err != nil {
-			return fmt.Errorf("take the processes to be looked at: %w", err)
-		}
+	waiting, err := m.take()
+	if err != nil {
+		return fmt.Errorf("take the processes to be looked at: %w", err)
 	}
-	for _, p := range all {
+	for _, p := range waiting {
 		if err := m.synchronize(process.New(p.PID(), p.TID())); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// take returns the processes that wait, which then no longer do.
+//
+// They are taken one by one. For a batch the kernel goes through all 65,536 buckets, and
+// until it is done it runs no tracepoint's program for whoever else gets that CPU
+// (kernel/bpf/hashtab.c: bpf_disable_instrumentation): where it is preempted, what they
+// do goes unseen.
+func (m *manager) take() ([]libpf.PIDTID, error) {
+	var key uint64
+	var all []libpf.PIDTID
+	err := m.waiting.NextKey(nil, &key)
+	for ; err == nil; err = m.waiting.NextKey(key, &key) {
+		all = append(all, libpf.PIDTID(key))
+	}
+	if !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return nil, err
+	}
+	for _, p := range all {
+		if err := m.waiting.Delete(uint64(p)); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return nil, err
+		}
+	}
+	return all, nil
 }
 
 // handle reads the stacks and has their frames named, until close. begin is called

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -36,7 +35,7 @@ const (
 	// secondLook is the pause before the last look: what was only passing
 	// through is gone then.
 	secondLook = 250 * time.Millisecond
-	// snapshotShare bounds the CPU time spent in snapshots: one that took one unit is
+	// snapshotShare bounds the time spent in snapshots: one that took one unit is
 	// followed by at least this many without. judgeShare does so for judgements
 	// and reports, which hold up nobody else, and take long when they have to read
 	// the symbols of a large program, once.
@@ -63,16 +62,15 @@ type live struct {
 	notes   []string // known before it began
 	loss    event.Loss
 	started time.Time
-	cost    time.Duration // CPU time of the last snapshot, the merge included
-	judged  time.Duration // CPU time of the judgement and the report of the last look
+	cost    time.Duration // of the last snapshot, the merge included
+	judged  time.Duration // that the judgement and the report of the last look took
+	closing bool          // these are the last looks
 	began   uint64        // when what is traced could begin, ns of CLOCK_MONOTONIC
 }
 
 // Trace traces until cfg.For has passed, ctx ends, or every process in scope has
 // ended, and returns the last report.
 func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, error) {
-	runtime.LockOSThread() // what looks take of the CPU is counted by thread
-	defer runtime.UnlockOSThread()
 	l := &live{cfg: cfg, obs: obs, fs: procfs.New("/proc")}
 	l.opts = options{
 		Judgement: cfg.Judgement, Scope: cfg.Probe.Scope, Self: uint32(os.Getpid()),
@@ -179,6 +177,7 @@ func (l *live) run(ctx context.Context) (*verdict.Report, error) {
 	if err := l.loop(ctx); err != nil {
 		return nil, err
 	}
+	l.closing = true
 	if err := l.reconcile(false); err != nil {
 		return nil, err
 	}
@@ -201,6 +200,7 @@ func (l *live) loop(ctx context.Context) error {
 	}
 	// Both at once: the first progress shows that tracing has begun.
 	nextLook, earliest, nextWatch := time.Now(), time.Now(), time.Now()
+	var before time.Duration // the pause that the look before last called for
 	for ctx.Err() == nil && !l.engine.ended() && (end.IsZero() || time.Now().Before(end)) {
 		if err := l.drain(time.Now().Add(flush)); err != nil {
 			return err
@@ -230,7 +230,10 @@ func (l *live) loop(ctx context.Context) error {
 		if err := l.judging(func() error { return l.obs.Interim(l.engine.report()) }); err != nil {
 			return err
 		}
-		earliest = now.Add(max(snapshotShare*l.cost, judgeShare*l.judged))
+		// One look that waited for a CPU says nothing of the next: two in a row do.
+		pause := max(snapshotShare*l.cost, judgeShare*l.judged)
+		earliest = now.Add(min(pause, before))
+		before = pause
 		nextLook = now.Add(l.cfg.Interval)
 		if nextLook.Before(earliest) {
 			nextLook = earliest

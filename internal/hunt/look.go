@@ -5,8 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"sockleak/internal/probe"
 	"sockleak/internal/recording"
 	"sockleak/internal/words"
@@ -20,12 +18,12 @@ import (
 // are ours only by them: it is merged in two parts, and they come between.
 func (l *live) snapshot() error {
 	l.rows = l.rows[:0]
-	began := cpuTime()
+	began := time.Now()
 	start, end, err := l.probe.Snapshot(func(row []byte) { l.rows = append(l.rows, row...) })
 	if err != nil {
 		return err
 	}
-	l.cost = cpuTime() - began
+	l.cost = time.Since(began)
 	first := l.engine.reconciles == 0
 	if !first {
 		if err := l.catchUp(); err != nil {
@@ -43,6 +41,9 @@ func (l *live) snapshot() error {
 	}
 	l.rec.time(recording.KindSnapshotEnd, end)
 	l.engine.end(end)
+	if !l.closing {
+		return nil
+	}
 	return l.hidden.look(start, l.engine.hz, l.rows)
 }
 
@@ -59,8 +60,8 @@ func (l *live) catchUp() error {
 // merge merges rows of a snapshot, and returns those that are not of ours, if they are
 // to be kept.
 func (l *live) merge(rows []byte, keep bool) (others []byte) {
-	began := cpuTime()
-	defer func() { l.cost += cpuTime() - began }()
+	began := time.Now()
+	defer func() { l.cost += time.Since(began) }()
 	for row := range probe.Rows(rows) {
 		// Of other processes' sockets a recording knows nothing but the ports that
 		// are listened on.
@@ -93,21 +94,11 @@ func (l *live) reconcile(final bool) error {
 	return l.judging(func() error { return l.look(final) })
 }
 
-// judging does something that takes time of the CPU, and counts that.
+// judging does something that takes time, and counts that.
 func (l *live) judging(f func() error) error {
-	began := cpuTime()
-	defer func() { l.judged += cpuTime() - began }()
+	began := time.Now()
+	defer func() { l.judged += time.Since(began) }()
 	return l.probe.Aside(f)
-}
-
-// cpuTime is the CPU time that the calling thread has taken, for differences: where
-// others keep the CPUs busy, looking costs them no more than elsewhere, and is needed
-// as often. clock_gettime(2).
-func cpuTime() time.Duration {
-	var t unix.Timespec
-	// It can't fail: the clock is there since Linux 2.6.12.
-	_ = unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t)
-	return time.Duration(t.Nano())
 }
 
 // look judges after a snapshot.

@@ -40,8 +40,10 @@ func checkBPF(sys system) []Check {
 		return []Check{needBPF.ok("allowed"), needMemlock.ok(fmt.Sprintf("limit of %d MiB", limit>>20))}
 	case err == nil:
 		return []Check{needBPF.ok("allowed"), lowMemlock(limit)}
-	case denied(err) && limitErr != nil && limit < uint64(os.Getpagesize()):
-		return []Check{needBPF.unknown("not tried: takes locked memory"), lowMemlock(limit)}
+	case denied(err) && limitErr != nil && limit < enoughMemlock:
+		// Even the smallest has no room where other maps of this user take it up; those
+		// of a process that ended count until the kernel has freed them.
+		return []Check{needBPF.unknown("denied, maybe by the limit of locked memory"), lowMemlock(limit)}
 	}
 	return []Check{refusedBPF(sys, err), needMemlock.unknown("not tried: bpf(2) does not work here")}
 }

@@ -78,7 +78,9 @@ func TestProblems(t *testing.T) {
 		{"bpf denied under lockdown", func(f *fake) {
 			f.mapErr, f.files["/sys/kernel/security/lockdown"] = syscall.EPERM, "none integrity [confidentiality]\n"
 		}, append(unknown(append(afterBPF, "locked memory")...), missing("bpf(2)", "denied by kernel lockdown (confidentiality)", "run on the host"))},
-		{"bpf denied and memlock not raised", func(f *fake) { f.mapErr, f.memlockErr, f.memlock = syscall.EPERM, syscall.EPERM, 64<<10 },
+		{"bpf denied and memlock low", func(f *fake) { f.mapErr, f.memlockErr, f.memlock = syscall.EPERM, syscall.EPERM, 64<<10 },
+			append(unknown(append(afterBPF, "bpf(2)")...), missing("locked memory", "RLIMIT_MEMLOCK is 64 KiB and may not be raised", "ulimit -l unlimited"))},
+		{"bpf denied and memlock enough", func(f *fake) { f.mapErr, f.memlockErr, f.memlock = syscall.EPERM, syscall.EPERM, 64<<20 },
 			append(unknown(append(afterBPF, "locked memory")...), missing("bpf(2)", "denied by lockdown, seccomp", "seccomp profile"))},
 		{"no bpf", func(f *fake) { f.mapErr = syscall.ENOSYS },
 			append(unknown(append(afterBPF, "locked memory")...), missing("bpf(2)", "no such system call", "CONFIG_BPF_SYSCALL"))},

@@ -21,10 +21,13 @@ struct {
 	__uint(max_entries, 8 << 20);
 } events SEC(".maps");
 
-/* enum counter -> how often.
+/* enum counter -> how often. Go reads it several times a second, as memory: while a map
+ * is read by bpf(2) the kernel runs no tracepoint's program for whoever gets that CPU
+ * meanwhile (bpf_disable_instrumentation).
  * inserted in: at load. read in: the Go consumer. */
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, COUNTERS);
 	__type(key, __u32);
 	__type(value, __u64);
@@ -117,7 +120,7 @@ static __always_inline void count(enum counter which)
 	__u64 *n = bpf_map_lookup_elem(&counters, &key);
 
 	if (n)
-		(*n)++;
+		__sync_fetch_and_add(n, 1);
 }
 
 /* Room for a record of the given size in the ring, or NULL and counted. */

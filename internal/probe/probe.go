@@ -4,6 +4,7 @@
 package probe
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -238,26 +239,27 @@ func (p *Probe) Snapshot(f func(row []byte)) (start, end uint64, err error) {
 // Loss returns the kernel side's counters.
 func (p *Probe) Loss() (event.Loss, error) {
 	var loss event.Loss
+	counters, err := p.objects.Counters.Memory()
+	if err != nil {
+		return loss, fmt.Errorf("map the loss counters: %w", err)
+	}
 	for which, to := range map[bpfCounter]*uint64{
 		bpfCounterCOUNT_RING_FULL:     &loss.RingFull,
 		bpfCounterCOUNT_MAP_FULL:      &loss.MapFull,
 		bpfCounterCOUNT_STACK_MISSING: &loss.StackMissing,
 		bpfCounterCOUNT_UNFOLLOWED:    &loss.StateSkipped,
 	} {
-		var perCPU []uint64
-		if err := p.objects.Counters.Lookup(uint32(which), &perCPU); err != nil {
+		var n [8]byte
+		if _, err := counters.ReadAt(n[:], int64(which)*int64(len(n))); err != nil {
 			return loss, fmt.Errorf("read the loss counters: %w", err)
 		}
-		for _, n := range perCPU {
-			*to += n
-		}
+		*to = binary.NativeEndian.Uint64(n[:])
 	}
 	o := &p.objects
 	programs := []*ebpf.Program{o.ProcessExit, o.ProcessExec, o.ProcessFork}
 	for _, h := range hooks() {
 		programs = append(programs, h.program(&o.bpfPrograms))
 	}
-	var err error
 	if loss.ProbeSkipped, err = tracepoint.Skipped(programs...); err != nil {
 		return loss, err
 	}

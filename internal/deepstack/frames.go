@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unique"
 
 	"go.opentelemetry.io/ebpf-profiler/libpf"
 
@@ -60,6 +61,12 @@ func (s *files) origin(frames libpf.Frames) stack.Origin {
 	}
 	o.Reason = strings.Join(reasons, "; ")
 	return o
+}
+
+// lacksFile reports whether a frame is of a file, and that isn't known.
+func lacksFile(h unique.Handle[libpf.Frame]) bool {
+	f := h.Value()
+	return f.Type.IsInterpType(libpf.Native) && !f.Type.IsError() && !f.Mapping.Valid()
 }
 
 // native names a frame of a file, with what is inlined there. The profiler has

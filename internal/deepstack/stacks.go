@@ -64,9 +64,13 @@ func newStacks(most int) *stacks {
 // ReportTraceEvent implements the profiler's reporter.TraceReporter.
 func (s *stacks) ReportTraceEvent(t *libpf.Trace, _ *samples.TraceEventMeta) error {
 	gone := s.keep(s.current, t.Frames)
-	// Only now it can be relied on: the stack might have been lost.
-	if err := s.known.Put(s.current, now()); err != nil {
-		return fmt.Errorf("tell the kernel side of a stack: %w", err)
+	// Only now it can be relied on: the stack might have been lost. One that came before
+	// the profiler had noted the file of a frame is to come again: it tells the kernel
+	// side of code first.
+	if !slices.ContainsFunc(t.Frames, lacksFile) {
+		if err := s.known.Put(s.current, now()); err != nil {
+			return fmt.Errorf("tell the kernel side of a stack: %w", err)
+		}
 	}
 	if gone != 0 {
 		if err := s.known.Delete(gone); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {

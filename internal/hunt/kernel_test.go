@@ -170,7 +170,7 @@ func (k *traced) lossless() (skipped uint64) {
 }
 
 // skips reports whether this kernel may leave out a program that already runs on
-// the same CPU: seen on 7.2, not on 6.18 and before (docs/kernels.md).
+// the same CPU: on 7.2 far more than on 6.18, and not before (docs/kernels.md).
 func skips(t *testing.T) bool { return !needs.Older(t, 6, 19) }
 
 // together runs a test beside others, but not where one that runs meanwhile can

@@ -10,8 +10,8 @@ import (
 	"sockleak/internal/needs"
 )
 
-// A stack of which the file of a frame wasn't known when it came is asked for again:
-// the next time it is, and until then its sockets would have none.
+// A stack that came when the file of one of its frames wasn't known yet is not taken for
+// known: the next socket made on it has it sent again.
 func TestLackingFileIsAskedForAgain(t *testing.T) {
 	needs.Root(t)
 	known, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Hash, KeySize: 8, ValueSize: 8, MaxEntries: 4})

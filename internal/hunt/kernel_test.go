@@ -169,8 +169,8 @@ func (k *traced) lossless() (skipped uint64) {
 	return skipped
 }
 
-// skips reports whether this kernel may leave out a program that already runs on
-// the same CPU: on 7.2 far more than on 6.18, and not before (docs/kernels.md).
+// skips reports whether this kernel leaves out programs so often that a test has to
+// bear it: 7.2 does, 6.18 seldom and under load, see (5) of docs/kernels.md.
 func skips(t *testing.T) bool { return !needs.Older(t, 6, 19) }
 
 // together runs a test beside others, but not where one that runs meanwhile can

@@ -200,7 +200,7 @@ func (l *live) loop(ctx context.Context) error {
 	}
 	// Both at once: the first progress shows that tracing has begun.
 	nextLook, earliest, nextWatch := time.Now(), time.Now(), time.Now()
-	var before time.Duration // the pause that the look before last called for
+	var pace pace
 	for ctx.Err() == nil && !l.engine.ended() && (end.IsZero() || time.Now().Before(end)) {
 		if err := l.drain(time.Now().Add(flush)); err != nil {
 			return err
@@ -230,16 +230,25 @@ func (l *live) loop(ctx context.Context) error {
 		if err := l.judging(func() error { return l.obs.Interim(l.engine.report()) }); err != nil {
 			return err
 		}
-		// One look that waited for a CPU says nothing of the next: two in a row do.
-		pause := max(snapshotShare*l.cost, judgeShare*l.judged)
-		earliest = now.Add(min(pause, before))
-		before = pause
+		earliest = now.Add(pace.after(l.cost, l.judged))
 		nextLook = now.Add(l.cfg.Interval)
 		if nextLook.Before(earliest) {
 			nextLook = earliest
 		}
 	}
 	return nil
+}
+
+// pace is how soon after a look the next may be.
+type pace struct{ last time.Duration }
+
+// after returns the least time from the beginning of a look to that of the next, by what
+// its snapshot and its judgement took. One look that had to wait for a CPU says nothing
+// of the next, so it is the less of what the last two call for.
+func (p *pace) after(snapshot, judged time.Duration) time.Duration {
+	before := p.last
+	p.last = max(snapshotShare*snapshot, judgeShare*judged)
+	return min(before, p.last)
 }
 
 // attached tells, once, that all is attached.

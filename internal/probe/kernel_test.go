@@ -28,9 +28,9 @@ type trace struct {
 
 // scenario has a worker carry out commands, attaches to it, and runs a test.
 //
-// Newer kernels now and then leave out a program that already runs on the same
-// CPU, and count that: seen on 7.2, not on 6.18 and before, where it is a
-// failure. Then the test runs again.
+// Newer kernels now and then leave out a program, and count that, see (5) of
+// docs/kernels.md: often on 7.2, where the test then runs again. Before 6.19 it is a
+// failure.
 func scenario(t *testing.T, before string, test func(*trace)) {
 	t.Helper()
 	scenarioWith(t, Config{}, before, test)

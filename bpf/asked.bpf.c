@@ -63,7 +63,7 @@ static __always_inline int made(struct pt_regs *ctx, __u64 address)
 	known = profiled();
 	if (known && cfg_stack_rate) {
 		fresh.calls[0] = entered_by(ctx);
-		fresh.spared = spare(fresh.calls[0], cfg_stack_rate);
+		fresh.spared = spare(fresh.calls[0], cfg_stack_rate, bpf_ktime_get_ns());
 	}
 	if (bpf_map_update_elem(&handles, &key, &fresh, BPF_ANY)) {
 		count(ASK_HANDLES_FULL);

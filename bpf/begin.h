@@ -5,14 +5,15 @@
 
 #include "task.h"
 
-/* Fills everything that says who did it, and zeroes the rest of the size. */
-static __always_inline void begin_part(struct event *e, __u64 size, enum record_kind kind)
+/* Fills everything that says who did it and when, in ns of CLOCK_MONOTONIC, and zeroes
+ * the rest of the size. */
+static __always_inline void begin_at(struct event *e, __u64 size, enum record_kind kind, __u64 time)
 {
 	__u64 id = bpf_get_current_pid_tgid();
 
 	__builtin_memset(e, 0, size);
 	e->kind = kind;
-	e->time = bpf_ktime_get_ns();
+	e->time = time;
 	e->pid = id >> 32;
 	e->tid = id;
 	e->start = current_start();
@@ -21,7 +22,7 @@ static __always_inline void begin_part(struct event *e, __u64 size, enum record_
 
 static __always_inline void begin_event(struct event *e, enum record_kind kind)
 {
-	begin_part(e, sizeof(*e), kind);
+	begin_at(e, sizeof(*e), kind, bpf_ktime_get_ns());
 }
 
 /* Adds the process's name, which is not a thread's. */

@@ -68,10 +68,11 @@ static __always_inline int on_connect_return(struct sys_exit_ctx *ctx)
 	begin_event(e, REC_CONNECT);
 	sk = sock_of(file);
 	describe(&e->sock, sk, false);
+	/* It is since it began, unless the kernel left that out, or there was no room. */
+	if (is_tcp(&e->sock) && e->sock.state != TCP_CLOSE)
+		follow_tcp(sk, inode);
 	if (is_inet(&e->sock))
 		asked_address(&e->sock);
-	if (is_tcp(&e->sock) && !find_tcp(sk, inode))
-		count(COUNT_UNFOLLOWED);
 	e->fd = fd;
 	e->inode = inode;
 	e->err = ctx->ret < 0 ? -ctx->ret : 0;

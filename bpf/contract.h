@@ -57,46 +57,49 @@ enum use_op {
 	USE_SO_ERROR,
 };
 
-/* One lifecycle event; internal/event documents which kind sets what. */
+/* One lifecycle event; internal/event documents which kind sets what. Of the kinds
+ * that there are most of only a part is sent, so what they have comes first. */
 struct event {
 	__u32 kind;
 	__u32 pid;
 	__u64 time;
 	__u64 start;
 	__u64 table;
-	__u64 table2;
 	__u64 inode;
-	__u64 inode2;
-	__u64 stack;
-	__u64 call; /* see callid.h */
-	__u64 walk; /* enum walk, or what the copy or the steps say; see copy.h */
-	__u64 begin;
-	__u64 child_start;
-	__u32 child_pid;
 	__u32 tid;
 	__s32 fd;
-	__s32 fd2;
 	__s32 err; /* positive errno */
 	__u8 old_state;
 	__u8 flags;
 	__u8 op; /* enum use_op */
 	__u8 pad;
-	struct sock_desc sock;
+	__u64 stack;
+	__u64 call; /* see callid.h */
+	__u64 walk; /* enum walk, or what the copy or the steps say; see copy.h */
 	char comm[16];
 	char thread[16]; /* name of the acting thread, of a birth */
+	struct sock_desc sock;
+	__u64 inode2;
+	__u64 table2;
+	__u64 begin;
+	__u64 child_start;
+	__u32 child_pid;
+	__s32 fd2;
 };
 _Static_assert(sizeof(struct event) == 200, "event is part of the ABI");
 
-/* How much is sent of the events that there are most of: what comes after it is
- * zero. Each byte is written here, carried to another CPU and read there. */
+/* How much is sent of some kinds: what comes after it is zero. Each byte is written
+ * here, carried to another CPU and read there. */
 enum event_size {
-	SIZE_TCP_DESTROY = 48,
-	SIZE_CLOSE = 120, /* and of a dup */
-	SIZE_TCP_STATE = 168,
+	SIZE_TCP_DESTROY = 40,
+	SIZE_CLOSE = 48,
+	SIZE_SOCKET = 128,
+	SIZE_TCP_STATE = 160,
 };
-_Static_assert(SIZE_TCP_DESTROY == __builtin_offsetof(struct event, inode2), "up to the inode");
-_Static_assert(SIZE_CLOSE == __builtin_offsetof(struct event, sock), "up to the flags");
-_Static_assert(SIZE_TCP_STATE == __builtin_offsetof(struct event, comm), "up to the sock");
+_Static_assert(SIZE_TCP_DESTROY == __builtin_offsetof(struct event, tid), "up to the inode");
+_Static_assert(SIZE_CLOSE == __builtin_offsetof(struct event, err), "up to the fd");
+_Static_assert(SIZE_SOCKET == __builtin_offsetof(struct event, sock.local), "all but addresses");
+_Static_assert(SIZE_TCP_STATE == __builtin_offsetof(struct event, inode2), "up to the sock");
 
 #define EXEC_FDS_WORDS 64
 
@@ -167,6 +170,8 @@ enum step {
 
 enum step_limit {
 	MAX_STEPS = 128, /* of a chain; a stack with more is copied each time */
+	WALK_SETS = 8192, /* of WALK_WAYS steps, see copy.h; 1 MB */
+	WALK_WAYS = 8,
 };
 
 enum row_flag {

@@ -31,20 +31,31 @@
 /* The time that cfg_copy_rate is for, in ns. */
 #define COPY_WINDOW 250000000
 
+/* A step of a walk. Written and read in no order that either side can count on, so
+ * one that was half replaced has to be told: it fits no hash. */
 struct walk_step {
-	__u32 next;  /* enum step */
-	__u32 since; /* s of CLOCK_MONOTONIC; STEP_END only */
+	__u64 check; /* hash of what came before, xor what */
+	__u64 what;  /* enum step; in the upper half when it was put here, s of CLOCK_MONOTONIC; 0: none */
 };
 
-/* Hash of what came before -> the step that follows. Least recently used ones go
- * first; a stack that breaks off for it is copied again.
- * inserted in: Go, after the walk. deleted in: Go, when it lets go of the stack,
- * and by eviction. read in: here. */
+/* Where the step can be that has a hash. */
+struct walk_set {
+	struct walk_step way[WALK_WAYS];
+};
+
+/* The steps, by the lowest bits of the hash. Of a set that is full the oldest goes
+ * first; a stack that breaks off for it is copied again. Go writes it as memory,
+ * because while bpf(2) writes a map the kernel runs no tracepoint's program for
+ * whoever gets that CPU meanwhile (bpf_disable_instrumentation), and a new stack is a
+ * dozen steps and more.
+ * inserted in: Go, after the walk. deleted in: Go, when it lets go of the stack, and
+ * where a newer one takes its place. read in: here. */
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 65536);
-	__type(key, __u64);
-	__type(value, struct walk_step);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, WALK_SETS);
+	__type(key, __u32);
+	__type(value, struct walk_set);
 } walk_steps SEC(".maps");
 
 /* Copies of stacks. The event that needs one comes after it, in a ring of its
@@ -101,18 +112,35 @@ static __always_inline void count_copy(__u32 tgid, __u64 now)
 		bpf_map_update_elem(&copy_shares, &tgid, &first, BPF_ANY);
 }
 
+/* What follows what has this hash, as in struct walk_step. */
+static __always_inline __u64 find_step(__u64 hash)
+{
+	__u32 which = hash % WALK_SETS;
+	struct walk_set *set = bpf_map_lookup_elem(&walk_steps, &which);
+
+	if (!set)
+		return 0;
+#pragma unroll
+	for (int i = 0; i < WALK_WAYS; i++) {
+		__u64 what = set->way[i].what;
+
+		if ((set->way[i].check ^ what) == hash)
+			return what;
+	}
+	return 0;
+}
+
 /* Follows the chain of a walk that was made before; 0 if it breaks off. */
 static __always_inline __u64 known_walk(__u64 hash, const struct user_frame *f, __u64 base, __u64 now)
 {
 	for (int i = 0; i <= MAX_STEPS; i++) {
-		struct walk_step *step = bpf_map_lookup_elem(&walk_steps, &hash);
-		__u64 word;
+		__u64 what = find_step(hash), word;
 
-		if (!step)
+		if (!what)
 			return 0;
-		switch (step->next) {
+		switch ((__u32)what) {
 		case STEP_END:
-			return (__u32)(now / 1000000000) - step->since < STEP_FRESH ? hash : 0;
+			return now / 1000000000 - (what >> 32) < STEP_FRESH ? hash : 0;
 		case STEP_FP:
 			word = f->fp;
 			break;
@@ -120,7 +148,7 @@ static __always_inline __u64 known_walk(__u64 hash, const struct user_frame *f, 
 			word = f->lr;
 			break;
 		default:
-			if (bpf_probe_read_user(&word, sizeof(word), (void *)(base + step->next)))
+			if (bpf_probe_read_user(&word, sizeof(word), (void *)(base + (__u32)what)))
 				return 0;
 		}
 		hash = mix(hash, word);
@@ -128,15 +156,17 @@ static __always_inline __u64 known_walk(__u64 hash, const struct user_frame *f, 
 	return 0;
 }
 
-/* Copies the stack from base on as far as it is there. At the top of the stack
- * there is nothing any more, and a page may be swapped out. */
-static __always_inline __u32 copy_stack(__u8 *to, __u64 base)
+/* Copies the stack from base on as far as it is there. At the top of the stack there
+ * is nothing any more, and a page may be swapped out. Below sp there may be nothing
+ * yet: a program that never had a deeper stack has not touched that page, and there
+ * is nothing in its red zone, which is all zero in the copy then. */
+static __always_inline __u32 copy_stack(__u8 *to, __u64 base, __u64 sp)
 {
 	if (!bpf_probe_read_user(to, COPY_BYTES, (void *)base))
 		return COPY_BYTES;
 #pragma unroll
 	for (int i = 0; i < COPY_BYTES; i += COPY_PART) {
-		if (bpf_probe_read_user(to + i, COPY_PART, (void *)(base + i)))
+		if (bpf_probe_read_user(to + i, COPY_PART, (void *)(base + i)) && base + i + COPY_PART > sp)
 			return i;
 	}
 	return COPY_BYTES;
@@ -177,7 +207,7 @@ static __always_inline __u64 send_copy(__u64 start, __u64 seed, const struct use
 	c->fp = f->fp;
 	c->lr = f->lr;
 	c->base = base;
-	c->size = copy_stack(c->bytes, base);
+	c->size = copy_stack(c->bytes, base, f->sp);
 	id = copy_id(c);
 	c->id = id;
 	sent = bpf_map_lookup_elem(&copies_sent, &id);
@@ -192,11 +222,11 @@ static __always_inline __u64 send_copy(__u64 start, __u64 seed, const struct use
 }
 
 /* Returns which walk the acting task's stack is, and sends a copy of it unless that
- * walk was made before. */
-static __always_inline __u64 take_copy(__u64 start)
+ * walk was made before. start is when the process began, now is in ns of
+ * CLOCK_MONOTONIC. */
+static __always_inline __u64 take_copy(__u64 start, __u64 now)
 {
 	struct task_struct *task = current_task();
-	__u64 now = bpf_ktime_get_ns();
 	__u64 seed, known, base;
 	struct user_frame f;
 

@@ -9,8 +9,9 @@
 #include "budget.h"
 #include "copy.h"
 
-/* Where a socket was made. */
+/* When and where a socket was made. */
 struct origin {
+	__u64 time;  /* ns of CLOCK_MONOTONIC */
 	__u64 call;
 	__u64 stack; /* by frame pointers */
 	__u64 walk;  /* for unwind tables */
@@ -34,20 +35,23 @@ static __always_inline __u64 call_id(__u64 start)
 static __always_inline struct origin take_origin(void *ctx)
 {
 	__u64 start = current_start();
-	struct origin o = {};
+	struct origin o = {.time = bpf_ktime_get_ns()};
 
 	if (!cfg_stacks)
 		return o;
 	o.call = call_id(start);
-	o.spared = spare(o.call, cfg_stack_rate);
+	o.spared = spare(o.call, cfg_stack_rate, o.time);
 	o.stack = o.spared ? o.call : take_stack(ctx, start);
-	o.walk = o.spared ? WALK_NONE : take_copy(start);
+	o.walk = o.spared ? WALK_NONE : take_copy(start, o.time);
 	return o;
 }
 
 /* Sends the birth of the socket behind fd, and returns whether it is one. */
 static __always_inline bool born(enum record_kind kind, __s32 fd, __s32 fd2, struct origin o)
 {
+	/* socket(2) makes none that has an address; a raw one has its protocol for a
+	 * port, which the next snapshot shows. */
+	__u64 size = kind == REC_SOCKET ? SIZE_SOCKET : sizeof(struct event);
 	struct file *file = file_of(fd);
 	__u64 inode = socket_inode(file);
 	struct event *e;
@@ -55,22 +59,26 @@ static __always_inline bool born(enum record_kind kind, __s32 fd, __s32 fd2, str
 
 	if (!inode)
 		return false;
-	e = reserve(sizeof(*e));
+	e = reserve(size);
 	if (!e)
 		return true;
-	begin_event(e, kind);
+	begin_at(e, size, kind, o.time);
 	name_event(e);
 	if (e->pid == e->tid)
 		__builtin_memcpy(e->thread, e->comm, sizeof(e->thread));
 	else
 		bpf_get_current_comm(e->thread, sizeof(e->thread));
 	sk = sock_of(file);
-	describe(&e->sock, sk, false);
-	if (is_tcp(&e->sock) && !follow_tcp(sk, inode))
-		count(COUNT_UNFOLLOWED);
+	describe_kind(&e->sock, sk, false);
+	/* Any other is followed from its first state on. First, so that no change is
+	 * between what is described and what is sent. */
+	if (kind == REC_ACCEPT && is_tcp(&e->sock))
+		follow_tcp(sk, inode);
+	if (kind != REC_SOCKET)
+		describe(&e->sock, sk, false);
 	e->fd = fd;
 	e->inode = inode;
-	if (fd2 >= 0) {
+	if (kind != REC_SOCKET && fd2 >= 0) {
 		e->fd2 = fd2;
 		e->inode2 = socket_inode(file_of(fd2));
 	}

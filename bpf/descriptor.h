@@ -28,7 +28,7 @@ static __always_inline int on_close(struct sys_enter_ctx *ctx)
 	e = reserve(SIZE_CLOSE);
 	if (!e)
 		return 0;
-	begin_part(e, SIZE_CLOSE, REC_CLOSE);
+	begin_at(e, SIZE_CLOSE, REC_CLOSE, bpf_ktime_get_ns());
 	e->fd = ctx->args[0];
 	e->inode = inode;
 	submit(e);
@@ -42,10 +42,10 @@ static __always_inline void duplicated(__s32 fd, __u64 replaced)
 
 	if (!inode && !replaced)
 		return;
-	e = reserve(SIZE_CLOSE);
+	e = reserve(sizeof(*e));
 	if (!e)
 		return;
-	begin_part(e, SIZE_CLOSE, REC_DUP);
+	begin_event(e, REC_DUP);
 	e->fd = fd;
 	e->inode = inode;
 	e->inode2 = replaced;

@@ -66,11 +66,12 @@ struct {
 	__type(value, struct call);
 } calls SEC(".maps");
 
-/* struct sock of a TCP socket in scope -> its inode number. A sock outlives its
- * file, changes state outside any process and its address is reused, so this is
- * how its states find their socket.
- * inserted in: create.h, connect.h, snapshot.h. deleted in: tcp.h when the
- * kernel destroys the sock. read in: tcp.h. The size is set at load. */
+/* struct sock of a TCP socket in scope that has a connection, or had, or listens -> its
+ * inode number. A sock outlives its file, changes state outside any process and its
+ * address is reused, so this is how its states find their socket.
+ * inserted in: tcp.h when it begins to connect or to listen, create.h when it is
+ * accepted, snapshot.h. deleted in: tcp.h when the kernel destroys the sock. read in:
+ * tcp.h. The size is set at load. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 131072);

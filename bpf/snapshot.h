@@ -12,13 +12,6 @@
 #define SOCK_KEEPOPEN 3
 #define RCV_SHUTDOWN 1
 #define SEND_SHUTDOWN 2
-#define TCP_SYN_SENT 2
-#define TCP_SYN_RECV 3
-#define TCP_FIN_WAIT1 4
-#define TCP_CLOSE 7
-#define TCP_LAST_ACK 9
-#define TCP_LISTEN 10
-#define TCP_CLOSING 11
 #define UNIX_PATH_MAX 108 /* include/uapi/linux/un.h */
 
 /* What a row's names are read from. */
@@ -236,6 +229,11 @@ static __always_inline int on_task_file(struct bpf_iter__task_file *ctx)
 	r.table = table_id(files);
 	r.fd = ctx->fd;
 	BPF_CORE_READ_INTO(&r.comm, task, group_leader, comm);
+	describe_kind(&r.sock, sk, false);
+	/* One from before the attach: its next states belong to us too, and before it is
+	 * described, so that none is between. */
+	if (is_tcp(&r.sock) && r.sock.state != TCP_CLOSE && in_scope(task, r.pid))
+		follow_tcp(sk, r.inode);
 	describe(&r.sock, sk, false);
 	r.netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 	sock_facts(&r, sk, &names);
@@ -244,9 +242,6 @@ static __always_inline int on_task_file(struct bpf_iter__task_file *ctx)
 	if (cloexec_of(files, ctx->fd))
 		r.flags |= ROW_CLOEXEC;
 	r.known |= KNOWN_DESCRIPTOR;
-	/* A socket from before the attach: its next states belong to us too. */
-	if (is_tcp(&r.sock) && in_scope(task, r.pid))
-		find_tcp(sk, r.inode);
 	/* All of it or nothing: what does not fit is taken back, and the program
 	 * runs again for this file (bpf_seq_read). */
 	bpf_seq_write(ctx->meta->seq, &r, sizeof(r));

@@ -13,6 +13,15 @@
 #define IPPROTO_TCP 6
 #define IPPROTO_MPTCP 262
 
+/* include/net/tcp_states.h */
+#define TCP_SYN_SENT 2
+#define TCP_SYN_RECV 3
+#define TCP_FIN_WAIT1 4
+#define TCP_CLOSE 7
+#define TCP_LAST_ACK 9
+#define TCP_LISTEN 10
+#define TCP_CLOSING 11
+
 static __always_inline struct sock *sock_of(struct file *file)
 {
 	void *socket = READ(file, file, private_data);
@@ -31,18 +40,24 @@ static __always_inline bool is_tcp(const struct sock_desc *d)
 	       (d->protocol == IPPROTO_TCP || d->protocol == IPPROTO_MPTCP);
 }
 
-/* Fills a zeroed description. typed: sk came from the kernel as a typed pointer,
- * which can be loaded from directly. */
-static __always_inline void describe(struct sock_desc *d, struct sock *sk, bool typed)
-{
 #define FIELD(field) (typed ? sk->field : READ(sock, sk, field))
-	__u64 addresses;
-	__u32 ports;
-
+/* Fills a zeroed description but for the addresses. typed: sk came from the kernel as
+ * a typed pointer, which can be loaded from directly. */
+static __always_inline void describe_kind(struct sock_desc *d, struct sock *sk, bool typed)
+{
 	d->family = FIELD(__sk_common.skc_family);
 	d->type = FIELD(sk_type);
 	d->protocol = FIELD(sk_protocol);
 	d->state = FIELD(__sk_common.skc_state);
+}
+
+/* And with them. */
+static __always_inline void describe(struct sock_desc *d, struct sock *sk, bool typed)
+{
+	__u64 addresses;
+	__u32 ports;
+
+	describe_kind(d, sk, typed);
 	if (!is_inet(d))
 		return;
 	ports = FIELD(__sk_common.skc_portpair);
@@ -58,24 +73,18 @@ static __always_inline void describe(struct sock_desc *d, struct sock *sk, bool 
 		BPF_CORE_READ_INTO(&d->local, sk, __sk_common.skc_v6_rcv_saddr);
 		BPF_CORE_READ_INTO(&d->remote, sk, __sk_common.skc_v6_daddr);
 	}
+}
 #undef FIELD
-}
 
-/* Lets the later TCP states of a socket that was just made find it; false if there
- * is no room. */
-static __always_inline bool follow_tcp(struct sock *sk, __u64 inode)
-{
-	__u64 key = (__u64)sk;
-
-	return bpf_map_update_elem(&tcp_socks, &key, &inode, BPF_ANY) == 0;
-}
-
-/* And those of one that may have been made before us. */
-static __always_inline bool find_tcp(struct sock *sk, __u64 inode)
+/* Lets the later TCP states of a socket find it. */
+static __always_inline void follow_tcp(struct sock *sk, __u64 inode)
 {
 	__u64 key = (__u64)sk, *known = bpf_map_lookup_elem(&tcp_socks, &key);
 
-	return (known && *known == inode) || follow_tcp(sk, inode);
+	if (known && *known == inode)
+		return;
+	if (bpf_map_update_elem(&tcp_socks, &key, &inode, BPF_ANY))
+		count(COUNT_UNFOLLOWED);
 }
 
 #endif

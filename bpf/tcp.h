@@ -19,14 +19,50 @@ static __always_inline struct event *tcp_event(enum record_kind kind, __u64 size
 	return e;
 }
 
+/* The inode number of a socket that begins to connect or to listen, in a call of a
+ * process in scope; its states are followed from here on. 0: it does not, or it is a
+ * subflow of MPTCP, which has no socket or that of its parent (mptcp_sock_graft), or
+ * one of the kernel's own that has no file. */
+static __always_inline __u64 begins(struct sock *sk, int new_state)
+{
+	struct socket *socket;
+	struct sock_desc d;
+	__u64 inode;
+
+	if ((new_state != TCP_SYN_SENT && new_state != TCP_LISTEN) || !current_in_scope())
+		return 0;
+	describe_kind(&d, sk, true);
+	if (!is_tcp(&d))
+		return 0;
+	socket = sk->sk_socket;
+	if (socket->sk != sk)
+		return 0;
+	inode = socket->file->f_inode->i_ino;
+	if (inode)
+		follow_tcp(sk, inode);
+	return inode;
+}
+
+/* That of a socket whose states are followed, or 0. What begins is not looked up: where
+ * the kernel left the program out at its end, a sock of before is there still. */
+static __always_inline __u64 followed(struct sock *sk, int new_state)
+{
+	__u64 key = (__u64)sk, inode = begins(sk, new_state), *known;
+
+	if (inode)
+		return inode;
+	known = bpf_map_lookup_elem(&tcp_socks, &key);
+	return known ? *known : 0;
+}
+
 static __always_inline int on_tcp_state(struct sock *sk, int old_state, int new_state)
 {
-	__u64 key = (__u64)sk, *inode = bpf_map_lookup_elem(&tcp_socks, &key);
+	__u64 inode = followed(sk, new_state);
 	struct event *e;
 
 	if (!inode)
 		return 0;
-	e = tcp_event(REC_TCP_STATE, SIZE_TCP_STATE, *inode);
+	e = tcp_event(REC_TCP_STATE, SIZE_TCP_STATE, inode);
 	if (!e)
 		return 0;
 	describe(&e->sock, sk, true);

@@ -100,7 +100,7 @@ static __always_inline int on_use(void *ctx)
 	e = reserve(sizeof(*e));
 	if (!e)
 		return 0;
-	begin_event(e, REC_USE);
+	begin_at(e, sizeof(*e), REC_USE, o.time);
 	e->fd = u->fd;
 	e->inode = u->inode;
 	e->stack = o.stack;

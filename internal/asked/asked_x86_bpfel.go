@@ -57,16 +57,22 @@ const (
 type askedBudget struct {
 	_     structs.HostLayout
 	Since uint64
+	Tgid  uint32
 	Calls uint32
 	Share uint32
 	Owed  uint32
 	Fresh uint32
+	_     [4]byte
 }
 
-type askedCallWalks struct {
-	_     structs.HostLayout
-	Last  uint64
-	Walks uint64
+type askedCallSet struct {
+	_   structs.HostLayout
+	Way [4]struct {
+		_     structs.HostLayout
+		Call  uint64
+		Last  uint64
+		Walks uint64
+	}
 }
 
 type askedDoing struct {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,6 +13,10 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"sockleak/internal/hunt"
+	"sockleak/internal/needs"
+	"sockleak/internal/verdict"
 )
 
 // What tracing costs a program that makes sockets at a rate while it works, and
@@ -20,16 +25,73 @@ import (
 // untraced. The slowdown is what is added to the calls, against the time that there
 // is for a socket at that rate.
 func BenchmarkLoad(b *testing.B) {
-	if os.Geteuid() != 0 {
-		b.Skip("needs root to load BPF programs")
-	}
-	exe := filepath.Join(b.TempDir(), "paced")
-	if out, err := exec.Command("gcc", "-O2", "-fomit-frame-pointer", "-o", exe, "testdata/paced.c").CombinedOutput(); err != nil {
-		b.Skipf("needs gcc: %v: %s", err, out)
-	}
+	exe := paced(b)
 	for _, rate := range []int{0, 1000, 10_000, 50_000} {
-		b.Run(fmt.Sprintf("%d-per-second", rate), func(b *testing.B) { load(b, exe, rate) })
+		b.Run(fmt.Sprintf("%d-per-second", rate), func(b *testing.B) { load(b, exe, rate, hunt.DefaultStackRate) })
 	}
+}
+
+// The same at 50,000 sockets a second, by how many stacks are taken; 0 is all.
+func BenchmarkStackRate(b *testing.B) {
+	exe := paced(b)
+	for _, stacks := range []int{100, 300, 1000, 3000, 10_000, 0} {
+		b.Run(fmt.Sprint(stacks), func(b *testing.B) { load(b, exe, 50_000, stacks) })
+	}
+}
+
+func paced(b *testing.B) string {
+	needs.Root(b)
+	exe := filepath.Join(b.TempDir(), "paced")
+	if out, err := exec.Command(needs.Tool(b, "gcc"), "-O2", "-fomit-frame-pointer", "-o", exe, "testdata/paced.c").CombinedOutput(); err != nil {
+		b.Fatalf("%v: %s", err, out)
+	}
+	return exe
+}
+
+// How long it takes from the start of the command until events are followed, and until
+// complete stacks are there besides.
+func BenchmarkStart(b *testing.B) {
+	needs.Root(b)
+	target := exec.Command("sleep", "1000")
+	if err := target.Start(); err != nil {
+		b.Fatal(err)
+	}
+	defer func() {
+		_ = target.Process.Kill() // it never ends by itself
+		_ = target.Wait()
+	}()
+	var followed, complete []float64
+	for b.Loop() {
+		file := filepath.Join(b.TempDir(), "report")
+		agent := exec.Command("sockleak", "attach", "--for", "0", "-o", "json", "--report", file, strconv.Itoa(target.Process.Pid))
+		began := time.Now()
+		if err := agent.Start(); err != nil {
+			b.Fatal(err)
+		}
+		for links(b, agent.Process.Pid) < deepLinks {
+			if time.Since(began) > 90*time.Second {
+				b.Fatal("no complete stacks after 90 s")
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		complete = append(complete, time.Since(began).Seconds())
+		if err := agent.Process.Signal(syscall.SIGINT); err != nil {
+			b.Fatal(err)
+		}
+		if err := agent.Wait(); err != nil {
+			b.Fatal(err)
+		}
+		var r verdict.Report
+		if text, err := os.ReadFile(file); err != nil {
+			b.Fatal(err)
+		} else if err := json.Unmarshal(text, &r); err != nil {
+			b.Fatal(err)
+		}
+		followed = append(followed, r.Started.Sub(began).Seconds())
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(median(followed), "s-until-followed")
+	b.ReportMetric(median(complete), "s-until-complete")
 }
 
 const (
@@ -37,7 +99,7 @@ const (
 	measured  = 6 * time.Second
 )
 
-func load(b *testing.B, exe string, rate int) {
+func load(b *testing.B, exe string, rate, stackRate int) {
 	target := exec.Command(exe, strconv.Itoa(rate))
 	out, err := target.StdoutPipe()
 	if err != nil {
@@ -61,7 +123,8 @@ func load(b *testing.B, exe string, rate int) {
 	}()
 	samples(lines, time.Second)
 	alone := samples(lines, measured/2)
-	agent := exec.Command("sockleak", "attach", "--for", "0", "--report", filepath.Join(b.TempDir(), "report"), strconv.Itoa(target.Process.Pid))
+	agent := exec.Command("sockleak", "attach", "--for", "0", "--stack-rate", strconv.Itoa(stackRate),
+		"--report", filepath.Join(b.TempDir(), "report"), strconv.Itoa(target.Process.Pid))
 	if err := agent.Start(); err != nil {
 		b.Fatal(err)
 	}

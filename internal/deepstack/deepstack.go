@@ -1,7 +1,7 @@
 // Package deepstack takes complete user stacks where sockets are made, native
 // and interpreted frames in one, without frame pointers: the unwinder of the
 // OpenTelemetry eBPF profiler, run from our own tracepoints instead of a clock.
-// Only this package knows the profiler.
+// Only this package runs the profiler; unwind reads tables with packages of its module.
 //
 // A stack is taken at the return of socket, socketpair, accept and accept4,
 // when it is certain that there is a socket; the registers and the stack of

@@ -200,25 +200,9 @@ func unusual(t *testing.T) []language {
 			return p
 		}, want: line("native.c", "make_socket"), path: start},
 		{name: "C, a mount namespace of its own", program: func(t *testing.T, dir string) program {
-			return startedInside(t, one("native.c")(t, dir))
+			p := started(t, "unshare", langtest.Inside(one("native.c")(t, dir))...)
+			p.exe = langtest.AwaitInside(t, p.pid)
+			return p
 		}, want: line("native.c", "make_socket"), path: start},
 	}
-}
-
-// startedInside starts a program from a file that is in no mount namespace but its
-// own.
-func startedInside(t *testing.T, exe string) program {
-	t.Helper()
-	const inside = "/mnt/native"
-	p := started(t, "unshare", "--mount", "/bin/sh", "-c", `mount -t tmpfs none /mnt && cp "$0" `+inside+` && exec `+inside, exe)
-	for end := time.Now().Add(10 * time.Second); p.exe != inside; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%s still runs", p.exe)
-		}
-		var err error
-		if p.exe, err = os.Readlink(fmt.Sprintf("/proc/%d/exe", p.pid)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return p
 }

@@ -44,8 +44,8 @@ const (
 	// Errno (the socket's pending error, positive: why it went to CLOSE).
 	// Runs in any task or none: PID, TID, Table, Start and Comm are zero.
 	TCPState
-	// TCPDestroy: the kernel let go of a TCP socket. Inode. Like TCPState it
-	// belongs to no process.
+	// TCPDestroy: the kernel let go of a TCP socket that had a connection or
+	// listened. Inode. Like TCPState it belongs to no process.
 	TCPDestroy
 	// Fork: PID made the process ChildPID. Table2 (the child's table: equal
 	// to Table for CLONE_FILES, else a fresh copy of it), ChildStart. Threads

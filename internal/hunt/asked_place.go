@@ -132,7 +132,7 @@ func (l *live) startedAt(p event.ProcessKey, address uint64) stack.Origin {
 func (e *engine) askedFor(x askedFor) {
 	// What was closed meanwhile counts, too.
 	creator, made := event.ProcessKey{PID: x.PID, Start: x.Start}, x.Made
-	known := e.each(x.Inode, x.Birth, func(s *lifecycle.Socket) {
+	e.each(x.Inode, x.Birth, func(s *lifecycle.Socket) {
 		s.AskStack, s.AskVia = x.Stack, x.Via
 		creator, made = s.Creator, s.Stack
 	})
@@ -145,6 +145,6 @@ func (e *engine) askedFor(x askedFor) {
 		for _, call := range x.Calls {
 			e.judge.AskCalled(creator, call, x.Stack)
 		}
-		e.judge.Asked(creator, made, x.Stack, !known)
+		e.judge.Asked(creator, made, x.Stack)
 	}
 }

@@ -42,7 +42,7 @@ func TestAskedFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, _ := places(r); !slices.Equal(got, want) {
-		t.Errorf("asked for at\n got %q\nwant %q\nnotes %q", got, want, r.Notes)
+		t.Errorf("asked for at\n got %q\nwant %q in\n%s", got, want, asJSON(r))
 	}
 	for _, f := range r.Findings {
 		if f.RequestedAt == nil {

@@ -16,7 +16,7 @@ import (
 const (
 	recSocket, recConnect, recClose, recTCPState, recTCPDestroy = 1, 4, 5, 8, 9
 
-	atPID, atTime, atStart, atTable, atInode, atStack, atTID, atFD, atOldState, atSock, atComm, recordSize = 4, 8, 16, 24, 40, 56, 100, 104, 116, 120, 168, 200
+	atPID, atTime, atStart, atTable, atInode, atTID, atFD, atOldState, atStack, atComm, atSock, recordSize = 4, 8, 16, 24, 32, 40, 44, 52, 56, 80, 112, 200
 )
 
 // connection is the records of one client connection, from socket to the end.

@@ -20,7 +20,7 @@ func (l *live) stacked(ev *event.Event) {
 	case l.deep.joiner != nil:
 		l.deep.taken(ev, cmp.Or(id, ev.Stack), id != 0)
 	case lack != event.LackNone:
-		l.deep.lack(betterFor(ev, ev.Stack, 0), lack)
+		l.deep.lack(betterFor(ev, ev.Stack, 0), lack, false)
 	}
 }
 

@@ -52,9 +52,8 @@ type deep struct {
 	// lesser has the other stack of a call with a complete one: the
 	// profiler keeps only so many.
 	lesser  map[uint64]uint64
-	without map[event.Lack]int // sockets without a complete stack
-	unused  map[event.Lack]int // and uses of them
-	late    bool               // the trace was over before the tier had come up
+	without map[shortfall]int // what has no complete stack
+	late    bool              // the trace was over before the tier had come up
 	failed  error
 	asks    asks
 }
@@ -191,28 +190,54 @@ func (d *deep) taken(ev *event.Event, lesser uint64, walked bool) {
 	switch {
 	case lack == event.LackSpared, lack == event.LackEarly:
 		// What the socket itself says, and what is told of all.
-	case lack == event.LackNone && len(d.waiting) < maxWaiting:
+	case (lack == event.LackNone || lack == event.LackLost && walked) && len(d.waiting) < maxWaiting:
+		// One that is lost and was walked waits too, until it can be seen
+		// whether anything is missing.
 		d.waiting = append(d.waiting, waiting{betterFor(ev, lesser, id), walked})
 	case walked:
 		// It has a stack that was walked to where it goes.
 	case lack == event.LackNone:
-		d.lack(betterFor(ev, lesser, 0), event.LackLost)
+		d.lack(betterFor(ev, lesser, 0), event.LackLost, walked)
 	default:
-		d.lack(betterFor(ev, lesser, 0), lack)
+		d.lack(betterFor(ev, lesser, 0), lack, walked)
 	}
 }
 
-// lack notes what has no stack but the one by frame pointers.
-func (d *deep) lack(b better, why event.Lack) {
+// shortfall is what sockets, or uses of them, have instead of a complete stack, and why.
+type shortfall struct {
+	use    bool
+	walked bool // by unwind tables, not by frame pointers
+	why    event.Lack
+}
+
+// String says it in words that follow those of what has it.
+func (s shortfall) String() string {
+	if s.walked {
+		return "a stack by unwind tables alone, which lacks frames: " + s.why.String()
+	}
+	return "a stack by frame pointers alone: " + s.why.String()
+}
+
+// order is in which order they are told.
+func (s shortfall) order() int {
+	n := int(s.why)
+	if s.walked {
+		n += 1 << 8
+	}
+	if s.use {
+		n += 1 << 9
+	}
+	return n
+}
+
+// lack notes what has no stack but a lesser one.
+func (d *deep) lack(b better, why event.Lack, walked bool) {
 	if d.without == nil {
-		d.without, d.unused = map[event.Lack]int{}, map[event.Lack]int{}
+		d.without = map[shortfall]int{}
 	}
-	if b.of == recording.KindUseExchange {
-		d.unused[why]++
-		return
-	}
-	d.without[why]++
-	if len(d.lacks) < maxWaiting {
+	use := b.of == recording.KindUseExchange
+	d.without[shortfall{use, walked, why}]++
+	if !use && len(d.lacks) < maxWaiting {
 		d.lacks = append(d.lacks, lacking{b.Inode, b.Birth, why})
 	}
 }
@@ -225,8 +250,8 @@ func (d *deep) take(until uint64, exe func(event.ProcessKey) string, whole func(
 	d.waiting = slices.DeleteFunc(d.waiting, func(w waiting) bool {
 		if !d.tier.Has(w.Stack) {
 			lost := w.Birth < until
-			if lost && !w.walked {
-				d.lack(w.better, event.LackLost)
+			if lost && !(w.walked && whole(w.Lesser)) {
+				d.lack(w.better, event.LackLost, w.walked)
 			}
 			return lost
 		}
@@ -251,12 +276,12 @@ func (d *deep) note(began uint64) []string {
 			notes = append(notes, fmt.Sprintf("complete stacks were there from %s on; sockets made before may lack the frames of interpreted languages", words.Duration(late)))
 		}
 	}
-	for _, reason := range slices.Sorted(maps.Keys(d.without)) {
-		notes = append(notes, fmt.Sprintf("%s a stack by frame pointers alone: %s", words.Counted(d.without[reason], "socket has", "sockets have"), reason))
-	}
-	for _, reason := range slices.Sorted(maps.Keys(d.unused)) {
-		notes = append(notes, fmt.Sprintf("%s a stack by frame pointers alone: %s",
-			words.Counted(d.unused[reason], "call that --last-use follows has", "calls that --last-use follows have"), reason))
+	for _, s := range slices.SortedFunc(maps.Keys(d.without), func(a, b shortfall) int { return a.order() - b.order() }) {
+		have := words.Counted(d.without[s], "socket has", "sockets have")
+		if s.use {
+			have = words.Counted(d.without[s], "call that --last-use follows has", "calls that --last-use follows have")
+		}
+		notes = append(notes, fmt.Sprintf("%s %s", have, s))
 	}
 	notes = append(notes, d.asks.note()...)
 	if d.failed != nil {

@@ -18,11 +18,16 @@ func TestNoteOfStacks(t *testing.T) {
 		"given up":       {&deep{late: true}, []string{want}},
 		"still starting": {&deep{starting: make(chan started)}, []string{want}},
 		"without complete stacks": {&deep{
-			without: map[event.Lack]int{event.LackLost: 1, event.LackUnknown: 2}, unused: map[event.Lack]int{event.LackLost: 1},
+			without: map[shortfall]int{
+				{use: true, why: event.LackLost}: 1, {use: true, walked: true, why: event.LackLost}: 4,
+				{walked: true, why: event.LackLost}: 3, {why: event.LackLost}: 1, {why: event.LackUnknown}: 2,
+			},
 		}, []string{
-			"2 sockets have a stack by frame pointers alone: " + event.LackUnknown.String(),
-			"1 socket has a stack by frame pointers alone: " + event.LackLost.String(),
-			"1 call that --last-use follows has a stack by frame pointers alone: " + event.LackLost.String(),
+			"2 sockets have a stack by frame pointers alone: the process was not known yet when the stack was to be taken",
+			"1 socket has a stack by frame pointers alone: stack lost",
+			"3 sockets have a stack by unwind tables alone, which lacks frames: stack lost",
+			"1 call that --last-use follows has a stack by frame pointers alone: stack lost",
+			"4 calls that --last-use follows have a stack by unwind tables alone, which lacks frames: stack lost",
 		}},
 		"not wanted": {&deep{}, nil},
 	} {

@@ -25,6 +25,8 @@ type options struct {
 	MaxSockets int
 	// JudgeEnd: sockets that are open when their process ends count.
 	JudgeEnd bool
+	// Stackless: no stacks are taken.
+	Stackless bool `json:",omitempty"`
 }
 
 // tick is what is known at a look beside the events.
@@ -86,10 +88,16 @@ type engine struct {
 	tcp        bool // a socket was TCP's
 }
 
+func (o *options) newJudge(clock uint64) *verdict.Judge {
+	j := verdict.NewJudge(o.Judgement.Patience, clock)
+	j.Stackless = o.Stackless
+	return j
+}
+
 func newEngine(o options, hz, clock uint64, origins stack.Resolver, base verdict.Report) *engine {
 	e := &engine{
 		opts: o, hz: hz, clock: clock,
-		table: lifecycle.New(o.MaxSockets), judge: verdict.NewJudge(o.Judgement.Patience, clock),
+		table: lifecycle.New(o.MaxSockets), judge: o.newJudge(clock),
 		origins: origins, base: base,
 		created: func(*event.Event) {}, used: func(*event.Event) {}, lived: func(*event.Event) {},
 		targets: map[uint32]uint64{}, alive: map[uint32]bool{},
@@ -105,7 +113,7 @@ func newEngine(o options, hz, clock uint64, origins stack.Resolver, base verdict
 // judged before.
 func (e *engine) start(now time.Time, clock uint64) {
 	e.base.Started, e.clock = now.Round(0), clock
-	e.judge = verdict.NewJudge(e.opts.Judgement.Patience, clock)
+	e.judge = e.opts.newJudge(clock)
 }
 
 // event applies one record of the ring buffer. It returns a stack, if the record
@@ -186,15 +194,13 @@ func (e *engine) lack(l lacking) {
 
 // each calls f for a socket of which something is learned after it was made, where it
 // is still known, and where it is remembered because it was open when its process
-// ended. It reports whether there was any.
-func (e *engine) each(inode, birth uint64, f func(*lifecycle.Socket)) (known bool) {
+// ended.
+func (e *engine) each(inode, birth uint64, f func(*lifecycle.Socket)) {
 	for _, s := range []*lifecycle.Socket{e.table.Born(inode, birth), e.judge.Ended(inode, birth)} {
 		if s != nil {
-			known = true
 			f(s)
 		}
 	}
-	return known
 }
 
 // begin, rowRecord and end merge a snapshot.

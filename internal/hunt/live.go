@@ -75,6 +75,7 @@ func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, erro
 	l.opts = options{
 		Judgement: cfg.Judgement, Scope: cfg.Probe.Scope, Self: uint32(os.Getpid()),
 		Command: cfg.Command, MaxSockets: cfg.Probe.MaxSockets, JudgeEnd: len(cfg.Probe.Scope.PIDs) > 0,
+		Stackless: !cfg.Probe.Stacks,
 	}
 	hz, err := probe.HZ()
 	if err != nil {

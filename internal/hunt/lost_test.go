@@ -1,7 +1,9 @@
 package hunt
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 
@@ -88,5 +90,36 @@ func TestStackLost(t *testing.T) {
 		if got := l.deep.note(0); !slices.Equal(got, []string{step.note}) {
 			t.Errorf("at %d: notes %q, want %q", step.until, got, step.note)
 		}
+	}
+}
+
+// Of a socket whose stack was walked by unwind tables too, losing the other is a loss
+// where the walk lacks frames, as in an interpreted language, and none where it is
+// whole: whether the Birth is missing or the stack that it names.
+func TestStackLostWalked(t *testing.T) {
+	const partial, whole, late = 70, 71, 1000
+	p := event.ProcessKey{PID: 5, Start: 1}
+	tier := &fakeTier{births: []deepstack.Birth{
+		{Inode: 9, Stack: 90, PID: p.PID, TID: p.PID}, {Inode: 10, Stack: 90, PID: p.PID, TID: p.PID},
+	}}
+	d := deep{tier: tier, joiner: deepstack.NewJoiner(tier), lesser: map[uint64]uint64{}}
+	for inode, lesser := range map[uint64]uint64{7: partial, 8: whole, 9: partial, 10: whole} {
+		d.taken(&event.Event{
+			Kind: event.Socket, Time: late - 1, PID: p.PID, TID: p.PID, Start: p.Start, Inode: inode, Stack: 60,
+		}, lesser, true)
+	}
+	none := func(event.ProcessKey) string { return "" }
+	isWhole := func(id uint64) bool { return id == whole }
+	d.take(late-1, none, isWhole, func(b better) { t.Errorf("exchanged: %+v", b) })
+	if len(d.without) != 0 {
+		t.Errorf("lost while they are waited for: %v", d.without)
+	}
+	d.take(late, none, isWhole, func(b better) { t.Errorf("exchanged: %+v", b) })
+	if want := map[shortfall]int{{walked: true, why: event.LackLost}: 2}; !maps.Equal(d.without, want) {
+		t.Errorf("lost %v, want %v", d.without, want)
+	}
+	slices.SortFunc(d.lacks, func(a, b lacking) int { return cmp.Compare(a.Inode, b.Inode) })
+	if want := []lacking{{7, late - 1, event.LackLost}, {9, late - 1, event.LackLost}}; !slices.Equal(d.lacks, want) {
+		t.Errorf("said of %v, want %v", d.lacks, want)
 	}
 }

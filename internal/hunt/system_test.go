@@ -2,6 +2,7 @@ package hunt_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -87,6 +88,12 @@ func leaker(t *testing.T, name string, class verdict.Class) (string, found) {
 		comm: name, class: class,
 		origin: fmt.Sprintf("leak_here_%s %s.c:%d", short, name, workload.LeakLine(t, name)),
 	}
+}
+
+// asJSON is a report in full.
+func asJSON(r *verdict.Report) []byte {
+	text, _ := json.MarshalIndent(r, "", " ") // has no values that can't be written
+	return text
 }
 
 // TestHunt: three programs leak, each in its way, beside five that use sockets

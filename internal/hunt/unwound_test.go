@@ -2,6 +2,8 @@ package hunt_test
 
 import (
 	"bytes"
+	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,6 +32,29 @@ func TestWalkedStacks(t *testing.T) {
 	}
 	if o := r.Findings[0].Origin; o.Quality != stack.Complete || o.Frames[len(o.Frames)-1].Function != "_start" {
 		t.Errorf("origin %+v", o)
+	}
+	checkReplay(t, recorded.Bytes(), r)
+}
+
+// Without stacks a leak is found all the same, with what was there before, and the report
+// says why no line is named and promises none.
+func TestStacksOff(t *testing.T) {
+	needs.Root(t)
+	p := workload.Start(t, workload.Build(t, "leak_never"), "--pre", "3")
+	p.Ready()
+	cfg := config(4 * time.Second)
+	cfg.Stacks, cfg.Probe.Stacks, cfg.Judgement.Patience.MinAge = hunt.StacksOff, false, time.Second
+	cfg.Probe.Scope.PIDs = []uint32{uint32(p.PID)}
+	var recorded bytes.Buffer
+	cfg.Record = &recorded
+	r := trace(t, t.Context(), cfg)
+	if len(r.Findings) != 1 {
+		t.Fatalf("%d findings, want one:\n%s", len(r.Findings), asJSON(r))
+	}
+	want := verdict.Origin{Quality: stack.None, Reason: "no stacks are taken (--stacks off)", Frames: []stack.Frame{}}
+	if f := r.Findings[0]; f.Class != verdict.NeverUsed || f.Count < 5 || !reflect.DeepEqual(f.Origin, want) ||
+		strings.Contains(strings.Join(f.Evidence, "\n"), "will be named") {
+		t.Errorf("want never-used, 5 sockets or more, from %+v; got:\n%s", want, asJSON(r))
 	}
 	checkReplay(t, recorded.Bytes(), r)
 }

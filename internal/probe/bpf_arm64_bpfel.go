@@ -16,10 +16,12 @@ import (
 type bpfBudget struct {
 	_     structs.HostLayout
 	Since uint64
+	Tgid  uint32
 	Calls uint32
 	Share uint32
 	Owed  uint32
 	Fresh uint32
+	_     [4]byte
 }
 
 type bpfCall struct {
@@ -29,10 +31,14 @@ type bpfCall struct {
 	Inode uint64
 }
 
-type bpfCallWalks struct {
-	_     structs.HostLayout
-	Last  uint64
-	Walks uint64
+type bpfCallSet struct {
+	_   structs.HostLayout
+	Way [4]struct {
+		_     structs.HostLayout
+		Call  uint64
+		Last  uint64
+		Walks uint64
+	}
 }
 
 type bpfCommRule uint32
@@ -66,26 +72,26 @@ type bpfEvent struct {
 	Time       uint64
 	Start      uint64
 	Table      uint64
-	Table2     uint64
 	Inode      uint64
-	Inode2     uint64
-	Stack      uint64
-	Call       uint64
-	Walk       uint64
-	Begin      uint64
-	ChildStart uint64
-	ChildPid   uint32
 	Tid        uint32
 	Fd         int32
-	Fd2        int32
 	Err        int32
 	OldState   uint8
 	Flags      uint8
 	Op         uint8
 	Pad        uint8
-	Sock       bpfSockDesc
+	Stack      uint64
+	Call       uint64
+	Walk       uint64
 	Comm       [16]int8
 	Thread     [16]int8
+	Sock       bpfSockDesc
+	Inode2     uint64
+	Table2     uint64
+	Begin      uint64
+	ChildStart uint64
+	ChildPid   uint32
+	Fd2        int32
 }
 
 type bpfEventFlag uint32
@@ -99,9 +105,10 @@ const (
 type bpfEventSize uint32
 
 const (
-	bpfEventSizeSIZE_TCP_DESTROY bpfEventSize = 48
-	bpfEventSizeSIZE_CLOSE       bpfEventSize = 120
-	bpfEventSizeSIZE_TCP_STATE   bpfEventSize = 168
+	bpfEventSizeSIZE_TCP_DESTROY bpfEventSize = 40
+	bpfEventSizeSIZE_CLOSE       bpfEventSize = 48
+	bpfEventSizeSIZE_SOCKET      bpfEventSize = 128
+	bpfEventSizeSIZE_TCP_STATE   bpfEventSize = 160
 )
 
 type bpfExecFds struct {
@@ -267,6 +274,8 @@ type bpfStepLimit uint32
 
 const (
 	bpfStepLimitMAX_STEPS bpfStepLimit = 128
+	bpfStepLimitWALK_SETS bpfStepLimit = 8192
+	bpfStepLimitWALK_WAYS bpfStepLimit = 8
 )
 
 type bpfUseOp uint32
@@ -288,10 +297,15 @@ const (
 	bpfWalkWALK_NUMBERS bpfWalk = 16
 )
 
+type bpfWalkSet struct {
+	_   structs.HostLayout
+	Way [8]bpfWalkStep
+}
+
 type bpfWalkStep struct {
 	_     structs.HostLayout
-	Next  uint32
-	Since uint32
+	Check uint64
+	What  uint64
 }
 
 type bpfWalker uint32

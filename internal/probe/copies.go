@@ -3,12 +3,12 @@ package probe
 import (
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"os"
+	"slices"
 	"time"
 	"unsafe"
-
-	"github.com/cilium/ebpf"
 
 	"sockleak/internal/event"
 	"sockleak/internal/stack"
@@ -86,17 +86,80 @@ const MaxSteps = int(bpfStepLimitMAX_STEPS)
 // PutStep tells the kernel side what comes after the hash of a walk so far: the
 // offset of the word that is read from the base of the copy, or one of Step*.
 func (p *Probe) PutStep(hash uint64, next uint32) error {
-	step := bpfWalkStep{Next: next, Since: uint32(Now() / uint64(time.Second))}
-	if err := p.objects.WalkSteps.Put(hash, step); err != nil {
-		return fmt.Errorf("tell the kernel side of a stack: %w", err)
+	return p.steps.put(hash, next, uint32(Now()/uint64(time.Second)))
+}
+
+// DropStep takes a step back.
+func (p *Probe) DropStep(hash uint64) error { return p.steps.drop(hash) }
+
+// walkSteps is walk_steps of bpf/copy.h as memory. One goroutine writes it, while the
+// kernel side reads.
+type walkSteps struct {
+	memory interface {
+		io.ReaderAt
+		io.WriterAt
+	}
+}
+
+// put writes a step over the one with the same hash, or else the oldest of its set;
+// what is empty is older than all. now is in s of CLOCK_MONOTONIC.
+func (s walkSteps) put(hash uint64, next, now uint32) error {
+	set, err := s.set(hash)
+	if err != nil {
+		return err
+	}
+	way := set.find(hash)
+	if way < 0 {
+		way = set.oldest()
+	}
+	what := uint64(now)<<32 | uint64(next)
+	return s.write(hash, way, bpfWalkStep{Check: hash ^ what, What: what})
+}
+
+func (s walkSteps) drop(hash uint64) error {
+	set, err := s.set(hash)
+	if err != nil {
+		return err
+	}
+	if way := set.find(hash); way >= 0 {
+		return s.write(hash, way, bpfWalkStep{})
 	}
 	return nil
 }
 
-// DropStep takes a step back.
-func (p *Probe) DropStep(hash uint64) error {
-	if err := p.objects.WalkSteps.Delete(hash); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-		return fmt.Errorf("tell the kernel side of a forgotten stack: %w", err)
+type walkSet [bpfStepLimitWALK_WAYS]bpfWalkStep
+
+// find returns where the step with a hash is, -1 if it isn't there.
+func (s *walkSet) find(hash uint64) int {
+	return slices.IndexFunc(s[:], func(w bpfWalkStep) bool { return w.What != 0 && w.Check^w.What == hash })
+}
+
+func (s *walkSet) oldest() (way int) {
+	for i := range s {
+		if s[i].What>>32 < s[way].What>>32 {
+			way = i
+		}
+	}
+	return way
+}
+
+func (s walkSteps) set(hash uint64) (set walkSet, err error) {
+	b := (*[unsafe.Sizeof(set)]byte)(unsafe.Pointer(&set))
+	if _, err := s.memory.ReadAt(b[:], stepOffset(hash, 0)); err != nil {
+		return set, fmt.Errorf("read a step of a stack: %w", err)
+	}
+	return set, nil
+}
+
+func (s walkSteps) write(hash uint64, way int, w bpfWalkStep) error {
+	b := (*[unsafe.Sizeof(w)]byte)(unsafe.Pointer(&w))
+	if _, err := s.memory.WriteAt(b[:], stepOffset(hash, way)); err != nil {
+		return fmt.Errorf("tell the kernel side a step of a stack: %w", err)
 	}
 	return nil
+}
+
+func stepOffset(hash uint64, way int) int64 {
+	set := int64(hash % uint64(bpfStepLimitWALK_SETS))
+	return set*int64(unsafe.Sizeof(walkSet{})) + int64(way)*int64(unsafe.Sizeof(bpfWalkStep{}))
 }

@@ -14,7 +14,7 @@ import (
 
 // ABI is the version of bpf/contract.h. Recordings hold the kernel's records
 // as they came, so a recording can be read only by the same version.
-const ABI = 7
+const ABI = 8
 
 // Errors of Decode, by what is wrong with a record.
 var (
@@ -105,8 +105,10 @@ func eventSize(kind event.Kind) int {
 	switch kind {
 	case event.TCPDestroy:
 		return int(bpfEventSizeSIZE_TCP_DESTROY)
-	case event.Close, event.Dup:
+	case event.Close:
 		return int(bpfEventSizeSIZE_CLOSE)
+	case event.Socket:
+		return int(bpfEventSizeSIZE_SOCKET)
 	case event.TCPState:
 		return int(bpfEventSizeSIZE_TCP_STATE)
 	}

@@ -1,12 +1,14 @@
 package probe
 
 import (
+	"maps"
 	"os"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"sockleak/internal/event"
 	"sockleak/internal/needs"
 )
 
@@ -148,6 +150,20 @@ func TestMPTCP(t *testing.T) {
 		write 21 100
 		read 22 30`)
 		k.read()
+		// Which states the kernel tells of a connection of MPTCP has changed; none
+		// may be of the subflow, and that it begins may be missing in none.
+		began := map[uint8]int{}
+		for _, e := range k.events {
+			if e.Kind == event.TCPState && e.Sock.Protocol != unix.IPPROTO_MPTCP {
+				t.Errorf("state of a subflow: %+v", e)
+			}
+			if e.Kind == event.TCPState && e.OldState == event.StateClose {
+				began[e.NewState]++
+			}
+		}
+		if want := map[uint8]int{event.StateListen: 1, event.StateSynSent: 1}; !maps.Equal(began, want) {
+			t.Errorf("began with the states %v, want %v", began, want)
+		}
 		k.events = nil
 		k.check(``, `
 		fd=20 inode=1 sock=mptcp/LISTEN/127.0.0.1:P0>- known=wkld bound

@@ -32,6 +32,7 @@ type Probe struct {
 	record    ringbuf.Record
 	aside     aside
 	copies    *ringbuf.Reader // nil: none are taken
+	steps     walkSteps
 	// copyRecord is reused.
 	copyRecord ringbuf.Record
 	snap       *Snapshotter
@@ -76,6 +77,9 @@ func (p *Probe) open(cfg Config) error {
 	}
 	if p.ring, err = ringbuf.NewReader(p.objects.Events); err != nil {
 		return fmt.Errorf("open the ring buffer: %w", err)
+	}
+	if p.steps.memory, err = p.objects.WalkSteps.Memory(); err != nil {
+		return fmt.Errorf("map the steps of stacks: %w", err)
 	}
 	if cfg.Copies > 0 {
 		if p.copies, err = ringbuf.NewReader(p.objects.Copies); err != nil {

@@ -280,8 +280,7 @@ func TestThreadTable(t *testing.T) {
 		unshare other-thread table=1 table2=0
 		socket other-thread table=1 comm=exe thread=unshared fd=21 inode=2 stack sock=udp/UNCONN
 		table-exit other-thread table=1 comm=exe
-		close fd=20 inode=1
-		destroy inode=1`, ``)
+		close fd=20 inode=1`, ``)
 	})
 }
 

@@ -16,10 +16,12 @@ import (
 type usesBudget struct {
 	_     structs.HostLayout
 	Since uint64
+	Tgid  uint32
 	Calls uint32
 	Share uint32
 	Owed  uint32
 	Fresh uint32
+	_     [4]byte
 }
 
 type usesCall struct {
@@ -29,10 +31,14 @@ type usesCall struct {
 	Inode uint64
 }
 
-type usesCallWalks struct {
-	_     structs.HostLayout
-	Last  uint64
-	Walks uint64
+type usesCallSet struct {
+	_   structs.HostLayout
+	Way [4]struct {
+		_     structs.HostLayout
+		Call  uint64
+		Last  uint64
+		Walks uint64
+	}
 }
 
 type usesCopyShare struct {
@@ -85,10 +91,13 @@ type usesUseWalk struct {
 	Time  uint64
 }
 
-type usesWalkStep struct {
-	_     structs.HostLayout
-	Next  uint32
-	Since uint32
+type usesWalkSet struct {
+	_   structs.HostLayout
+	Way [8]struct {
+		_     structs.HostLayout
+		Check uint64
+		What  uint64
+	}
 }
 
 // Names of all BPF objects in the ELF.

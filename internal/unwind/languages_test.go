@@ -3,6 +3,7 @@ package unwind
 import (
 	"flag"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -78,6 +79,19 @@ func examples(t *testing.T) []example {
 			return p
 		}, want: named, path: start},
 		{name: "C static", program: c("native.c", "0", "gcc", "-g", "-static"), want: make, path: start},
+		{name: "C, executable deleted", program: func(t *testing.T, dir string) program {
+			p := c("native.c", "0", "gcc", "-g")(t, dir)
+			if err := os.Remove(dir + "/native"); err != nil {
+				t.Fatal(err)
+			}
+			return p
+		}, want: make, path: start},
+		{name: "C, a mount namespace of its own", program: func(t *testing.T, dir string) program {
+			build(t, "gcc", "-O2", "-g", "-fomit-frame-pointer", "-pthread", "-o", dir+"/native", source(t, "native.c"))
+			p := started(t, "unshare", langtest.Inside(dir+"/native")...)
+			p.exe = langtest.AwaitInside(t, p.pid)
+			return p
+		}, want: make, path: start},
 		{name: "C by clang", program: c("native.c", "0", "clang-19", "-g"), want: make, path: start},
 		{name: "C with only .debug_frame", program: c("native.c", "0", "gcc", "-g", "-fno-asynchronous-unwind-tables"), want: make, path: start},
 		{name: "C musl", program: c("native.c", "0", "musl-gcc", "-g"), want: make, partial: reasonNoTable + "; " + reasonGuessed,
@@ -89,6 +103,8 @@ func examples(t *testing.T) []example {
 			path: []string{"socket", "make_socket", "deep"}},
 		{name: "C large frames", program: c("odd.c", "large", "gcc", "-g"), want: odd, partial: reasonShort,
 			path: []string{"socket", "make_socket", "large"}},
+		{name: "C at the edge of a page", program: c("odd.c", "edge", "gcc", "-g"), want: odd,
+			path: []string{"socket", "make_socket", "edge", "main", langtest.Process}},
 		{name: "C signal handler", program: c("odd.c", "signal", "gcc", "-g"), want: odd,
 			path: []string{"socket", "make_socket", "on_signal", "raise", "interrupted", "main", langtest.Process}},
 		{name: "C signal handler musl", program: c("odd.c", "signal", "musl-gcc", "-g", "-static"), want: odd, partial: reasonGuessed,

@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"maps"
 	"slices"
 
 	"sockleak/internal/event"
@@ -128,14 +129,59 @@ func listenerOf(s *event.Sock, listener uint64) uint64 {
 	return listener
 }
 
-// Asked notes that a socket that was made on one stack was asked for on another. If
-// all of that stack were, as far as is known, then those too of which it isn't.
-// closed: the socket is no more, and only counts.
-func (j *Judge) Asked(p event.ProcessKey, made, asked uint64, closed bool) {
-	if !closed {
-		j.asked.note(p, j.bestStack(p, made), asked)
+// Asked notes that a socket that was made on one stack was asked for on another.
+func (j *Judge) Asked(p event.ProcessKey, made, asked uint64) {
+	if j.standing[p] == nil {
+		j.standing[p] = map[uint64]standing{}
 	}
 	j.moved(p, made, asked)
+}
+
+// enoughWitnesses is how many sockets show, however many it is concluded for, who asked
+// for what was made on a stack.
+const enoughWitnesses = 8
+
+// standing counts those of the sockets made on a stack that stay open, by whether it is
+// known who asked for them.
+type standing struct{ asked, unasked int }
+
+// shows reports whether those of which it is known are enough to conclude from.
+func (s standing) shows() bool { return s.asked >= min(s.unasked, enoughWitnesses) }
+
+// witness notes where those that stay open were asked for, also until their process
+// ended: if all of a stack were in one place, so were those too of which it isn't
+// known. What comes and goes tells nothing of what stays. Of a process that has none
+// the last counts remain.
+func (j *Judge) witness(now uint64, t *lifecycle.Table) {
+	counts := map[event.ProcessKey]map[uint64]standing{}
+	add := func(s *lifecycle.Socket, stays bool) {
+		p := s.Creator
+		if s.Stack == 0 || j.standing[p] == nil {
+			return
+		}
+		made := j.bestStack(p, s.Stack)
+		of := counts[p]
+		if of == nil {
+			of = map[uint64]standing{}
+			counts[p] = of
+		}
+		n := of[made]
+		switch {
+		case s.AskVia == lifecycle.NotAsked:
+			n.unasked++
+		case s.AskVia == lifecycle.ByLibuv && stays:
+			n.asked++
+			j.asked.note(p, made, s.AskStack)
+		}
+		of[made] = n
+	}
+	for s := range t.Sockets() {
+		add(s, now >= s.Birth+j.minAge)
+	}
+	for i := range j.ended {
+		add(&j.ended[i].Socket, true)
+	}
+	maps.Copy(j.standing, counts)
 }
 
 // Started notes that a socket was made in a goroutine that was started by the go

@@ -18,7 +18,7 @@ func (w *world) ask(s *sock, stack uint64, via lifecycle.Asking) *sock {
 	if via == lifecycle.ByGo {
 		w.judge.Started(found.Creator, found.Stack, stack)
 	} else {
-		w.judge.Asked(found.Creator, found.Stack, stack, false)
+		w.judge.Asked(found.Creator, found.Stack, stack)
 	}
 	return s
 }
@@ -113,6 +113,23 @@ func TestAsked(t *testing.T) {
 			w.ask(dead(w, 7), 32, lifecycle.ByLibuv)
 		}, []string{"1 peer-closed, asked at_31 by libuv, made at_7", "1 peer-closed, asked at_32 by libuv, made at_7",
 			"1 peer-closed, made at_7"}},
+		"from before, and one asks that comes and goes": {func(w *world) {
+			dead(w, 7)
+			w.close(w.ask(w.connect(w.socket(7), server), 31, lifecycle.ByLibuv))
+		}, []string{"1 peer-closed, made at_7"}},
+		"more from before than ask": {func(w *world) {
+			dead(w, 7)
+			dead(w, 7)
+			w.ask(dead(w, 7), 31, lifecycle.ByLibuv)
+		}, []string{"1 peer-closed, asked at_31 by libuv, made at_7", "2 peer-closed, made at_7"}},
+		"more from before than ask, and enough ask": {func(w *world) {
+			for range enoughWitnesses + 2 {
+				dead(w, 7)
+			}
+			for range enoughWitnesses {
+				w.ask(dead(w, 7), 31, lifecycle.ByLibuv)
+			}
+		}, []string{"18 peer-closed, asked at_31 by libuv, inferred, made at_7"}},
 		"two go statements, one function dials": {func(w *world) {
 			w.ask(dead(w, 7), 31, lifecycle.ByGo)
 			w.ask(dead(w, 7), 32, lifecycle.ByGo)

@@ -71,7 +71,11 @@ func (j *Judge) stackOf(p event.ProcessKey, s *lifecycle.Socket) uint64 {
 // askedOn is the stack where all that was made on a stack was asked for, as far as
 // is known; else the best of where it was made.
 func (j *Judge) askedOn(p event.ProcessKey, made uint64) uint64 {
-	return j.asked.best(p, j.bestStack(p, made))
+	best := j.bestStack(p, made)
+	if !j.standing[p][best].shows() {
+		return best
+	}
+	return j.asked.best(p, best)
 }
 
 // bestStack is the best stack of the call that made a socket.

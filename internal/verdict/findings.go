@@ -238,6 +238,8 @@ func (j *Judge) origin(g *group, names Names) Origin {
 	if g.key.stack == 0 {
 		o := Origin{Quality: stack.None, Frames: []stack.Frame{}, Reason: "the stack could not be taken"}
 		switch m := &g.members[0]; {
+		case j.Stackless:
+			o.Reason = "no stacks are taken (--stacks off)"
 		case g.rose != nil: // made while tracing, whatever was there before
 		case m.Arrival == lifecycle.Preexisting:
 			o.Reason = "opened before tracing began: no stack"

@@ -22,7 +22,7 @@ func memoryOf[V any](m map[event.ProcessKey]V) memory {
 // process has ended, and forgetDead finds it here.
 func (j *Judge) memories() []memory {
 	return []memory{
-		memoryOf(j.opened), memoryOf(j.better), memoryOf(j.calls), memoryOf(j.asked), memoryOf(j.askCalls), memoryOf(j.askSpared),
+		memoryOf(j.opened), memoryOf(j.better), memoryOf(j.calls), memoryOf(j.asked), memoryOf(j.standing), memoryOf(j.askCalls), memoryOf(j.askSpared),
 		memoryOf(j.divided), memoryOf(j.uses.better), memoryOf(j.uses.calls), {j.origins.forget, maps.Keys(j.origins.standIn)},
 	}
 }

@@ -16,7 +16,8 @@ func TestForgetLateNews(t *testing.T) {
 		j.Created(&event.Event{Kind: event.Accept, PID: p.PID, Start: p.Start, Stack: 7, Inode2: 1})
 		j.Better(p, 1, 7, 8)
 		j.Called(p, 1, 8)
-		j.Asked(p, 8, 9, false)
+		j.Asked(p, 8, 9)
+		j.asked.note(p, 8, 9) // a look does
 		j.AskCalled(p, 2, 9)
 		j.AskSpared(p, 8, 2)
 		j.Started(p, 8, 10)
@@ -28,7 +29,7 @@ func TestForgetLateNews(t *testing.T) {
 		j := w.judge
 		return [][]event.ProcessKey{
 			slices.Collect(maps.Keys(j.opened)), slices.Collect(maps.Keys(j.better)), slices.Collect(maps.Keys(j.calls)),
-			slices.Collect(maps.Keys(j.asked)), slices.Collect(maps.Keys(j.askCalls)), slices.Collect(maps.Keys(j.askSpared)),
+			slices.Collect(maps.Keys(j.asked)), slices.Collect(maps.Keys(j.standing)), slices.Collect(maps.Keys(j.askCalls)), slices.Collect(maps.Keys(j.askSpared)),
 			slices.Collect(maps.Keys(j.divided)), slices.Collect(maps.Keys(j.uses.better)), slices.Collect(maps.Keys(j.uses.calls)),
 			slices.Collect(maps.Keys(j.origins.standIn)),
 		}

@@ -22,6 +22,9 @@ const settled = uint64(500 * time.Millisecond)
 // Judge watches the table over time. It has no clock: the times are those of
 // the snapshots, in ns of CLOCK_MONOTONIC.
 type Judge struct {
+	// Stackless: no stacks are taken, so no origin will be named.
+	Stackless bool
+
 	minAge, idle uint64 // ns
 	began        uint64 // when tracing did
 
@@ -40,6 +43,8 @@ type Judge struct {
 	// asked has, for stacks that sockets were made on, those where they were
 	// asked for.
 	asked relations
+	// standing has how many sockets asked shows that for, by process and stack.
+	standing map[event.ProcessKey]map[uint64]standing
 	// askCalls has the places that calls asked for sockets at, and askSpared
 	// counts the creations of which only the call is known that asked.
 	askCalls  relations
@@ -134,6 +139,7 @@ func NewJudge(p Patience, began uint64) *Judge {
 		better:     relations{},
 		calls:      relations{},
 		asked:      relations{},
+		standing:   map[event.ProcessKey]map[uint64]standing{},
 		uses:       newUses(),
 		askCalls:   relations{},
 		askSpared:  map[event.ProcessKey]map[division]uint64{},
@@ -187,6 +193,7 @@ func (j *Judge) Look(now uint64, t *lifecycle.Table, names Names) (suspects int)
 	clear(j.quiet)
 	clear(j.spreads)
 	j.supersede(now, t)
+	j.witness(now, t)
 	j.regroup()
 	// First what the sockets are in and of which origin, because one socket can
 	// change what another is grouped by; then the groups.

@@ -36,7 +36,8 @@ type label struct {
 	accepted bool
 	// unbound: its own port isn't known any more, so that it can't be told
 	// whether it was accepted. The kernel forgets it with a reset
-	// (net/ipv4/inet_hashtables.c: __inet_put_port).
+	// (net/ipv4/inet_hashtables.c: __inet_put_port). Not where no stack is taken: there
+	// is no origin that it could be given wrongly.
 	unbound bool
 }
 
@@ -133,7 +134,7 @@ func (j *Judge) labelOf(s *lifecycle.Socket, process event.ProcessKey) label {
 		return l
 	}
 	l.peer = peer(s)
-	l.unbound = s.Birth == 0 && s.Sock.IsTCP() && s.Sock.State == event.StateClose && s.Sock.Local.Port() == 0
+	l.unbound = !j.Stackless && s.Birth == 0 && s.Sock.IsTCP() && s.Sock.State == event.StateClose && s.Sock.Local.Port() == 0
 	return l
 }
 

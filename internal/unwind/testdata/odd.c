@@ -1,13 +1,18 @@
 /* Makes sockets where a stack is odd, ten times a second. Built without frame
  * pointers. The argument says where: "signal", "altstack", "thread", "large"
- * (frames that are larger than what is copied), "once" (one socket, then it exits).
+ * (frames that are larger than what is copied), "edge" (right above a page that isn't
+ * there), "once" (one socket, then it exits).
  * "hot" and "cold" are for benchmarks: as many sockets as the next argument says,
  * from one stack, or each from another; they print the ns that one took. */
+#define _GNU_SOURCE
+#include <alloca.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -50,6 +55,22 @@ __attribute__((noinline)) int large(int n)
 	return fd + room[n] - 1;
 }
 
+/* As it is where a program never had a deeper stack than this, and some sizes of the
+ * frames before. */
+__attribute__((noinline)) int edge(void)
+{
+	uintptr_t top = (uintptr_t)alloca(16);
+	char *low = alloca((top - 80) % 4096);
+	int fd;
+
+	low[0] = 1;
+	if (madvise((void *)(((uintptr_t)low & -4096) - 4096), 4096, MADV_DONTNEED))
+		abort();
+	fd = make_socket();
+	__asm__ volatile("" : : "r"(low) : "memory");
+	return fd;
+}
+
 __attribute__((noinline)) int varied(unsigned bits, int depth)
 {
 	volatile char room[24];
@@ -86,6 +107,8 @@ static void once(const char *where)
 			abort();
 	} else if (!strcmp(where, "large")) {
 		close(large(20));
+	} else if (!strcmp(where, "edge")) {
+		close(edge());
 	} else if (!strcmp(where, "once")) {
 		make_socket();
 		exit(0);

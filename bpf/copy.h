@@ -178,10 +178,15 @@ static __always_inline __u64 copy_id(const struct stack_copy *c)
 	const __u64 *word = (const __u64 *)c->bytes;
 	__u64 hash = mix(mix(mix(c->seed, c->fp), c->lr), c->size);
 
-	for (__u32 i = 0; i < COPY_BYTES / 8; i++) {
-		if (i >= c->size / 8)
+	/* Of no value that the verifier knows: it would go through the loop for each one
+	 * that copy_stack can return. */
+	__u32 parts = *(volatile const __u32 *)&c->size / COPY_PART;
+
+	for (__u32 part = 0; part < COPY_BYTES / COPY_PART; part++) {
+		if (part >= parts)
 			break;
-		hash = mix(hash, word[i]);
+		for (__u32 i = 0; i < COPY_PART / 8; i++)
+			hash = mix(hash, *word++);
 	}
 	return hash | WALK_NUMBERS;
 }

@@ -44,7 +44,7 @@ static __always_inline int on_fork(struct task_struct *child)
 	return 0;
 }
 
-static __always_inline int on_exec_entry(void)
+static __always_inline int on_exec_entry(struct sys_enter_ctx *ctx __attribute__((unused)))
 {
 	if (current_in_scope())
 		enter_call(0);
@@ -52,7 +52,7 @@ static __always_inline int on_exec_entry(void)
 }
 
 /* It failed: on_exec takes back what a successful one remembered. */
-static __always_inline int on_exec_return(void)
+static __always_inline int on_exec_return(struct sys_exit_ctx *ctx __attribute__((unused)))
 {
 	struct call call;
 

@@ -35,6 +35,7 @@ KEEP(enum, scope_rule);
 KEEP(enum, comm_rule);
 KEEP(enum, walker);
 
+/* Go attaches those that serve several calls to each, see internal/probe/hooks.go. */
 #define ON_RETURN(name, handler)                                                                   \
 	SEC("tracepoint/syscalls/sys_exit_" #name)                                                 \
 	int exit_##name(struct sys_exit_ctx *ctx)                                                  \
@@ -49,37 +50,19 @@ KEEP(enum, walker);
 		return handler(ctx);                                                               \
 	}
 
-ON_RETURN(socket, on_socket_return)
-ON_RETURN(socketpair, on_socketpair_return)
-ON_RETURN(accept, on_accept_return)
-ON_RETURN(accept4, on_accept_return)
+ON_RETURN(socket, on_birth) /* socketpair, accept, accept4 */
 ON_RETURN(connect, on_connect_return)
 ON_ENTRY(close, on_close)
 ON_RETURN(dup, on_dup_return)
 ON_RETURN(fcntl, on_fcntl_return)
-ON_ENTRY(dup2, on_dup_onto)
-ON_RETURN(dup2, on_dup_onto_return)
-ON_ENTRY(dup3, on_dup_onto)
+ON_ENTRY(dup3, on_dup_onto) /* dup2 */
 ON_RETURN(dup3, on_dup_onto_return)
 ON_ENTRY(close_range, on_close_range)
 ON_RETURN(close_range, on_close_range_return)
 ON_ENTRY(unshare, on_unshare)
 ON_RETURN(unshare, on_unshare_return)
-
-#define ON_EXEC(name)                                                                              \
-	SEC("tracepoint/syscalls/sys_enter_" #name)                                                \
-	int enter_##name(void *ctx __attribute__((unused)))                                        \
-	{                                                                                          \
-		return on_exec_entry();                                                            \
-	}                                                                                          \
-	SEC("tracepoint/syscalls/sys_exit_" #name)                                                 \
-	int exit_##name(void *ctx __attribute__((unused)))                                         \
-	{                                                                                          \
-		return on_exec_return();                                                           \
-	}
-
-ON_EXEC(execve)
-ON_EXEC(execveat)
+ON_ENTRY(execve, on_exec_entry) /* execveat */
+ON_RETURN(execve, on_exec_return)
 
 #define ON_EVENT(name, tracepoint, call)                                                            \
 	SEC("tp_btf/" #tracepoint)                                                                 \

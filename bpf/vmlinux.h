@@ -263,16 +263,17 @@ struct bpf_iter__task_file {
 
 #pragma clang attribute pop
 
-/* Contexts of the syscall tracepoints: tracefs, events/syscalls/<name>/format. */
+/* Contexts of the syscall tracepoints: tracefs, events/syscalls/<name>/format. After nr
+ * is nothing that was ever written (kernel/trace/trace_syscalls.c: perf_call_bpf_exit). */
 struct sys_enter_ctx {
 	u64 common;
-	long nr;
+	int nr;
 	unsigned long args[6];
 };
 
 struct sys_exit_ctx {
 	u64 common;
-	long nr;
+	int nr;
 	long ret;
 };
 

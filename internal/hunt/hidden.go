@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cilium/ebpf/btf"
+
 	"sockleak/internal/event"
 	"sockleak/internal/probe"
 	"sockleak/internal/release"
@@ -34,10 +36,10 @@ type socketFiles interface {
 	Close() error
 }
 
-// open attaches for what p traces, if the kernel lets us.
-func (h *hidden) open(p *probe.Probe) {
+// open attaches for what p traces, if the kernel lets us. types is as in probe.Config.
+func (h *hidden) open(p *probe.Probe, types *btf.Cache) {
 	self, rules, targets, comms := p.Scope()
-	files, err := release.Open(release.Scope{Self: self, Rules: rules, Targets: targets, Comms: comms})
+	files, err := release.Open(release.Scope{Self: self, Rules: rules, Targets: targets, Comms: comms}, types)
 	if h.failed = err; err == nil {
 		h.files = files
 	}

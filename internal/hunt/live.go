@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/cilium/ebpf/btf"
 	"golang.org/x/sys/unix"
 
 	"sockleak/internal/asked"
@@ -89,11 +90,13 @@ func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, erro
 	if cfg.Stacks.copied() {
 		cfg.Probe.Copies = copyRing
 	}
+	cfg.Probe.Types = btf.NewCache()
 	if l.probe, err = probe.Open(cfg.Probe); err != nil {
 		return nil, err
 	}
 	defer l.probe.Close()
-	l.hidden.open(l.probe)
+	l.hidden.open(l.probe, cfg.Probe.Types)
+	cfg.Probe.Types = nil // some 10 MB
 	defer l.hidden.close()
 	base := verdict.Report{
 		Scope: l.opts.scopeText(), Version: cfg.Version, Kernel: kernelRelease(), Notes: append(l.notes, l.missingHooks()...),

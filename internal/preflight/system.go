@@ -1,6 +1,7 @@
 package preflight
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -163,12 +164,14 @@ func (kernel) AttachTracepoint(id uint64) error {
 	if err != nil {
 		return err
 	}
-	defer prog.Close()
 	attached, err := tracepoint.Attach(id, prog)
 	if err != nil {
-		return err
+		return errors.Join(err, prog.Close())
 	}
-	return attached.Close()
+	// For this the kernel waits for all its CPUs, nearly a tenth of a second. Nothing
+	// else waits, and what fails here would say nothing about tracing.
+	go func() { _ = errors.Join(attached.Close(), prog.Close()) }()
+	return nil
 }
 
 // AttachByType loads all programs as one collection, because reading the
@@ -223,7 +226,7 @@ func idle(kind ebpf.ProgramType) *ebpf.ProgramSpec {
 }
 
 func (kernel) FollowFiles() (string, error) {
-	t, err := release.Open(release.Scope{})
+	t, err := release.Open(release.Scope{}, nil)
 	if err != nil {
 		return "", err
 	}

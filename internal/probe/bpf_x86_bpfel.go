@@ -338,23 +338,16 @@ const (
 	bpfMapWalkers          = "walkers"
 	bpfProgEnterClose      = "enter_close"
 	bpfProgEnterCloseRange = "enter_close_range"
-	bpfProgEnterDup2       = "enter_dup2"
 	bpfProgEnterDup3       = "enter_dup3"
 	bpfProgEnterExecve     = "enter_execve"
-	bpfProgEnterExecveat   = "enter_execveat"
 	bpfProgEnterUnshare    = "enter_unshare"
-	bpfProgExitAccept      = "exit_accept"
-	bpfProgExitAccept4     = "exit_accept4"
 	bpfProgExitCloseRange  = "exit_close_range"
 	bpfProgExitConnect     = "exit_connect"
 	bpfProgExitDup         = "exit_dup"
-	bpfProgExitDup2        = "exit_dup2"
 	bpfProgExitDup3        = "exit_dup3"
 	bpfProgExitExecve      = "exit_execve"
-	bpfProgExitExecveat    = "exit_execveat"
 	bpfProgExitFcntl       = "exit_fcntl"
 	bpfProgExitSocket      = "exit_socket"
-	bpfProgExitSocketpair  = "exit_socketpair"
 	bpfProgExitUnshare     = "exit_unshare"
 	bpfProgProcessExec     = "process_exec"
 	bpfProgProcessExit     = "process_exit"
@@ -434,23 +427,16 @@ type bpfSpecs struct {
 type bpfProgramSpecs struct {
 	EnterClose      *ebpf.ProgramSpec `ebpf:"enter_close"`
 	EnterCloseRange *ebpf.ProgramSpec `ebpf:"enter_close_range"`
-	EnterDup2       *ebpf.ProgramSpec `ebpf:"enter_dup2"`
 	EnterDup3       *ebpf.ProgramSpec `ebpf:"enter_dup3"`
 	EnterExecve     *ebpf.ProgramSpec `ebpf:"enter_execve"`
-	EnterExecveat   *ebpf.ProgramSpec `ebpf:"enter_execveat"`
 	EnterUnshare    *ebpf.ProgramSpec `ebpf:"enter_unshare"`
-	ExitAccept      *ebpf.ProgramSpec `ebpf:"exit_accept"`
-	ExitAccept4     *ebpf.ProgramSpec `ebpf:"exit_accept4"`
 	ExitCloseRange  *ebpf.ProgramSpec `ebpf:"exit_close_range"`
 	ExitConnect     *ebpf.ProgramSpec `ebpf:"exit_connect"`
 	ExitDup         *ebpf.ProgramSpec `ebpf:"exit_dup"`
-	ExitDup2        *ebpf.ProgramSpec `ebpf:"exit_dup2"`
 	ExitDup3        *ebpf.ProgramSpec `ebpf:"exit_dup3"`
 	ExitExecve      *ebpf.ProgramSpec `ebpf:"exit_execve"`
-	ExitExecveat    *ebpf.ProgramSpec `ebpf:"exit_execveat"`
 	ExitFcntl       *ebpf.ProgramSpec `ebpf:"exit_fcntl"`
 	ExitSocket      *ebpf.ProgramSpec `ebpf:"exit_socket"`
-	ExitSocketpair  *ebpf.ProgramSpec `ebpf:"exit_socketpair"`
 	ExitUnshare     *ebpf.ProgramSpec `ebpf:"exit_unshare"`
 	ProcessExec     *ebpf.ProgramSpec `ebpf:"process_exec"`
 	ProcessExit     *ebpf.ProgramSpec `ebpf:"process_exit"`
@@ -611,23 +597,16 @@ type bpfVariables struct {
 type bpfPrograms struct {
 	EnterClose      *ebpf.Program `ebpf:"enter_close"`
 	EnterCloseRange *ebpf.Program `ebpf:"enter_close_range"`
-	EnterDup2       *ebpf.Program `ebpf:"enter_dup2"`
 	EnterDup3       *ebpf.Program `ebpf:"enter_dup3"`
 	EnterExecve     *ebpf.Program `ebpf:"enter_execve"`
-	EnterExecveat   *ebpf.Program `ebpf:"enter_execveat"`
 	EnterUnshare    *ebpf.Program `ebpf:"enter_unshare"`
-	ExitAccept      *ebpf.Program `ebpf:"exit_accept"`
-	ExitAccept4     *ebpf.Program `ebpf:"exit_accept4"`
 	ExitCloseRange  *ebpf.Program `ebpf:"exit_close_range"`
 	ExitConnect     *ebpf.Program `ebpf:"exit_connect"`
 	ExitDup         *ebpf.Program `ebpf:"exit_dup"`
-	ExitDup2        *ebpf.Program `ebpf:"exit_dup2"`
 	ExitDup3        *ebpf.Program `ebpf:"exit_dup3"`
 	ExitExecve      *ebpf.Program `ebpf:"exit_execve"`
-	ExitExecveat    *ebpf.Program `ebpf:"exit_execveat"`
 	ExitFcntl       *ebpf.Program `ebpf:"exit_fcntl"`
 	ExitSocket      *ebpf.Program `ebpf:"exit_socket"`
-	ExitSocketpair  *ebpf.Program `ebpf:"exit_socketpair"`
 	ExitUnshare     *ebpf.Program `ebpf:"exit_unshare"`
 	ProcessExec     *ebpf.Program `ebpf:"process_exec"`
 	ProcessExit     *ebpf.Program `ebpf:"process_exit"`
@@ -641,23 +620,16 @@ func (p *bpfPrograms) Close() error {
 	return _BpfClose(
 		p.EnterClose,
 		p.EnterCloseRange,
-		p.EnterDup2,
 		p.EnterDup3,
 		p.EnterExecve,
-		p.EnterExecveat,
 		p.EnterUnshare,
-		p.ExitAccept,
-		p.ExitAccept4,
 		p.ExitCloseRange,
 		p.ExitConnect,
 		p.ExitDup,
-		p.ExitDup2,
 		p.ExitDup3,
 		p.ExitExecve,
-		p.ExitExecveat,
 		p.ExitFcntl,
 		p.ExitSocket,
-		p.ExitSocketpair,
 		p.ExitUnshare,
 		p.ProcessExec,
 		p.ProcessExit,

@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 )
 
 // Scope says whose sockets are followed. The zero value means everybody's.
@@ -36,6 +37,9 @@ type Config struct {
 	// Copies have a bound of their own by it, for a quarter of a second.
 	StackRate uint32
 	LastUse   bool // event.Use too, which costs every read and write of the machine
+	// Types keeps the kernel's types for who loads more programs, because reading them
+	// takes tens of ms; nil: they are read anew.
+	Types *btf.Cache
 }
 
 // constants returns what the programs are to read from their constants.

@@ -22,7 +22,8 @@ func useHooks(p *usesPrograms) map[string]*ebpf.Program {
 }
 
 // The hooks in the order they are attached. What takes descriptors away comes
-// first, so that nothing is believed open that was closed meanwhile.
+// first, so that nothing is believed open that was closed meanwhile. Calls that are
+// handled alike have one program, because loading it is most of what starting takes.
 func hooks() []hook {
 	return []hook{
 		{"sys_enter_close", func(p *bpfPrograms) *ebpf.Program { return p.EnterClose }, false},
@@ -30,8 +31,8 @@ func hooks() []hook {
 		{"sys_enter_close_range", func(p *bpfPrograms) *ebpf.Program { return p.EnterCloseRange }, true},
 		{"sys_exit_close_range", func(p *bpfPrograms) *ebpf.Program { return p.ExitCloseRange }, true},
 		// arm64 has no dup2; libc uses dup3.
-		{"sys_enter_dup2", func(p *bpfPrograms) *ebpf.Program { return p.EnterDup2 }, true},
-		{"sys_exit_dup2", func(p *bpfPrograms) *ebpf.Program { return p.ExitDup2 }, true},
+		{"sys_enter_dup2", func(p *bpfPrograms) *ebpf.Program { return p.EnterDup3 }, true},
+		{"sys_exit_dup2", func(p *bpfPrograms) *ebpf.Program { return p.ExitDup3 }, true},
 		{"sys_enter_dup3", func(p *bpfPrograms) *ebpf.Program { return p.EnterDup3 }, false},
 		{"sys_exit_dup3", func(p *bpfPrograms) *ebpf.Program { return p.ExitDup3 }, false},
 		{"sys_exit_dup", func(p *bpfPrograms) *ebpf.Program { return p.ExitDup }, false},
@@ -40,12 +41,12 @@ func hooks() []hook {
 		{"sys_exit_unshare", func(p *bpfPrograms) *ebpf.Program { return p.ExitUnshare }, false},
 		{"sys_enter_execve", func(p *bpfPrograms) *ebpf.Program { return p.EnterExecve }, false},
 		{"sys_exit_execve", func(p *bpfPrograms) *ebpf.Program { return p.ExitExecve }, false},
-		{"sys_enter_execveat", func(p *bpfPrograms) *ebpf.Program { return p.EnterExecveat }, false},
-		{"sys_exit_execveat", func(p *bpfPrograms) *ebpf.Program { return p.ExitExecveat }, false},
+		{"sys_enter_execveat", func(p *bpfPrograms) *ebpf.Program { return p.EnterExecve }, false},
+		{"sys_exit_execveat", func(p *bpfPrograms) *ebpf.Program { return p.ExitExecve }, false},
 		{"sys_exit_socket", func(p *bpfPrograms) *ebpf.Program { return p.ExitSocket }, false},
-		{"sys_exit_socketpair", func(p *bpfPrograms) *ebpf.Program { return p.ExitSocketpair }, false},
-		{"sys_exit_accept", func(p *bpfPrograms) *ebpf.Program { return p.ExitAccept }, false},
-		{"sys_exit_accept4", func(p *bpfPrograms) *ebpf.Program { return p.ExitAccept4 }, false},
+		{"sys_exit_socketpair", func(p *bpfPrograms) *ebpf.Program { return p.ExitSocket }, false},
+		{"sys_exit_accept", func(p *bpfPrograms) *ebpf.Program { return p.ExitSocket }, false},
+		{"sys_exit_accept4", func(p *bpfPrograms) *ebpf.Program { return p.ExitSocket }, false},
 		{"sys_exit_connect", func(p *bpfPrograms) *ebpf.Program { return p.ExitConnect }, false},
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -64,7 +65,7 @@ func (p *Probe) open(cfg Config) error {
 		return err
 	}
 	size(spec, cfg)
-	if err := spec.LoadAndAssign(&p.objects, nil); err != nil {
+	if err := spec.LoadAndAssign(&p.objects, &ebpf.CollectionOptions{Cache: cfg.Types}); err != nil {
 		return fmt.Errorf("load the BPF programs: %w", err)
 	}
 	if err := p.fill(cfg.Scope); err != nil {
@@ -262,7 +263,9 @@ func (p *Probe) Loss() (event.Loss, error) {
 	o := &p.objects
 	programs := []*ebpf.Program{o.ProcessExit, o.ProcessExec, o.ProcessFork}
 	for _, h := range hooks() {
-		programs = append(programs, h.program(&o.bpfPrograms))
+		if program := h.program(&o.bpfPrograms); !slices.Contains(programs, program) {
+			programs = append(programs, program)
+		}
 	}
 	if loss.ProbeSkipped, err = tracepoint.Skipped(programs...); err != nil {
 		return loss, err

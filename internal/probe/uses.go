@@ -30,7 +30,7 @@ func loadUseObjects(cfg Config, constants map[string]any, others *bpfMaps) (*Use
 	}
 	size(spec, cfg)
 	u := &Uses{}
-	err = spec.LoadAndAssign(&u.objects, &ebpf.CollectionOptions{MapReplacements: map[string]*ebpf.Map{
+	err = spec.LoadAndAssign(&u.objects, &ebpf.CollectionOptions{Cache: cfg.Types, MapReplacements: map[string]*ebpf.Map{
 		usesMapEvents: others.Events, usesMapCounters: others.Counters, usesMapTargets: others.Targets, usesMapComms: others.Comms,
 		usesMapLastTarget: others.LastTarget,
 		usesMapStacksSent: others.StacksSent, usesMapStackRoom: others.StackRoom,

@@ -11,6 +11,7 @@ import (
 	"io"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
@@ -67,15 +68,18 @@ func methods() []method {
 }
 
 // Open attaches by fentry, else by kprobes. The error says why neither is to be
-// had. Whoever calls it closes the Tracker.
-func Open(scope Scope) (*Tracker, error) {
+// had. Whoever calls it closes the Tracker. types is as in probe.Config.
+func Open(scope Scope, types *btf.Cache) (*Tracker, error) {
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return nil, fmt.Errorf("raise RLIMIT_MEMLOCK: %w", err)
+	}
+	if types == nil {
+		types = btf.NewCache()
 	}
 	var refused []error
 	for _, m := range methods() {
 		t := &Tracker{method: m.name, self: scope.Self, told: map[uint64]bool{}}
-		err := t.open(m, scope)
+		err := t.open(m, scope, types)
 		if err == nil {
 			return t, nil
 		}
@@ -84,7 +88,7 @@ func Open(scope Scope) (*Tracker, error) {
 	return nil, fmt.Errorf("follow the files of sockets: %w", errors.Join(refused...))
 }
 
-func (t *Tracker) open(m method, scope Scope) error {
+func (t *Tracker) open(m method, scope Scope, types *btf.Cache) error {
 	spec, err := loadRelease()
 	if err != nil {
 		return err
@@ -100,7 +104,7 @@ func (t *Tracker) open(m method, scope Scope) error {
 	if err != nil {
 		return err
 	}
-	all, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: shared})
+	all, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: shared, Cache: types})
 	if err != nil {
 		return fmt.Errorf("load the programs: %w", err)
 	}

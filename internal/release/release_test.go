@@ -130,7 +130,7 @@ func TestLife(t *testing.T) {
 func TestRefused(t *testing.T) {
 	needs.Root(t)
 	needs.Unpatched(t)
-	tracker, err := Open(Scope{})
+	tracker, err := Open(Scope{}, nil)
 	if err == nil {
 		err = tracker.Close()
 	}

@@ -69,7 +69,7 @@ func TestTargets(t *testing.T) {
 // opened attaches, or skips where the machine forbids it.
 func opened(t *testing.T, scope Scope) *Tracker {
 	t.Helper()
-	tracker, err := Open(scope)
+	tracker, err := Open(scope, nil)
 	switch {
 	case err != nil && needs.Virtual():
 		t.Fatal(err) // no kernel that we test on forbids it

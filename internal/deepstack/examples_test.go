@@ -86,7 +86,8 @@ func examples(t *testing.T) []language {
 	return []language{
 		{name: "C", program: c("-g"), want: whole, path: start},
 		{name: "C without debug information", program: c(), want: named, path: start},
-		{name: "C stripped", program: stripped, want: named, path: start},
+		{name: "C stripped", program: stripped("native.c", []string{"make_socket", "make_pair", "take_connection", "deep", "main"},
+			"gcc", "-O2", "-fomit-frame-pointer"), want: named, path: start},
 		{name: "C static", program: c("-g", "-static"), want: whole, path: start},
 		{name: "C 400 deep", program: deep("400", "-g"), want: whole, path: deeper(start, "deep")},
 		{name: "C 900 deep", program: deep("900", "-g"), want: whole, path: []string{"socket", "make_socket", "deep"},
@@ -101,6 +102,10 @@ func examples(t *testing.T) []language {
 			return started(t, dir+"/native")
 		}, want: []culprit{native("native.rs", "SOCKET", "native::Pool::open")},
 			path: []string{"socket", "native::Pool::open", "native::main::{{closure}}", langtest.Thread}},
+		{name: "C++ stripped", program: stripped("native.cc", []string{"net::Pool::open"}, "g++", "-O2", "-fomit-frame-pointer", "-pthread"),
+			want: []culprit{{function: "net::Pool::open", kind: stack.Native}}, path: []string{"socket", "net::Pool::open", langtest.Thread}},
+		{name: "Rust stripped", program: stripped("native.rs", []string{"native::Pool::open"}, "rustc", "-O"),
+			want: []culprit{{function: "native::Pool::open", kind: stack.Native}}, path: []string{"socket", "native::Pool::open", langtest.Thread}},
 		{name: "Go, -s -w", program: func(t *testing.T, dir string) program {
 			build(t, "go", "build", "-ldflags", "-s -w", "-o", dir+"/gosock", "./testdata/gosock")
 			return started(t, dir+"/gosock")
@@ -135,15 +140,14 @@ func deeper(path []string, function string) []string {
 	return slices.Insert(slices.Clone(path), slices.Index(path, function), slices.Repeat([]string{function}, 400)...)
 }
 
-// stripped starts a program without symbols.
-func stripped(t *testing.T, dir string) program {
-	exe, whole := dir+"/native", dir+"/whole"
-	for _, args := range [][]string{{"-o", whole}, {"-s", "-o", exe}} {
-		build(t, "gcc", append(args, "-O2", "-fomit-frame-pointer", source(t, "native.c"))...)
+// stripped makes a program without symbols; functions are those of its own.
+func stripped(name string, functions []string, compiler ...string) func(*testing.T, string) program {
+	return func(t *testing.T, dir string) program {
+		exe, code := langtest.Stripped(t, dir, source(t, name), append(functions, langtest.Process), compiler...)
+		p := started(t, exe)
+		p.code = code
+		return p
 	}
-	p := started(t, exe)
-	p.code = langtest.CodeOf(t, whole, "make_socket", "make_pair", "take_connection", "deep", "main", langtest.Process)
-	return p
 }
 
 // compiledJava starts a program of which the virtual machine says that it has compiled

@@ -69,7 +69,7 @@ func TestLanguages(t *testing.T) {
 			}
 			check(t, tier, &r.language, &r.program, r.last)
 		})
-		table.Add(r.name, r.gives(r.code != nil), ok)
+		table.Add(ok, r.name, r.gives(r.code != nil))
 	}
 	table.Check(t, *write)
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ianlancetaylor/demangle"
+
 	"sockleak/internal/stack"
 )
 
@@ -62,7 +64,8 @@ func is(f stack.Frame, start string) bool {
 type Code map[string][2]uint64
 
 // CodeOf finds functions, or what the compiler made of them (leak_here.isra.0), in an
-// executable that has symbols.
+// executable that has symbols. Those of C++ and Rust have the names of the source, without
+// parameters.
 func CodeOf(t testing.TB, path string, functions ...string) Code {
 	t.Helper()
 	f, err := elf.Open(path)
@@ -76,7 +79,10 @@ func CodeOf(t testing.TB, path string, functions ...string) Code {
 	}
 	code := Code{}
 	for _, name := range functions {
-		i := slices.IndexFunc(symbols, func(s elf.Symbol) bool { return s.Name == name })
+		i := slices.IndexFunc(symbols, func(s elf.Symbol) bool {
+			return !strings.HasSuffix(s.Name, ".cold") &&
+				demangle.Filter(s.Name, demangle.NoParams, demangle.NoEnclosingParams, demangle.NoClones) == name
+		})
 		if i < 0 {
 			i = slices.IndexFunc(symbols, func(s elf.Symbol) bool {
 				return strings.HasPrefix(s.Name, name+".") && !strings.HasSuffix(s.Name, ".cold")

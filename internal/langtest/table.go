@@ -6,6 +6,7 @@ package langtest
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -21,18 +22,23 @@ type Table struct {
 	failed  bool // or gave something else
 }
 
-// NewTable returns a table of two columns: what programs there are, and what the tier
-// gives of each. It is that of the test TestLanguages in a package of internal.
-func NewTable(pkg, tier string) *Table {
+// NewTable returns a table: what programs there are, and what each of the tiers gives of
+// them. It is that of the test TestLanguages in a package of internal.
+func NewTable(pkg string, tiers ...string) *Table {
 	t := &Table{begin: fmt.Sprintf("<!-- written by go test ./internal/%s -run TestLanguages -args -write -->\n", pkg)}
-	fmt.Fprintf(&t.rows, "| program, attached to while it runs | %s |\n| --- | --- |\n", tier)
+	t.row(append([]string{"program, attached to while it runs"}, tiers...))
+	t.row(slices.Repeat([]string{"---"}, 1+len(tiers)))
 	return t
 }
 
-// Add adds a program and what its stacks have, if the test has shown that.
-func (t *Table) Add(program, gives string, shown bool) {
-	fmt.Fprintf(&t.rows, "| %s | %s |\n", program, gives)
+// Add adds a program and what its stacks have by each tier, if the test has shown that.
+func (t *Table) Add(shown bool, program string, gives ...string) {
+	t.row(append([]string{program}, gives...))
 	t.failed = t.failed || !shown
+}
+
+func (t *Table) row(cells []string) {
+	fmt.Fprintf(&t.rows, "| %s |\n", strings.Join(cells, " | "))
 }
 
 // Skip notes that a program is missing: there is no tool for it.

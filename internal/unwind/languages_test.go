@@ -6,9 +6,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"sockleak/internal/event"
 	"sockleak/internal/langtest"
 	"sockleak/internal/needs"
 	"sockleak/internal/probe"
@@ -33,24 +35,65 @@ type example struct {
 	partial string   // why its stacks are not complete; empty if they are
 }
 
-// gives is what the table of docs/stacks.md says that its stacks have.
-func (e example) gives(stripped bool) string {
-	has := "native frames"
+// running is an example that runs.
+type running struct {
+	example
+	program
+	stacks []uint64
+	framed []uint64 // those by frame pointers of the same sockets
+	start  uint64   // of the process, see event.ProcessKey
+}
+
+// line is what the table says that the first frame of its own has.
+func (r *running) line() string {
 	switch {
-	case stripped:
-		has = "file and offset"
-	case e.want.file != "":
-		has = "function, file and line"
-	case e.want.function != "":
-		has = "function"
+	case r.code != nil:
+		return "file and offset"
+	case r.want.file != "":
+		return "function, file and line"
+	case r.want.function != "":
+		return "function"
 	}
-	if e.partial == "" {
-		return "complete; " + has
+	return "native frames"
+}
+
+// gives is what the table says that its stacks have.
+func (r *running) gives() string {
+	if r.partial == "" {
+		return "complete; " + r.line()
 	}
-	if langtest.ToStart(e.path) {
+	has := r.line()
+	if langtest.ToStart(r.path) {
 		has += ", to the start"
 	}
-	return fmt.Sprintf("partial; %s; %s", has, e.partial)
+	return fmt.Sprintf("partial; %s; %s", has, r.partial)
+}
+
+// framesGive is what the table says of its stacks by frame pointers, as they came. Those
+// by unwind tables tell where each socket was made.
+func (r *running) framesGive(tr *tracer) string {
+	var gives []string
+	for i, id := range r.framed {
+		o := tr.fp.Resolve(event.ProcessKey{PID: r.pid, Start: r.start}, id)
+		frames := r.code.Name(o.Frames, r.exe)
+		has := string(o.Quality) + "; "
+		switch made := found(frames, r.exe); {
+		case r.want == culprit{}:
+			has += "native frames"
+		case made == culprit{}:
+			has += "no frame of the program"
+		case made != found(r.code.Name(tr.stacks.Resolve(r.stacks[i]).Frames, r.exe), r.exe):
+			has += "another line than the one that makes the socket"
+		default:
+			has += r.line()
+		}
+		if o.Quality != stack.Complete && langtest.Whole(frames) {
+			has += ", to the start"
+		}
+		gives = append(gives, has)
+	}
+	slices.Sort(gives)
+	return strings.Join(slices.Compact(gives), ", or ")
 }
 
 func examples(t *testing.T) []example {
@@ -71,13 +114,8 @@ func examples(t *testing.T) []example {
 	return []example{
 		{name: "C", program: c("native.c", "0", "gcc", "-g"), want: make, path: start},
 		{name: "C without debug information", program: c("native.c", "0", "gcc"), want: named, path: start},
-		{name: "C stripped", program: func(t *testing.T, dir string) program {
-			whole := dir + "/whole"
-			build(t, "gcc", "-O2", "-fomit-frame-pointer", "-pthread", "-o", whole, source(t, "native.c"))
-			p := c("native.c", "0", "gcc", "-s")(t, dir)
-			p.code = langtest.CodeOf(t, whole, "make_socket", "make_pair", "take_connection", "deep", "main", langtest.Process)
-			return p
-		}, want: named, path: start},
+		{name: "C stripped", program: stripped("native.c", []string{"make_socket", "make_pair", "take_connection", "deep", "main"},
+			"gcc", "-O2", "-fomit-frame-pointer"), want: named, path: start},
 		{name: "C static", program: c("native.c", "0", "gcc", "-g", "-static"), want: make, path: start},
 		{name: "C, executable deleted", program: func(t *testing.T, dir string) program {
 			p := c("native.c", "0", "gcc", "-g")(t, dir)
@@ -122,17 +160,33 @@ func examples(t *testing.T) []example {
 			return started(t, dir+"/native")
 		}, want: culprit{"native::Pool::open", "native.rs", markedLine(t, "native.rs", "SOCKET")},
 			path: []string{"socket", "native::Pool::open", "native::main::{{closure}}", langtest.Thread}},
+		{name: "C++ stripped", program: stripped("native.cc", []string{"net::Pool::open"}, "g++", "-O2", "-fomit-frame-pointer", "-pthread"),
+			want: culprit{function: "net::Pool::open"}, path: []string{"socket", "net::Pool::open", langtest.Thread}},
+		{name: "Rust stripped", program: stripped("native.rs", []string{"native::Pool::open"}, "rustc", "-O"),
+			want: culprit{function: "native::Pool::open"}, path: []string{"socket", "native::Pool::open", langtest.Thread}},
 		{name: "Go, -s -w", program: goProgram("gosock"), want: culprit{"main.pool.open", "main.go", markedLine(t, "gosock/main.go", "SOCKET")},
 			path: []string{"syscall.socket", "net.ListenPacket", "main.pool.open", "main.main", langtest.Goroutine}},
 		{name: "Go with cgo, -s -w", program: goProgram("cgosock"), partial: reasonShort, path: []string{"socket", "", "runtime.asmcgocall"}},
 		{name: "Python", program: script("/usr/bin/python3", "sock.py"), partial: fmt.Sprintf(reasonLanguage, "Python"),
 			path: []string{"socket", "_PyEval_EvalFrameDefault", "Py_BytesMain", langtest.Process}},
+		{name: "Ruby", program: script("ruby", "sock.rb"), partial: fmt.Sprintf(reasonLanguage, "Ruby"),
+			path: []string{"socket", "rsock_socket", "rb_vm_exec", "ruby_run_node", langtest.Process}},
 		{name: "Node", program: script("node", "sock.js"), partial: reasonGuessed,
 			path: []string{"socket", "Builtins_JSEntry", "node::Start", langtest.Process}},
 		{name: "Java", program: func(t *testing.T, dir string) program {
 			build(t, "javac", "-d", dir, source(t, "Sock.java"))
 			return started(t, "java", "-cp", dir, "Sock")
 		}, partial: reasonGuessed, path: []string{"socket", "Java_sun_nio_ch_Net_socket0", "JavaMain", langtest.Thread}},
+	}
+}
+
+// stripped makes a program without symbols; functions are those of its own.
+func stripped(name string, functions []string, compiler ...string) func(*testing.T, string) program {
+	return func(t *testing.T, dir string) program {
+		exe, code := langtest.Stripped(t, dir, source(t, name), append(functions, langtest.Process), compiler...)
+		p := started(t, exe)
+		p.code = code
+		return p
 	}
 }
 
@@ -150,15 +204,10 @@ func goProgram(name string) func(*testing.T, string) program {
 func TestLanguages(t *testing.T) {
 	needs.Root(t)
 	needs.Tool(t, "gcc")
-	type running struct {
-		example
-		program
-		stacks []uint64
-	}
 	byPID := map[uint32]*running{}
 	var scope probe.Scope
 	var all []*running
-	table := langtest.NewTable("unwind", "tier 2")
+	table := langtest.NewTable("unwind", "tier 2", "tier 3")
 	for _, e := range examples(t) {
 		r := &running{example: e}
 		t.Run("start "+e.name, func(sub *testing.T) { r.program = e.program(sub, t.TempDir()) })
@@ -178,7 +227,9 @@ func TestLanguages(t *testing.T) {
 	for limit := time.Now().Add(20 * time.Second); time.Now().Before(limit); {
 		tr.read(time.Now().Add(50*time.Millisecond), func(s socket) {
 			sockets++
-			byPID[s.pid].stacks = append(byPID[s.pid].stacks, s.stack)
+			r := byPID[s.process.PID]
+			r.start = s.process.Start
+			r.stacks, r.framed = append(r.stacks, s.stack), append(r.framed, s.framed)
 		})
 		if !slices.ContainsFunc(all, func(r *running) bool { return len(r.stacks) < enough }) {
 			break
@@ -186,7 +237,7 @@ func TestLanguages(t *testing.T) {
 	}
 	for _, r := range all {
 		ok := t.Run(r.name, func(t *testing.T) { check(t, tr, &r.example, &r.program, r.stacks) })
-		table.Add(r.name, r.gives(r.code != nil), ok)
+		table.Add(ok, r.name, r.gives(), r.framesGive(tr))
 	}
 	table.Check(t, *write)
 	t.Logf("%d sockets, %d copies", sockets, tr.walked)

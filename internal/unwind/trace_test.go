@@ -32,10 +32,11 @@ type tracer struct {
 	last   *stack.Copy // with bytes of its own
 }
 
-// socket is a socket that was made, and the number of its stack.
+// socket is a socket that was made, and the numbers of its stacks: that of its copy, and
+// that by frame pointers.
 type socket struct {
-	pid   uint32
-	stack uint64
+	process       event.ProcessKey
+	stack, framed uint64
 }
 
 func follow(t testing.TB, scope probe.Scope) *tracer {
@@ -81,7 +82,7 @@ func (tr *tracer) read(deadline time.Time, f func(socket)) {
 		case ev.Kind == event.Exit:
 			tr.fp.Forget(event.ProcessKey{PID: ev.PID, Start: ev.Start})
 		case ev.Kind == event.Socket || ev.Kind == event.Accept || ev.Kind == event.Pair:
-			f(socket{ev.PID, tr.find(ev.Walk)})
+			f(socket{event.ProcessKey{PID: ev.PID, Start: ev.Start}, tr.find(ev.Walk), ev.Stack})
 		}
 	})
 	if err != nil {

@@ -263,8 +263,8 @@ struct bpf_iter__task_file {
 
 #pragma clang attribute pop
 
-/* Contexts of the syscall tracepoints: tracefs, events/syscalls/<name>/format. After nr
- * is nothing that was ever written (kernel/trace/trace_syscalls.c: perf_call_bpf_exit). */
+/* Contexts of the syscall tracepoints: tracefs, events/syscalls/<name>/format. nr was a
+ * long, and what follows it isn't written since (kernel/trace/trace_syscalls.c, d3c4db86c711). */
 struct sys_enter_ctx {
 	u64 common;
 	int nr;

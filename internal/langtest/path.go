@@ -81,7 +81,7 @@ func CodeOf(t testing.TB, path string, functions ...string) Code {
 	for _, name := range functions {
 		i := slices.IndexFunc(symbols, func(s elf.Symbol) bool {
 			return !strings.HasSuffix(s.Name, ".cold") &&
-				demangle.Filter(s.Name, demangle.NoParams, demangle.NoEnclosingParams, demangle.NoClones) == name
+				demangle.Filter(s.Name, demangle.NoParams, demangle.NoEnclosingParams) == name
 		})
 		if i < 0 {
 			i = slices.IndexFunc(symbols, func(s elf.Symbol) bool {

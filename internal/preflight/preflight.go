@@ -68,10 +68,10 @@ type extent struct {
 	optional bool // what is not required
 }
 
-// Run makes all checks. It takes about 0.15 s, half of it for the kernel to
-// let go of a tracepoint, and leaves nothing behind but one thing: on Linux
-// before 5.11, where maps count against RLIMIT_MEMLOCK, it raises that limit
-// of this process.
+// Run makes all checks. It takes less than 0.1 s; for about as long again the kernel
+// lets go of a tracepoint, in the background. It leaves nothing behind but one thing:
+// on Linux before 5.11, where maps count against RLIMIT_MEMLOCK, it raises that limit of
+// this process.
 func Run() []Check { return run(kernel{}, runtime.GOARCH, extent{tracing: true, optional: true}) }
 
 // ForTracing makes the checks of what tracing can't do without: those of Run that

@@ -1,7 +1,6 @@
 package preflight
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -44,7 +43,7 @@ type system interface {
 	Registers() error
 	Symbols() error
 	// The Attach functions load and attach programs that do nothing, and
-	// take them away again.
+	// take them away again, which may go on in the background.
 	AttachTracepoint(id uint64) error
 	// AttachByType returns an error for each hook, nil for those that work.
 	AttachByType([]hook) []error
@@ -164,13 +163,14 @@ func (kernel) AttachTracepoint(id uint64) error {
 	if err != nil {
 		return err
 	}
+	defer prog.Close()
 	attached, err := tracepoint.Attach(id, prog)
 	if err != nil {
-		return errors.Join(err, prog.Close())
+		return err
 	}
 	// For this the kernel waits for all its CPUs, nearly a tenth of a second. Nothing
 	// else waits, and what fails here would say nothing about tracing.
-	go func() { _ = errors.Join(attached.Close(), prog.Close()) }()
+	go func() { _ = attached.Close() }()
 	return nil
 }
 

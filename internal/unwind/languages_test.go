@@ -69,8 +69,8 @@ func (r *running) gives() string {
 	return fmt.Sprintf("partial; %s; %s", has, r.partial)
 }
 
-// framesGive is what the table says of its stacks by frame pointers, as they came. Those
-// by unwind tables tell where each socket was made.
+// framesGive is what the table says of its stacks by frame pointers, as they came on
+// amd64 with Debian's programs. Those by unwind tables tell where each socket was made.
 func (r *running) framesGive(tr *tracer) string {
 	var gives []string
 	for i, id := range r.framed {
@@ -78,16 +78,18 @@ func (r *running) framesGive(tr *tracer) string {
 		frames := r.code.Name(o.Frames, r.exe)
 		has := string(o.Quality) + "; "
 		switch made := found(frames, r.exe); {
+		case len(frames) == 0:
+			has += "no frames"
 		case r.want == culprit{}:
 			has += "native frames"
-		case made == culprit{}:
+		case stack.Culprit(frames, r.exe) < 0:
 			has += "no frame of the program"
 		case made != found(r.code.Name(tr.stacks.Resolve(r.stacks[i]).Frames, r.exe), r.exe):
 			has += "another line than the one that makes the socket"
 		default:
 			has += r.line()
 		}
-		if o.Quality != stack.Complete && langtest.Whole(frames) {
+		if o.Quality != stack.Complete && len(frames) > 0 && langtest.ToStart([]string{frames[len(frames)-1].Function}) {
 			has += ", to the start"
 		}
 		gives = append(gives, has)

@@ -70,8 +70,8 @@ static __always_inline bool born(enum record_kind kind, __s32 fd, __s32 fd2, str
 		bpf_get_current_comm(e->thread, sizeof(e->thread));
 	sk = sock_of(file);
 	describe_kind(&e->sock, sk, false);
-	/* Any other is followed from its first state on. First, so that no change is
-	 * between what is described and what is sent. */
+	/* Before it is described, so that no change of state is between that and what is
+	 * sent later. Those of the other calls have none yet: see begins in tcp.h. */
 	if (kind == REC_ACCEPT && is_tcp(&e->sock))
 		follow_tcp(sk, inode);
 	if (kind != REC_SOCKET)

@@ -5,8 +5,11 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"unsafe"
+
+	"github.com/cilium/ebpf"
 
 	"sockleak/internal/event"
 	"sockleak/internal/preflight"
@@ -243,6 +246,33 @@ func TestPreflightKnowsHooks(t *testing.T) {
 	slices.Sort(checked)
 	if !slices.Equal(used, checked) {
 		t.Errorf("used\n%v\nchecked\n%v", used, checked)
+	}
+}
+
+// Programs serve several hooks, and one for the return of a call would attach at its
+// entry too, and read other things there than it means to. None is left without a hook.
+func TestHooksAndPrograms(t *testing.T) {
+	var programs bpfPrograms
+	fields := reflect.ValueOf(&programs).Elem()
+	unused := map[string]bool{}
+	names := map[*ebpf.Program]string{}
+	for i := range fields.NumField() {
+		program, name := new(ebpf.Program), fields.Type().Field(i).Name
+		fields.Field(i).Set(reflect.ValueOf(program))
+		names[program] = name
+		unused[name] = strings.HasPrefix(name, "Enter") || strings.HasPrefix(name, "Exit")
+	}
+	for _, h := range hooks() {
+		name := names[h.program(&programs)]
+		unused[name] = false
+		if entry := strings.HasPrefix(h.name, "sys_enter_"); entry != strings.HasPrefix(name, "Enter") {
+			t.Errorf("%s has the program %s", h.name, name)
+		}
+	}
+	for name, is := range unused {
+		if is {
+			t.Errorf("%s is attached to nothing", name)
+		}
 	}
 }
 

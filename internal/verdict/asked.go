@@ -153,6 +153,9 @@ func (s standing) shows() bool { return s.asked >= min(s.unasked, enoughWitnesse
 // known. What comes and goes tells nothing of what stays. Of a process that has none
 // the last counts remain.
 func (j *Judge) witness(now uint64, t *lifecycle.Table) {
+	if len(j.standing) == 0 {
+		return // it is not looked for, and there may be very many sockets
+	}
 	counts := map[event.ProcessKey]map[uint64]standing{}
 	add := func(s *lifecycle.Socket, stays bool) {
 		p := s.Creator

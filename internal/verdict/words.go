@@ -300,7 +300,9 @@ func (j *Judge) before(l *lines, g *group, names Names) {
 	}
 	then := "; the origin will be named when one more is leaked while tracing"
 	switch {
-	case j.Stackless, g.rose != nil: // they were, and without a stack
+	case j.Stackless: // no more would name it
+		then = ""
+	case g.rose != nil: // they were, and without a stack
 		then = ""
 	case g.rivals > 1:
 		then = fmt.Sprintf("; %d origins create such sockets, so none is named", g.rivals)

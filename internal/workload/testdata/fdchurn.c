@@ -16,6 +16,7 @@
 #include <linux/close_range.h>
 #include <sched.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 
 enum {
@@ -43,6 +44,10 @@ static pthread_barrier_t finished;
 /* Held by threads that wait for a child, so that none is left behind when
  * another thread's exec ends them. */
 static pthread_rwlock_t exec_lock = PTHREAD_RWLOCK_INITIALIZER;
+/* Held to write while a thread gets a table of its own, and to read for what changes
+ * one: the kernel copies the table early in the call, and only its end is traced. What
+ * other threads did in between is taken to be in the copy, until a snapshot tells. */
+static pthread_rwlock_t table_lock = PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP;
 
 static uint32_t draw(struct thread *t, uint32_t below)
 {
@@ -95,6 +100,17 @@ __attribute__((noreturn)) static void stand_still(bool is_child)
 	_exit(0);
 }
 
+/* Before Linux 5.11 exec gave a process a table of its own first, and ended its other
+ * threads later (unshare_files in fs/exec.c). */
+static bool exec_copies_early(void)
+{
+	struct utsname name;
+	int major, minor;
+
+	return uname(&name) == 0 && sscanf(name.release, "%d.%d", &major, &minor) == 2 &&
+	       (major < 5 || (major == 5 && minor < 11));
+}
+
 /* Goes on in a new image with what is left to do, in so many threads; with
  * none, a child stands still there. No other thread of this process survives. */
 static void exec_self(struct thread *t, int threads)
@@ -103,6 +119,8 @@ static void exec_self(struct thread *t, int threads)
 	char *argv[] = {"fdchurn", "resume", random, ops, count, stay, NULL};
 
 	pthread_rwlock_wrlock(&exec_lock);
+	if (exec_copies_early())
+		pthread_rwlock_wrlock(&table_lock);
 	limit_descriptors(LIMIT + EXEC_SPARE);
 	snprintf(random, sizeof random, "%llu", (unsigned long long)t->random);
 	snprintf(ops, sizeof ops, "%ld", __atomic_load_n(&ops_left, __ATOMIC_RELAXED));
@@ -121,7 +139,9 @@ static void child_life(struct thread t, bool stays)
 	alarm(LIFETIME_S);
 	stayers = 0;
 	ops_left = 0;
-	exec_lock = (pthread_rwlock_t)PTHREAD_RWLOCK_INITIALIZER; /* no other thread is here to let go of it */
+	/* No other thread is here to let go of them. */
+	exec_lock = (pthread_rwlock_t)PTHREAD_RWLOCK_INITIALIZER;
+	table_lock = (pthread_rwlock_t)PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP;
 	for (int i = 0; i < CHILD_OPS; i++)
 		operate(&t);
 	if (stays && draw(&t, 2))
@@ -168,6 +188,26 @@ static void vfork_true(void)
 	pthread_rwlock_unlock(&exec_lock);
 }
 
+/* From here on the thread has a table of its own. */
+static void leave_table(struct thread *t)
+{
+	unsigned first = (unsigned)some_fd(t);
+
+	pthread_rwlock_wrlock(&table_lock);
+	if (draw(t, 2))
+		unshare(CLONE_FILES);
+	else
+		syscall(SYS_close_range, first, first + draw(t, 8), CLOSE_RANGE_UNSHARE);
+	pthread_rwlock_unlock(&table_lock);
+}
+
+static void operate_in_shared(struct thread *t)
+{
+	pthread_rwlock_rdlock(&table_lock);
+	operate(t);
+	pthread_rwlock_unlock(&table_lock);
+}
+
 static void run_thread(struct thread *t)
 {
 	while (__atomic_fetch_sub(&ops_left, 1, __ATOMIC_RELAXED) > 0) {
@@ -179,10 +219,10 @@ static void run_thread(struct thread *t)
 			vfork_true();
 		else if (n == 11)
 			exec_self(t, thread_count);
-		else if (n == 12 && thread_count > 1)
-			unshare(CLONE_FILES); /* from here on with a table of its own */
+		else if (n == 12)
+			leave_table(t);
 		else
-			operate(t);
+			operate_in_shared(t);
 	}
 	pthread_barrier_wait(&finished);
 }

@@ -121,13 +121,8 @@ static void op_cloexec(struct thread *t)
 static void op_close_range(struct thread *t)
 {
 	unsigned first = (unsigned)some_fd(t), last = first + draw(t, 8);
-	unsigned how = draw(t, 8);
+	unsigned how = draw(t, 8) ? 0 : CLOSE_RANGE_CLOEXEC;
 
-	/* Unsharing leaves a thread alone with its table: seldom. */
-	if (how == 0 && draw(t, 8) != 0)
-		how = CLOSE_RANGE_CLOEXEC;
-	else
-		how = how == 0 ? CLOSE_RANGE_UNSHARE : how == 1 ? CLOSE_RANGE_CLOEXEC : 0;
 	syscall(SYS_close_range, first, last, how);
 }
 

@@ -165,6 +165,33 @@ func TestRunLanguages(t *testing.T) {
 	}
 }
 
+// program returns the path of the program of a leaker, as the kernel has it.
+func program(t *testing.T, l *leaker) string {
+	t.Helper()
+	path, err := exec.LookPath(l.argv[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if path, err = filepath.EvalSymlinks(path); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// otherPrograms returns what the findings of a program say that it is, where that is wrong.
+func otherPrograms(r *verdict.Report, l *leaker, program string) (others []string) {
+	for i := range r.Findings {
+		switch p := &r.Findings[i].Process; {
+		case p.Comm != l.comm:
+		case p.Exe == nil:
+			others = append(others, "unknown")
+		case *p.Exe != program:
+			others = append(others, *p.Exe)
+		}
+	}
+	return others
+}
+
 // reached counts the sockets of a program whose stack has the function that unwind
 // tables lead to, and that say they are complete only if they lead to the line.
 func reached(r *verdict.Report, l *leaker) (sum int) {
@@ -182,7 +209,7 @@ func reached(r *verdict.Report, l *leaker) (sum int) {
 
 // Programs that live for some milliseconds: every socket is counted. Tier 1 comes
 // too late, but tier 2 leads to the line in native code, and to the interpreter's
-// function in the others.
+// function in the others. Which program it was is known although it is gone.
 func TestRunShort(t *testing.T) {
 	needs.Root(t)
 	all := leakers(t, t.TempDir())
@@ -190,6 +217,9 @@ func TestRunShort(t *testing.T) {
 	for _, l := range all {
 		t.Run(l.comm, func(t *testing.T) {
 			found, right, complete := of(r, &l)
+			if others := otherPrograms(r, &l, program(t, &l)); others != nil {
+				t.Errorf("the program is %q", others)
+			}
 			if l.through != "" {
 				if n := reached(r, &l); found != 5 || n != 5 {
 					t.Errorf("%d found, %d stacks with %s, want 5; %q", found, n, l.through, culprits(r, &l))

@@ -101,7 +101,7 @@ func leakers(t *testing.T, dir string) (all []leaker) {
 		add(l, source+"/main.go",
 			append([]string{"go", "build", "-ldflags=-s -w"}, append(out(name), "./testdata/languages/"+source)...)...)
 	}
-	add(leaker{comm: "python3", argv: []string{"python3", src + "/leak.py"}, function: "leak_here", file: "leak.py", kind: stack.Python, through: "_PyEval_EvalFrameDefault"}, "leak.py")
+	add(leaker{comm: "python3", argv: []string{"/usr/bin/python3", src + "/leak.py"}, function: "leak_here", file: "leak.py", kind: stack.Python, through: "_PyEval_EvalFrameDefault"}, "leak.py")
 	add(leaker{comm: "node", argv: []string{"node", src + "/leak.js"}, function: "leakHere", file: "leak.js", kind: stack.Node, asked: true, through: "uv__tcp_connect"}, "leak.js")
 	for name, flags := range map[string][]string{
 		"java-int": {"-Xint"},

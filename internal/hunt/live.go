@@ -107,7 +107,7 @@ func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, erro
 		l.unwound.start(unwind.New(symbols, fp, l.probe), l.probe)
 	}
 	l.engine = newEngine(l.opts, hz, probe.Now(), tiers{fp, &l.deep, &l.unwound}, base)
-	l.engine.created, l.engine.used, l.engine.lived = l.created, l.stacked, l.deep.asks.lived
+	l.engine.created, l.engine.used, l.engine.lived = l.created, l.stacked, l.lived
 	if cfg.Stacks.deep(len(l.opts.Scope.PIDs) > 0) {
 		if err := l.startDeep(ctx); err != nil {
 			return nil, err
@@ -343,15 +343,37 @@ func (l *live) capture(raw stack.Raw) {
 	}
 }
 
-// describe looks a process up. One that is gone keeps what was known of it.
+// lived is told of every fork, exec and exit. A process that ended without a stack that
+// was new is looked at last.
+func (l *live) lived(ev *event.Event) {
+	l.deep.asks.lived(ev)
+	if ev.Kind != event.Exit || !l.opts.JudgeEnd {
+		return
+	}
+	key := event.ProcessKey{PID: ev.PID, Start: ev.Start}
+	if _, holds := l.engine.table.Process(key); !holds {
+		return
+	}
+	if _, known := l.engine.names.known[key]; !known {
+		l.describe(key)
+	}
+}
+
+// describe looks a process up. One that is gone keeps what was known of it, and its
+// program is what it mapped first.
 func (l *live) describe(key event.ProcessKey) bool {
 	info, err := l.fs.Process(key.PID)
 	if err != nil || !info.StartedAt(key.Start) {
+		if exe := l.ran(key); exe != nil {
+			d := l.engine.names.known[key]
+			d.ProcessKey, d.Exe = key, exe
+			l.known(d)
+		}
 		return false
 	}
-	d := described{ProcessKey: key, Comm: info.Comm, Container: info.Container}
-	if info.Exe != "" {
-		d.Exe = &info.Exe
+	d := described{ProcessKey: key, Comm: info.Comm, Container: info.Container, Exe: &info.Exe}
+	if info.Exe == "" { // a zombie's, or none that may be read
+		d.Exe = l.ran(key)
 	}
 	if n := len(info.NSPIDs); n > 1 {
 		d.NSPID = &info.NSPIDs[n-1]
@@ -364,9 +386,25 @@ func (l *live) describe(key event.ProcessKey) bool {
 	started := info.Start.Round(0).UTC()
 	d.Start = &started
 	d.hosts, d.hostsAt = l.hostsOf(key), l.engine.last.Time
+	l.known(d)
+	return true
+}
+
+// known notes what was looked up about a process.
+func (l *live) known(d described) {
 	l.engine.names.add(d)
 	l.rec.json(recording.KindProcess, d)
-	return true
+}
+
+// ran returns the program that a process was seen to run last, nil if none was.
+func (l *live) ran(key event.ProcessKey) *string {
+	if l.maps == nil {
+		return nil
+	}
+	if exe := l.maps.Program(key); exe != "" {
+		return &exe
+	}
+	return nil
 }
 
 func kernelRelease() string {

@@ -77,13 +77,14 @@ func (n *names) keep(key event.ProcessKey, comm string) {
 
 // Process implements verdict.Names.
 func (n *names) Process(key event.ProcessKey) verdict.Process {
-	if d, ok := n.known[key]; ok {
-		return verdict.Process{
-			PID: key.PID, NSPID: d.NSPID, Comm: d.Comm, Exe: d.Exe, Start: d.Start, Container: d.Container,
-		}
+	d := n.known[key]
+	if d.Comm == "" {
+		p, _ := n.table.Process(key)
+		d.Comm = p.Comm
 	}
-	p, _ := n.table.Process(key)
-	return verdict.Process{PID: key.PID, Comm: p.Comm}
+	return verdict.Process{
+		PID: key.PID, NSPID: d.NSPID, Comm: d.Comm, Exe: d.Exe, Start: d.Start, Container: d.Container,
+	}
 }
 
 // Host implements verdict.Names.

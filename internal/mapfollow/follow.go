@@ -1,7 +1,7 @@
 // Package mapfollow remembers where processes have mapped which code, from the
 // records that the kernel makes of every executable mmap(2) (PERF_RECORD_MMAP2,
-// perf_event_open(2)). So a stack can be named although its process was gone
-// before /proc/PID/maps could be read.
+// perf_event_open(2)), and which program they run. So a stack can be named although
+// its process was gone before /proc/PID/maps could be read.
 package mapfollow
 
 import (
@@ -44,7 +44,12 @@ type life struct {
 	pid   uint32
 	start uint64 // of the process, ns of CLOCK_BOOTTIME; zero if not known
 	maps  []symbol.Mapping
-	place *list.Element
+	// program is the path of its program, empty if it isn't known. After exec it is
+	// what is mapped first (load_elf_binary in fs/binfmt_elf.c maps the interpreter
+	// of a dynamic program after it), until when execs is set.
+	program string
+	execs   bool
+	place   *list.Element
 }
 
 // Open starts to follow every process of the machine. It needs CAP_PERFMON or
@@ -125,14 +130,14 @@ func (f *Follower) apply(r *record) {
 		}
 		l := f.begin(r.pid, r.time)
 		if p := f.newest(r.parent); p != nil {
-			l.maps = slices.Clone(p.maps)
+			l.maps, l.program = slices.Clone(p.maps), p.program
 		}
 	case recordComm:
 		start := uint64(0)
 		if l := f.newest(r.pid); l != nil {
 			start = l.start
 		}
-		f.begin(r.pid, start)
+		f.begin(r.pid, start).execs = true
 	case recordMmap2:
 		if f.watch != nil {
 			f.watch(r.pid, r.mapping)
@@ -142,6 +147,9 @@ func (f *Follower) apply(r *record) {
 			return // from before: /proc/PID/maps has it, while it lives
 		}
 		f.order.MoveToFront(l.place)
+		if l.execs {
+			l.program, l.execs = r.mapping.Path, false
+		}
 		l.add(r.mapping)
 	}
 }
@@ -195,12 +203,29 @@ func (f *Follower) Lost() int { return f.lost }
 // Maps returns the executable mappings of a process as it had them last, sorted;
 // nil if it was not seen to start or exec. They must not be changed.
 func (f *Follower) Maps(p event.ProcessKey) []symbol.Mapping {
+	if l := f.last(p); l != nil {
+		return l.maps
+	}
+	return nil
+}
+
+// Program returns the path of the program that a process ran last, as /proc/PID/exe
+// would have it; empty if neither it nor who forked it was seen to exec.
+func (f *Follower) Program(p event.ProcessKey) string {
+	if l := f.last(p); l != nil {
+		return l.program
+	}
+	return ""
+}
+
+// last returns a process as it was last, nil if it is not known.
+func (f *Follower) last(p event.ProcessKey) *life {
 	f.Drain()
 	for _, l := range slices.Backward(f.lives[p.PID]) {
 		// One that was there before was only seen to exec.
 		before := l.start == 0 && p.Start <= f.opened
 		if before || l.start+startSlack >= p.Start && l.start <= p.Start+startSlack {
-			return l.maps
+			return l
 		}
 	}
 	return nil

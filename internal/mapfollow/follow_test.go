@@ -118,6 +118,37 @@ func TestLives(t *testing.T) {
 	}
 }
 
+// A program is what was mapped first after exec. A child runs its parent's until it
+// execs, and what is mapped later is none, also where the parent isn't known.
+func TestProgram(t *testing.T) {
+	f := newFollower()
+	mapped := func(pid uint32, start uint64, path string) record {
+		return record{kind: recordMmap2, pid: pid, mapping: symbol.Mapping{Start: start, End: start + 10, Path: path}}
+	}
+	for _, r := range []record{
+		{kind: recordFork, pid: 10, parent: 1, time: 1e9},
+		mapped(10, 100, "/lib/plugin.so"),
+		{kind: recordFork, pid: 11, parent: 10, time: 1e9},
+		{kind: recordComm, exec: true, pid: 11},
+		mapped(11, 200, "/bin/server"),
+		mapped(11, 100, "/lib/ld.so"),
+		{kind: recordFork, pid: 12, parent: 11, time: 2e9},
+		mapped(12, 300, "/lib/plugin.so"),
+		{kind: recordFork, pid: 13, parent: 12, time: 2e9},
+		{kind: recordComm, exec: true, pid: 13},
+	} {
+		f.apply(&r)
+	}
+	for p, want := range map[event.ProcessKey]string{
+		{PID: 10, Start: 1e9}: "", {PID: 11, Start: 1e9}: "/bin/server", {PID: 12, Start: 2e9}: "/bin/server",
+		{PID: 13, Start: 2e9}: "", {PID: 12, Start: 1e9}: "", {PID: 99, Start: 1e9}: "",
+	} {
+		if got := f.Program(p); got != want {
+			t.Errorf("%v runs %q, want %q", p, got, want)
+		}
+	}
+}
+
 // After a loss nothing from before is believed.
 func TestLost(t *testing.T) {
 	f := newFollower()
@@ -163,8 +194,12 @@ func TestGoneProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
+	program, err := filepath.EvalSymlinks("/bin/true")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for range 20 {
-		cmd := exec.Command("/bin/true")
+		cmd := exec.Command(program)
 		if err := cmd.Run(); err != nil {
 			t.Fatal(err)
 		}
@@ -173,6 +208,9 @@ func TestGoneProcess(t *testing.T) {
 			t.Fatal("not seen")
 		}
 		maps := f.Maps(event.ProcessKey{PID: l.pid, Start: l.start})
+		if got := f.Program(event.ProcessKey{PID: l.pid, Start: l.start}); got != program {
+			t.Errorf("ran %q, want %q", got, program)
+		}
 		var names []string
 		for _, m := range maps {
 			names = append(names, filepath.Base(m.Path))

@@ -2,7 +2,6 @@ package verdict
 
 import (
 	"cmp"
-	"slices"
 
 	"sockleak/internal/event"
 	"sockleak/internal/lifecycle"
@@ -94,15 +93,22 @@ func (j *Judge) leftByEnded() map[groupKey][]member {
 
 // addEnded adds the sockets that were open when their process ended. One that
 // the program had not left behind is no leak: the end of the process was its
-// close. Nor is one that it had, alone and not for long.
-func (j *Judge) addEnded(groups map[groupKey]*group, ended map[groupKey][]member) {
+// close. Nor is one that it had, alone and not for long: those are returned of which
+// the origin isn't known, for it may be that of others.
+func (j *Judge) addEnded(groups map[groupKey]*group, ended map[groupKey][]member) (alone []*group) {
 	for key, members := range ended {
 		left := leftBehind(members)
-		if len(left) < 2 && !slices.ContainsFunc(left, func(m member) bool { return m.ripe }) {
+		if len(left) == 0 {
+			continue
+		}
+		g := groups[key]
+		if len(left) == 1 && !left[0].ripe {
+			if g == nil && !j.placed(key, left) {
+				alone = append(alone, &group{key: key, members: left, series: j.groups[key]})
+			}
 			continue
 		}
 		sum, most := grewUntilEnd(left)
-		g := groups[key]
 		if g == nil {
 			g = &group{key: key, series: cmp.Or(sum, j.groups[key])}
 			groups[key] = g
@@ -110,6 +116,7 @@ func (j *Judge) addEnded(groups map[groupKey]*group, ended map[groupKey][]member
 		g.members = append(g.members, left...)
 		g.rose = cmp.Or(g.rose, most)
 	}
+	return alone
 }
 
 // grewUntilEnd is how what sockets were grouped by grew until their process ended,

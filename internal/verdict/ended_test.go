@@ -54,10 +54,23 @@ func TestEnded(t *testing.T) {
 			each(3, func(w *world) { w.socket(7) })(w)
 			w.sleep(6 * second)
 		}, "8 never-used, high, inferred at_7"),
-		"one from each of several":           ended(func(w *world) { w.socket(7); w.socket(8); w.socket(9) }),
-		"refused again and again":            ended(each(5, refused), "4 connect-failed, high, at_7"),
-		"refused, and refused, and given up": ended(each(2, refused)),
-		"open connections, in use":           ended(func(w *world) { connections(w) }),
+		"several, and one whose stack names no line": ended(func(w *world) {
+			w.socket(951)
+			each(4, func(w *world) { w.socket(7) })(w)
+		}, "5 never-used, low, inferred at_7"),
+		"several, and one whose stack is all there is": ended(func(w *world) {
+			w.socket(901)
+			each(4, func(w *world) { w.socket(7) })(w)
+		}, "4 never-used, low, at_7"),
+		"several of two lines, and one whose stack names none": ended(func(w *world) {
+			w.socket(951)
+			each(2, func(w *world) { w.socket(7); w.socket(8) })(w)
+		}, "2 never-used, low, at_7", "2 never-used, low, at_8"),
+		"one of a line, and one whose stack names none": ended(func(w *world) { w.socket(951); w.socket(7) }),
+		"one from each of several":                      ended(func(w *world) { w.socket(7); w.socket(8); w.socket(9) }),
+		"refused again and again":                       ended(each(5, refused), "4 connect-failed, high, at_7"),
+		"refused, and refused, and given up":            ended(each(2, refused)),
+		"open connections, in use":                      ended(func(w *world) { connections(w) }),
 		"the server closed, so it ends": ended(func(w *world) {
 			for _, s := range connections(w) {
 				w.fin(s, 1)

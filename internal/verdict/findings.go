@@ -48,8 +48,8 @@ func (j *Judge) Findings(t *lifecycle.Table, names Names) []Finding {
 	}
 	j.joinGrown(groups, grown)
 	ended := j.leftByEnded()
-	j.addEnded(groups, ended)
-	young := j.young(groups)
+	alone := j.addEnded(groups, ended)
+	young := append(j.young(groups), alone...)
 	j.joinNameless(groups)
 	j.join(groups, t)
 	j.joinYoung(groups, young)

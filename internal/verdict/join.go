@@ -50,7 +50,7 @@ func (j *Judge) join(groups map[groupKey]*group, t *lifecycle.Table) {
 func (j *Judge) joinNameless(groups map[groupKey]*group) {
 	like := j.candidates(j.among(groups), j.stays)
 	for _, key := range slices.SortedFunc(maps.Keys(groups), byClass) {
-		if key.stack == 0 || key.label == (label{}) || j.asks(key.process, groups[key].members) {
+		if key.stack == 0 || j.placed(key, groups[key].members) {
 			continue
 		}
 		if candidates := like.of(key); len(candidates) == 1 && like.saysMore(candidates[0], groups[key].members) {
@@ -71,8 +71,7 @@ func (j *Judge) vague(p event.ProcessKey, members []member) bool {
 func (j *Judge) young(groups map[groupKey]*group) []*group {
 	var young []*group
 	for key, members := range j.members {
-		known := key.stack != 0 && (key.label == (label{}) || j.asks(key.process, members))
-		if groups[key] != nil || known {
+		if groups[key] != nil || j.placed(key, members) {
 			continue
 		}
 		if settled := j.settled(members); len(settled) > 0 {
@@ -80,6 +79,11 @@ func (j *Judge) young(groups map[groupKey]*group) []*group {
 		}
 	}
 	return young
+}
+
+// placed reports whether the origin of a group is known, and who asked.
+func (j *Judge) placed(key groupKey, members []member) bool {
+	return key.stack != 0 && (key.label == (label{}) || j.asks(key.process, members))
 }
 
 // joinYoung gives the young the origin of an accused group, if they can be of no

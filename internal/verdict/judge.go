@@ -182,8 +182,8 @@ func (j *Judge) Created(e *event.Event) {
 
 // Look judges every live socket after a snapshot that ended at now. What it
 // returns is the number of suspects, those too that are not reported yet. names
-// is asked for the origins of those only that were suspects before, or whose
-// origin may have several stacks.
+// is asked for the origins of those only that were suspects before or are left by a
+// process that ended, or whose origin may have several stacks.
 func (j *Judge) Look(now uint64, t *lifecycle.Table, names Names) (suspects int) {
 	j.looked = now
 	j.listening = j.listeningPorts(t)
@@ -199,6 +199,10 @@ func (j *Judge) Look(now uint64, t *lifecycle.Table, names Names) (suspects int)
 	// change what another is grouped by; then the groups.
 	for s, holders := range t.Sockets() {
 		j.watch(j.subject(now, s, holders), names)
+	}
+	for i := range j.ended {
+		m := &j.ended[i]
+		j.learn(owner(&m.Socket, m.holders), &m.Socket, names)
 	}
 	for n, s := range j.suspects {
 		if s.last != now {

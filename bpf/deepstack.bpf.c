@@ -74,14 +74,29 @@ static __always_inline void send(struct call *call, enum deep_outcome outcome, _
 	call->inode = 0;
 }
 
+/* The profiler sends stacks without waking who reads them. That is only done by what is
+ * put into the same ring, be it nothing. */
+static __always_inline void wake_reader(void)
+{
+	void *nothing = bpf_ringbuf_reserve(&trace_events, sizeof(__u64), 0);
+
+	if (nothing)
+		bpf_ringbuf_discard(nothing, BPF_RB_FORCE_WAKEUP);
+}
+
 /* Runs at the tracepoint after the unwinder. If deep_stop wasn't reached, the
  * profiler had no use for the process yet. */
 static __always_inline int after_call(void)
 {
 	struct call *call = current_call();
 
-	if (call && call->inode)
+	if (!call)
+		return 0;
+	if (call->inode)
 		send(call, OUTCOME_UNKNOWN, 0);
+	if (call->sent)
+		wake_reader();
+	call->sent = false;
 	return 0;
 }
 
@@ -109,6 +124,7 @@ int deep_stop(void *ctx)
 		return 0;
 	}
 	*(__u64 *)(record + cfg_record_value) = id;
+	call->sent = true;
 	bpf_tail_call(ctx, &next, NEXT_STOP);
 	return 0;
 }

@@ -112,6 +112,7 @@ struct call {
 	__u64 start; /* of the process */
 	__u32 rounds;
 	bool again; /* the walk is to be taken up again */
+	bool sent;  /* the profiler has sent the stack, and who reads them sleeps */
 };
 
 /* inserted in: before_call, deep_use. deleted in: deep_stop, after_call, deep_use. */
@@ -146,6 +147,12 @@ struct {
 	__type(key, __u32);
 	__type(value, __u32);
 } perf_progs SEC(".maps");
+
+/* Of the same size as the profiler's: traceRing in Go. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 8 << 20);
+} trace_events SEC(".maps");
 
 struct interpreter {
 	__u64 lower1, upper1, lower2, upper2;

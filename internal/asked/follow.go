@@ -54,10 +54,13 @@ type Status struct {
 	Err     error // the last that kept a process from being followed
 }
 
-// request is a process to look at: all of it, one mapping, or its end.
+// request is a process to look at: all of it, one mapping, files that it will map, or
+// its end.
 type request struct {
 	pid     uint32
 	mapping *symbol.Mapping
+	files   []string
+	served  chan<- struct{} // closed when it is; nil: nobody waits
 	gone    bool
 }
 
@@ -96,6 +99,15 @@ func (t *Tracer) Mapped(pid uint32, m symbol.Mapping) {
 	if m.Inode != 0 {
 		t.follow.ask(request{pid: pid, mapping: &m})
 	}
+}
+
+// Ahead takes care of files before a process maps them: it is to execute a program that
+// begins with them, and may ask for its first socket sooner than it could be looked at.
+// It returns when that is done.
+func (t *Tracer) Ahead(pid uint32, files []string) {
+	served := make(chan struct{})
+	t.follow.requests <- request{pid: pid, files: files, served: served}
+	<-served
 }
 
 // Gone says that a process has ended.
@@ -143,6 +155,9 @@ func (f *follower) run() {
 			if !f.closing.Load() {
 				f.note(r.pid, f.serve(r))
 			}
+			if r.served != nil {
+				close(r.served)
+			}
 		case <-sweep.C:
 			f.note(0, f.sweep())
 			f.retry()
@@ -174,6 +189,8 @@ func (f *follower) serve(r request) error {
 		return f.forget([]uint32{r.pid})
 	case r.mapping != nil:
 		return f.look(r.pid, r.mapping)
+	case r.files != nil:
+		return f.ahead(r.pid, r.files)
 	}
 	mappings, err := symbol.Mappings(r.pid)
 	if err != nil {
@@ -204,6 +221,25 @@ func (f *follower) look(pid uint32, m *symbol.Mapping) error {
 		return err
 	}
 	defer file.Close() // only read from
+	return f.follow(pid, file, id, m.Path)
+}
+
+// ahead attaches to a process that will map files. Those that can't be opened are left
+// to be looked at when it has.
+func (f *follower) ahead(pid uint32, files []string) error {
+	var errs []error
+	for _, path := range files {
+		file, id, err := rootfile.Open(path)
+		if err != nil {
+			continue
+		}
+		errs = append(errs, f.follow(pid, file, id, path), file.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// follow attaches to a process if a file that it maps has libuv, or is a program of Go.
+func (f *follower) follow(pid uint32, file *os.File, id rootfile.Identity, path string) error {
 	if p := f.attached[pid]; p != nil && p.ended() {
 		if err := f.forget([]uint32{pid}); err != nil {
 			return err
@@ -213,7 +249,7 @@ func (f *follower) look(pid uint32, m *symbol.Mapping) error {
 	}
 	has, err := f.contents(file, id)
 	if err != nil {
-		return fmt.Errorf("%s: %w", m.Path, err)
+		return fmt.Errorf("%s: %w", path, err)
 	}
 	if has == (contents{}) {
 		return nil
@@ -229,7 +265,7 @@ func (f *follower) look(pid uint32, m *symbol.Mapping) error {
 		}
 	}
 	if has.libuv != nil {
-		err = p.attach(pid, file, m.Path, has.libuv.places)
+		err = p.attach(pid, file, path, has.libuv.places)
 	}
 	f.mu.Lock()
 	f.status.Files++

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"sync/atomic"
 	"syscall"
 
@@ -19,6 +20,15 @@ const starterName = "start-when-told"
 
 // starterFD is where the starter waits to be told: the first of ExtraFiles.
 const starterFD = 3
+
+// The thread that execs is to be the first, which is the process for what was attached to
+// it by its id: of another one execve(2) makes a new first thread, and lets go of the old
+// (fs/exec.c: de_thread).
+func init() {
+	if len(os.Args) > 1 && os.Args[1] == starterName {
+		runtime.LockOSThread() // main runs on the thread that init does
+	}
+}
 
 // newStarter is the other half of child: it waits until tracing is on, then
 // execs. So the command is traced from its first instruction, and it is not
@@ -47,6 +57,7 @@ func newStarter() *cobra.Command {
 
 // child is a command that has not begun yet.
 type child struct {
+	path   string // of the command
 	cmd    *exec.Cmd
 	tell   *os.File
 	begun  atomic.Bool
@@ -74,7 +85,7 @@ func startChild(argv []string, s Streams) (*child, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("start %s: %w", argv[0], err), w.Close())
 	}
-	return &child{cmd: cmd, tell: w}, nil
+	return &child{path: path, cmd: cmd, tell: w}, nil
 }
 
 // cannotFind says why there is no such command. exec.LookPath's error names the

@@ -171,6 +171,7 @@ func runCommand(ctx context.Context, f *traceFlags, cfg hunt.Config, argv []stri
 	defer c.passSignals(cancel)()
 	cfg.Probe.Scope.PIDs = []uint32{uint32(c.cmd.Process.Pid)}
 	cfg.Command = strings.Join(argv, " ")
+	cfg.Ahead = codeOf(c.path)
 	running := false
 	cfg.Ready = func() error {
 		if err := c.begin(); err != nil {

@@ -67,7 +67,7 @@ func BenchmarkCost(b *testing.B) {
 		// No benchmarks of their own: they would run more than once.
 		was := c.read()
 		p.Do(round.command)
-		time.Sleep(10 * poll)
+		time.Sleep(10 * turn)
 		for name, now := range c.read() {
 			ns := float64(now.Runtime-was[name].Runtime) / float64(now.RunCount-was[name].RunCount)
 			b.ReportMetric(ns, round.name+"/"+name+"-ns")

@@ -20,7 +20,8 @@ type deepCall struct {
 	Start  uint64
 	Rounds uint32
 	Again  bool
-	_      [3]byte
+	Sent   bool
+	_      [2]byte
 }
 
 type deepDeepBirth struct {
@@ -106,6 +107,7 @@ const (
 	deepMapPidPageToMappingInfo = "pid_page_to_mapping_info"
 	deepMapReportEvents         = "report_events"
 	deepMapScope                = "scope"
+	deepMapTraceEvents          = "trace_events"
 	deepMapUseWalks             = "use_walks"
 	deepMapWalking              = "walking"
 	deepProgDeepAccept          = "deep_accept"
@@ -222,6 +224,7 @@ type deepMapSpecs struct {
 	PidPageToMappingInfo *ebpf.MapSpec `ebpf:"pid_page_to_mapping_info"`
 	ReportEvents         *ebpf.MapSpec `ebpf:"report_events"`
 	Scope                *ebpf.MapSpec `ebpf:"scope"`
+	TraceEvents          *ebpf.MapSpec `ebpf:"trace_events"`
 	UseWalks             *ebpf.MapSpec `ebpf:"use_walks"`
 	Walking              *ebpf.MapSpec `ebpf:"walking"`
 }
@@ -284,6 +287,7 @@ type deepMaps struct {
 	PidPageToMappingInfo *ebpf.Map `ebpf:"pid_page_to_mapping_info"`
 	ReportEvents         *ebpf.Map `ebpf:"report_events"`
 	Scope                *ebpf.Map `ebpf:"scope"`
+	TraceEvents          *ebpf.Map `ebpf:"trace_events"`
 	UseWalks             *ebpf.Map `ebpf:"use_walks"`
 	Walking              *ebpf.Map `ebpf:"walking"`
 }
@@ -303,6 +307,7 @@ func (m *deepMaps) Close() error {
 		m.PidPageToMappingInfo,
 		m.ReportEvents,
 		m.Scope,
+		m.TraceEvents,
 		m.UseWalks,
 		m.Walking,
 	)

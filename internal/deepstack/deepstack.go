@@ -40,9 +40,13 @@ const (
 
 // Options says whose stacks are taken.
 type Options struct {
-	PIDs     []uint32     // thread group ids of the initial pid namespace; empty: all
-	Children bool         // with PIDs: also what they fork from now on
-	Log      *slog.Logger // of the profiler; nil: nobody hears it
+	PIDs     []uint32 // thread group ids of the initial pid namespace; empty: all
+	Children bool     // with PIDs: also what they fork from now on
+	// Ahead are files to be read before the first stack is wanted: the code that PIDs
+	// are expected to begin with, which then only wait to exec it. nil: they run, and
+	// are what is read.
+	Ahead []string
+	Log   *slog.Logger // of the profiler; nil: nobody hears it
 	// MaxStacks is how many distinct stacks are held; 32,768 by default. Those
 	// that were not seen for the longest time go first.
 	MaxStacks int
@@ -136,6 +140,9 @@ func (t *Tier) start(ctx, run context.Context) error {
 	if t.manager, err = newManager(run, t.unwinder.loader, t.stacks); err != nil {
 		return err
 	}
+	if err := t.manager.ahead(t.unwinder.opts.Ahead); err != nil {
+		return err
+	}
 	t.work.Go(func() {
 		t.ended(t.memlock.during(t.manager.learn))
 	})
@@ -143,8 +150,10 @@ func (t *Tier) start(ctx, run context.Context) error {
 		t.ended(t.manager.handle(func(id uint64) { t.stacks.current = id }))
 	})
 	// They take a moment, so they come before the first stack is wanted.
-	if err := t.Learn(t.unwinder.opts.PIDs...); err != nil {
-		return err
+	if t.unwinder.opts.Ahead == nil {
+		if err := t.Learn(t.unwinder.opts.PIDs...); err != nil {
+			return err
+		}
 	}
 	if err := t.attach(); err != nil {
 		return err

@@ -68,7 +68,7 @@ func TestJoinEvents(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	time.Sleep(10 * poll)
+	time.Sleep(10 * turn)
 	want := map[event.Kind]string{event.Socket: "make_socket", event.Pair: "make_pair", event.Accept: "take_connection"}
 	whole := map[event.Kind]int{}
 	reasons := map[string]int{}

@@ -60,7 +60,7 @@ func TestLanguages(t *testing.T) {
 		}
 		return !slices.ContainsFunc(all, func(r *running) bool { return len(r.last) < enough })
 	})
-	time.Sleep(10 * poll)
+	time.Sleep(10 * turn)
 	for _, r := range all {
 		ok := t.Run(r.name, func(t *testing.T) {
 			if len(r.last) < enough {

@@ -22,18 +22,16 @@ import (
 )
 
 const (
-	// poll is how often stacks are looked for. The names of the frames of an
-	// interpreter are read from its memory, so it must be soon.
-	poll = 10 * time.Millisecond
+	// turn is how often what ended processes left is let go of, and maxBatch how
+	// many stacks are read at most before that.
+	turn     = 10 * time.Millisecond
+	maxBatch = 4096
 	// resync is how often processes are looked at that asked for it without
 	// a signal that arrived.
 	resync = time.Second
 	// cleanup is how often those are looked for that ended unseen, and how long
 	// the tables of a file that nobody has mapped are kept.
 	cleanup = 5 * time.Minute
-	// maxBatch bounds the stacks that are read before others may have the
-	// processor.
-	maxBatch = 4096
 	// frameCache is the number of frames whose names are remembered.
 	frameCache = 16384
 )
@@ -57,7 +55,9 @@ func newManager(ctx context.Context, l *loader, s *stacks) (*manager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("take the profiler's maps: %w", err)
 	}
-	m := &manager{waiting: l.maps["pid_events"], inhibit: l.maps["inhibit_events"], kind: samples.TypeMetadata{SampleType: "socket", SampleUnit: "count"}}
+	m := &manager{
+		waiting: l.maps["pid_events"], inhibit: l.maps["inhibit_events"], kind: samples.TypeMetadata{SampleType: "socket", SampleUnit: "count"},
+	}
 	m.processes, err = processmanager.New(ctx, processmanager.Config{
 		InterpretersConfig: languages(), MonitorInterval: resync, ExecutableUnloadDelay: cleanup,
 		EbpfHandler: handler, TraceReporter: s, ExecutableReporter: s.files,
@@ -153,12 +153,13 @@ func (m *manager) take() ([]libpf.PIDTID, error) {
 // handle reads the stacks and has their frames named, until close. begin is called
 // with the number of each before.
 func (m *manager) handle(begin func(id uint64)) error {
-	m.traces.SetDeadline(time.Unix(1, 0)) // long past: don't wait
 	var record ringbuf.Record
 	var trace libpf.EbpfTrace
 	var before times.KTime // the oldest of the batch before
 	for {
-		time.Sleep(poll)
+		// What comes wakes this, see wake_reader of bpf/deepstack.bpf.c: the names of
+		// the frames of an interpreter are read from its memory, and it may end.
+		m.traces.SetDeadline(time.Now().Add(turn))
 		var oldest times.KTime
 		for range maxBatch {
 			err := m.traces.ReadInto(&record)

@@ -86,7 +86,7 @@ func TestChildren(t *testing.T) {
 		all = append(all, b)
 		return len(all) == want
 	})
-	time.Sleep(10 * poll)
+	time.Sleep(10 * turn)
 	have := map[stack.Quality]int{}
 	first := map[uint32]stack.Quality{}
 	reasons := map[string]int{}
@@ -168,7 +168,7 @@ func repeated(t *testing.T, tier *Tier, p *workload.Proc) (made uint64) {
 		}
 		return l
 	}
-	for limit := time.Now().Add(20 * time.Second); loss().Repeated == 0; time.Sleep(poll) {
+	for limit := time.Now().Add(20 * time.Second); loss().Repeated == 0; time.Sleep(turn) {
 		if time.Now().After(limit) {
 			t.Fatalf("no stack of %d sockets is known: %+v", made, loss())
 		}

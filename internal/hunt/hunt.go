@@ -28,6 +28,9 @@ type Config struct {
 	Interval  time.Duration // between two looks at the kernel's own tables
 	// Command is the command line that run started; its end is no close.
 	Command string
+	// Ahead are the files that the command begins with, as far as that is known:
+	// complete stacks need what is in them, which takes long to read.
+	Ahead []string
 	// Ready is called once tracing is on; nil for none.
 	Ready func() error
 	// Attached is called once nothing more is loaded or attached, but uprobes, if

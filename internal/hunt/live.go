@@ -140,7 +140,11 @@ func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, erro
 
 // startDeep begins to bring the tier of complete stacks up.
 func (l *live) startDeep(ctx context.Context) error {
-	l.deep.asks = asks{wanted: l.cfg.RequestedAt, there: l.processes, inScope: l.inScope, budget: asked.Budget{Rate: l.cfg.Probe.StackRate}}
+	there := l.processes
+	if l.cfg.Ahead != nil {
+		there = func() []uint32 { return nil } // it runs nothing yet
+	}
+	l.deep.asks = asks{wanted: l.cfg.RequestedAt, there: there, inScope: l.inScope, budget: asked.Budget{Rate: l.cfg.Probe.StackRate}}
 	l.deep.asks.budget.Processes, l.deep.asks.budget.Calls = l.probe.Budget()
 	if l.maps != nil {
 		l.maps.Watch(l.mapped)
@@ -150,7 +154,7 @@ func (l *live) startDeep(ctx context.Context) error {
 		return err // now, and not after the time that starting takes
 	}
 	l.deep.scope = deepstack.Options{
-		PIDs: l.opts.Scope.PIDs, Children: l.opts.Scope.Children, Call: l.probe.Walk,
+		PIDs: l.opts.Scope.PIDs, Children: l.opts.Scope.Children, Ahead: l.cfg.Ahead, Call: l.probe.Walk,
 	}
 	if u := l.probe.Uses(); u != nil {
 		l.deep.scope.Uses = u

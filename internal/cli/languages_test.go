@@ -97,7 +97,7 @@ func of(r *verdict.Report, l *leaker) (found, right, complete int) {
 		found += f.Count
 		if quality, ok := l.leads(f); ok {
 			right += f.Count
-			if quality == stack.Complete || l.never {
+			if quality == stack.Complete {
 				complete += f.Count
 			}
 		}
@@ -120,7 +120,7 @@ func lateWrong(t *testing.T, r *verdict.Report, l *leaker, last int) (wrong []st
 			continue
 		}
 		why := ""
-		if quality, ok := l.leads(f); !ok || quality != stack.Complete && !l.never {
+		if quality, ok := l.leads(f); !ok || quality != stack.Complete {
 			why = fmt.Sprintf("line %v, %s: %s", ok, quality, f.Origin.Reason)
 		}
 		for _, s := range f.Sockets {

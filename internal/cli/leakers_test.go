@@ -24,7 +24,6 @@ type leaker struct {
 	line     int
 	kind     stack.Kind
 	asked    bool // the line is where the sockets were asked for: an event loop makes them
-	never    bool // no stack is complete: the program's own frames are not to be had
 	// through is the innermost function of the runtime that unwind tables lead to,
 	// where they don't lead to the line: what of a program is known that lives for
 	// milliseconds.
@@ -120,7 +119,7 @@ func leakers(t *testing.T, dir string) (all []leaker) {
 			through: "Java_sun_nio_ch_Net_socket0"},
 			"Leak.java", "javac", "-d", dir, src+"/Leak.java")
 	}
-	add(leaker{comm: "ruby", argv: []string{"ruby", src + "/leak.rb"}, function: "rsock_socket", kind: stack.Native, never: true}, "leak.rb")
+	add(leaker{comm: "ruby", argv: []string{"ruby", src + "/leak.rb"}, function: "leak_here", file: "leak.rb", kind: stack.Ruby, through: "rsock_socket"}, "leak.rb")
 	return all
 }
 

@@ -88,8 +88,9 @@ they were of no use any more. What a language's runtime closes by itself as the
 program ends, as Python does, counts as closed. The report goes to standard error, because
 standard output is the command's; --report sends it to a file.
 
-It waits a second or two for stacks of every language before it starts the command;
---stacks snapshot starts at once, with stacks that are complete in native code.
+It waits a second or two for stacks of every language before it starts the command, and
+reads the program's files meanwhile; --stacks snapshot starts at once, with stacks
+that are complete in native code.
 
 It exits with the command's own status, 128 plus the signal that ended it, or
 100 when it leaked. 127: no such command; 126: it can't be executed. Where tracing

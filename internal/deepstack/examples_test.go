@@ -42,7 +42,7 @@ func (l language) whole(o stack.Origin) bool {
 // gives is what the table says that its stacks have.
 func (l language) gives(stripped bool) string {
 	line := l.want[0]
-	language := map[stack.Kind]string{stack.Python: "Python", stack.Node: "JavaScript", stack.Java: "Java"}[line.kind]
+	language := map[stack.Kind]string{stack.Python: "Python", stack.Node: "JavaScript", stack.Java: "Java", stack.Ruby: "Ruby"}[line.kind]
 	switch {
 	case l.partial != "":
 		return "partial; " + l.also
@@ -130,8 +130,8 @@ func examples(t *testing.T) []language {
 		{name: "Java, compiled", program: compiledJava, want: javaLine, path: javaPath, also: ", inlined ones too"},
 		{name: "Ruby", program: func(t *testing.T, _ string) program {
 			return started(t, "ruby", source(t, "sock.rb"))
-		}, want: []culprit{{function: "rsock_socket", kind: stack.Native}}, path: []string{"socket", "rsock_socket", "rb_vm_exec", "ruby_run_node", langtest.Process},
-			partial: fmt.Sprintf(reasonUnlearned, "Ruby"), also: "native frames to the start, none of Ruby"},
+		}, want: []culprit{{"open", "sock.rb", markedLine(t, "sock.rb", "SOCKET"), stack.Ruby}, {"take", "sock.rb", markedLine(t, "sock.rb", "ACCEPT"), stack.Ruby}},
+			path: []string{"socket", "rsock_socket", "open", "serve", langtest.Ruby}},
 	}
 }
 

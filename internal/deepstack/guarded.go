@@ -19,8 +19,9 @@ import (
 // files is bounded, and a panic over one of them ends the Tier, not the program.
 func (m *manager) synchronize(p process.Process) error {
 	return elfguard.Do(fmt.Sprintf("the files of process %d", p.PID()), func() error {
-		m.processes.SynchronizeProcess(guarded{p})
-		return nil
+		p := guarded{p}
+		m.processes.SynchronizeProcess(p)
+		return m.rubies.complete(p)
 	})
 }
 

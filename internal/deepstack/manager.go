@@ -47,6 +47,7 @@ type manager struct {
 	signals   *perf.Reader
 	traces    *ringbuf.Reader
 	kind      samples.TypeMetadata
+	rubies    rubies
 }
 
 // newManager makes a manager. Its own goroutines end with ctx.
@@ -57,6 +58,7 @@ func newManager(ctx context.Context, l *loader, s *stacks) (*manager, error) {
 	}
 	m := &manager{
 		waiting: l.maps["pid_events"], inhibit: l.maps["inhibit_events"], kind: samples.TypeMetadata{SampleType: "socket", SampleUnit: "count"},
+		rubies: rubies{l.maps["ruby_procs"], map[uint32]support.RubyProcInfo{}},
 	}
 	m.processes, err = processmanager.New(ctx, processmanager.Config{
 		InterpretersConfig: languages(), MonitorInterval: resync, ExecutableUnloadDelay: cleanup,

@@ -126,7 +126,8 @@ func systemVariables(self *ebpf.CollectionSpec, findsVMA bool) (map[string]any, 
 	}
 	values := map[string]any{
 		"origin_id_probe": origin, "python_frames_per_program": uint32(pythonFrames), "go_labels_disabled": true,
-		"inverse_pac_mask": ^pacmask.GetPACMask(), "stack_ptregs_offset": registers, "vma_lookup_enabled": findsVMA,
+		"ruby_skip_native_resume": true,
+		"inverse_pac_mask":        ^pacmask.GetPACMask(), "stack_ptregs_offset": registers, "vma_lookup_enabled": findsVMA,
 	}
 	threadPointer := []string{"thread", "fsbase"}
 	if runtime.GOARCH == "arm64" {

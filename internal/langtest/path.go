@@ -13,12 +13,18 @@ import (
 )
 
 // The functions that a walk ends with which came to the start of a process, of a
-// thread, and of a goroutine.
+// thread, of a goroutine, and of a program of Ruby and one of its threads, where frames
+// of Ruby are the last.
 const (
-	Process   = "_start"
-	Thread    = "clone3"
-	Goroutine = "runtime.goexit"
+	Process    = "_start"
+	Thread     = "clone3"
+	Goroutine  = "runtime.goexit"
+	Ruby       = "<main>"
+	RubyThread = "block in <main>"
 )
+
+// starts are all of them.
+var starts = []string{Process, Thread, Goroutine, Ruby, RubyThread}
 
 // Whole reports whether a walk came to the start of its process, thread or goroutine.
 func Whole(frames []stack.Frame) bool {
@@ -26,12 +32,12 @@ func Whole(frames []stack.Frame) bool {
 		return false
 	}
 	last := frames[len(frames)-1]
-	return is(last, Process) || is(last, Thread) || is(last, Goroutine)
+	return slices.ContainsFunc(starts, func(start string) bool { return is(last, start) })
 }
 
 // ToStart reports whether a path leads to a start.
 func ToStart(functions []string) bool {
-	return len(functions) > 0 && slices.Contains([]string{Process, Thread, Goroutine}, functions[len(functions)-1])
+	return len(functions) > 0 && slices.Contains(starts, functions[len(functions)-1])
 }
 
 // OnPath reports whether functions are on a stack in this order from the innermost. A

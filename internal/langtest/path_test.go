@@ -40,7 +40,8 @@ func TestOnPath(t *testing.T) {
 	for _, test := range []struct {
 		frames []stack.Frame
 		want   bool
-	}{{process, true}, {process[:5], false}, {nil, false}, {[]stack.Frame{nameless}, true}, {frames("main.main", Goroutine), true}} {
+	}{{process, true}, {process[:5], false}, {nil, false}, {[]stack.Frame{nameless}, true}, {frames("main.main", Goroutine), true},
+		{frames("rb_vm_exec", "take", RubyThread), true}, {frames("rb_vm_exec", "take"), false}} {
 		if got := Whole(test.frames); got != test.want {
 			t.Errorf("whole %v: %+v", got, test.frames)
 		}

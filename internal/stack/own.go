@@ -43,7 +43,8 @@ func Folded(frames []Frame, exe string) []bool {
 	for i := range frames {
 		f := &frames[i]
 		folded[i] = startup(f) || f.Kind == Native && f.Module != exe && libc(f.Module) ||
-			f.Kind == Go && goSyscall(f.Function) || interpreted && f.Kind == Native && Runtime(f.Module)
+			f.Kind == Go && goSyscall(f.Function) || interpreted && f.Kind == Native && Runtime(f.Module) ||
+			f.Kind == Ruby && f.Function == rubyNameless
 	}
 	return folded
 }
@@ -98,7 +99,7 @@ func nativeForeign(f *Frame, exe string) bool {
 	// Of a process that was gone at once its program isn't known, and may be
 	// statically linked.
 	return f.Module == "" || f.Module[0] != '/' || library(f.Module) || nativeLibrary(f.Function) ||
-		rustLibraryFile(f.File) || exe == "" && libcFunctions[strings.TrimLeft(f.Function, "_")]
+		rustLibraryFile(f.File) || rubyStandard(f.Module) || exe == "" && libcFunctions[strings.TrimLeft(f.Function, "_")]
 }
 
 // startup knows the frames that every program or thread has at its end.

@@ -151,11 +151,36 @@ func pythonStandard(file string) bool {
 	return ok && strings.Contains(rest, "/")
 }
 
-// rubyStandard says whether a file is of Ruby's own library.
+// rubyC is the file of frames of Ruby that are functions in C, and rubyNameless the name
+// of those whose own can't be read, as the OpenTelemetry eBPF profiler has them.
+const rubyC, rubyNameless = "<cfunc>", "<unknown cfunc>"
+
+// rubyStandard says whether a file is of Ruby's own library, or of what a distribution
+// installs beside it. Gems are the program's: who leaks there is worth knowing.
 func rubyStandard(file string) bool {
-	if file == "" || strings.HasPrefix(file, "<internal:") {
+	if file == "" || file == rubyC || strings.HasPrefix(file, "<internal:") {
 		return true
 	}
-	_, rest, ok := strings.Cut(path.Clean(file), "/lib/ruby/")
-	return ok && !strings.Contains(rest, "/gems/") && !strings.HasPrefix(rest, "gems/")
+	before, rest := "", path.Clean(file)
+	for {
+		head, tail, ok := strings.Cut(rest, "/ruby/")
+		if !ok {
+			return false
+		}
+		before, rest = before+"/ruby/"+head, tail
+		if rubyLibrary(before, rest) {
+			return !strings.Contains(rest, "/gems/") && !strings.HasPrefix(rest, "gems/")
+		}
+	}
+}
+
+// rubyLibrary says whether before/ruby is a directory of Ruby's library, and not one of
+// that name, by what follows in it. Debian has what is in C in lib/TRIPLET/ruby.
+func rubyLibrary(before, rest string) bool {
+	if path.Base(before) == "lib" {
+		return true
+	}
+	of, _, _ := strings.Cut(rest, "/")
+	versioned := of == "vendor_ruby" || of == "site_ruby" || of != "" && of[0] >= '0' && of[0] <= '9'
+	return versioned && path.Base(path.Dir(before)) == "lib"
 }

@@ -71,6 +71,14 @@ func TestCulprit(t *testing.T) {
 			{Function: "com.example.Pool.open", Kind: Java}}, 2},
 		{"Ruby", "/usr/bin/ruby3.1", []Frame{{Function: "initialize", File: "/usr/lib/ruby/3.1.0/net/http.rb", Kind: Ruby},
 			{Function: "poll", File: "/srv/poll.rb", Kind: Ruby}}, 1},
+		{"Ruby, through C", "/usr/bin/ruby3.1", []Frame{native("socket", libcFile), native("rsock_socket", "/usr/lib/x86_64-linux-gnu/ruby/3.1.0/socket.so"),
+			native("rb_vm_exec", "/usr/lib/x86_64-linux-gnu/libruby-3.1.so.3.1.2"), {Function: "<unknown cfunc>", File: "<cfunc>", Kind: Ruby},
+			{Function: "poll", File: "/srv/poll.rb", Line: 7, Kind: Ruby}}, 4},
+		{"Ruby, walked as native", "/usr/bin/ruby3.1", []Frame{native("socket", libcFile), native("rsock_socket", "/opt/ruby/lib/ruby/3.1.0/x86_64-linux/socket.so"),
+			native("rb_vm_exec", "/usr/lib/x86_64-linux-gnu/libruby-3.1.so.3.1.2")}, -1},
+		{"Ruby, a gem in C", "/usr/bin/ruby3.1", []Frame{native("socket", libcFile),
+			native("EventMachine_t::ConnectToServer", "/var/lib/gems/3.1.0/gems/eventmachine-1.2.7/lib/rubyeventmachine.so")}, 1},
+		{"Ruby, the program's own directory", "/usr/bin/ruby3.1", []Frame{{Function: "poll", File: "/srv/lib/app/ruby/poll.rb", Kind: Ruby}}, 0},
 		{"cgo", "/app", append([]Frame{native("socket", libcFile), native("", "/app")}, inGo("runtime.asmcgocall", "main._Cfunc_dial", "main.dial")...), 4},
 		{"vdso and nothing", "/app", []Frame{native("__kernel_vsyscall", "[vdso]"), native("", "")}, -1},
 	}
@@ -99,6 +107,9 @@ func TestFolded(t *testing.T) {
 			native("extension_call", "/srv/ext.cpython-311.so"), native("_PyEval_EvalFrameDefault", "/usr/lib/libpython3.11.so.1.0")},
 			[]bool{true, true, false, false, true}},
 		{"Ruby, walked as native", []Frame{native("rsock_socket", "/usr/lib/libruby-3.1.so.3.1"), native("main", "/usr/bin/ruby3.1")}, []bool{false, false}},
+		{"Ruby", []Frame{native("socket", libcFile), native("rsock_socket", "/usr/lib/ruby/3.1.0/socket.so"), native("rb_vm_exec", "/usr/lib/libruby-3.1.so.3.1"),
+			{Function: "<unknown cfunc>", File: "<cfunc>", Kind: Ruby}, {Function: "Socket#initialize", File: "<cfunc>", Kind: Ruby}, {Function: "poll", File: "/srv/poll.rb", Kind: Ruby}},
+			[]bool{true, false, true, true, false, false}},
 		{"no code", []Frame{native("", "[vdso]"), native("", "")}, []bool{true, false}},
 	}
 	for _, test := range tests {

@@ -1,3 +1,4 @@
+# A thread accepts what another connects, and has let go of Ruby's lock meanwhile.
 require 'socket'
 
 class Pool
@@ -6,11 +7,30 @@ class Pool
   end
 end
 
-def serve(pool)
+class Gate
+  attr_reader :server
+
+  def initialize
+    @server = TCPServer.new('127.0.0.1', 0)
+  end
+
+  def take
+    @server.accept # ACCEPT
+  end
+end
+
+def admit(gate)
+  loop { gate.take.close }
+end
+
+def serve(pool, port)
   loop do
     pool.open.close
+    TCPSocket.new('127.0.0.1', port).close
     sleep 0.1
   end
 end
 
-serve(Pool.new)
+gate = Gate.new
+Thread.new { admit(gate) }
+serve(Pool.new, gate.server.addr[1])

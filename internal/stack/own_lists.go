@@ -155,13 +155,27 @@ func pythonStandard(file string) bool {
 // of those whose own can't be read, as the OpenTelemetry eBPF profiler has them.
 const rubyC, rubyNameless = "<cfunc>", "<unknown cfunc>"
 
-// rubyStandard says whether a file is of Ruby's own library, or of what a distribution
-// installs beside it. Gems are the program's: who leaks there is worth knowing.
+// rubyNetwork are the gems through which Ruby programs connect and accept.
+var rubyNetwork = map[string]bool{
+	"async": true, "async-http": true, "async-io": true, "async-pool": true, "celluloid-io": true, "em-http-request": true,
+	"em-socksify": true, "em-websocket": true, "ethon": true, "eventmachine": true, "excon": true, "faraday": true,
+	"faraday-net_http": true, "faye-websocket": true, "http": true, "http-2": true, "httparty": true, "httpclient": true,
+	"io-event": true, "io-stream": true, "net-http": true, "net-http-persistent": true, "net-protocol": true, "nio4r": true,
+	"openssl": true, "patron": true, "puma": true, "rest-client": true, "thin": true, "typhoeus": true, "websocket-driver": true,
+}
+
+// rubyStandard says whether a file is of Ruby's own library, of what a distribution
+// installs beside it, or of one of the usual network libraries. Other gems are the
+// program's: who leaks there is worth knowing.
 func rubyStandard(file string) bool {
 	if file == "" || file == rubyC || strings.HasPrefix(file, "<internal:") {
 		return true
 	}
 	before, rest := "", path.Clean(file)
+	if at := strings.LastIndex(rest, "/gems/"); at >= 0 {
+		gem, _, _ := strings.Cut(rest[at+len("/gems/"):], "/")
+		return rubyNetwork[gem[:max(0, strings.LastIndexByte(gem, '-'))]]
+	}
 	for {
 		head, tail, ok := strings.Cut(rest, "/ruby/")
 		if !ok {
@@ -169,7 +183,7 @@ func rubyStandard(file string) bool {
 		}
 		before, rest = before+"/ruby/"+head, tail
 		if rubyLibrary(before, rest) {
-			return !strings.Contains(rest, "/gems/") && !strings.HasPrefix(rest, "gems/")
+			return true
 		}
 	}
 }

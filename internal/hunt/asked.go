@@ -19,6 +19,7 @@ type asks struct {
 	wanted  bool
 	there   func() []uint32       // the processes in scope that are known
 	inScope func(pid uint32) bool // of a process that lives
+	ahead   []string              // what the processes that are there will map first
 	budget  asked.Budget
 	tracer  *asked.Tracer // nil: not wanted, not there yet, or failed
 	failed  error

@@ -86,9 +86,9 @@ func (d *deep) start(ctx context.Context) {
 		if s.tier, s.err = deepstack.Start(ctx, d.scope); s.err == nil && d.asks.wanted {
 			s.asks, s.asksErr = asked.Open(s.tier, d.asks.budget)
 		}
-		if s.asks != nil && d.scope.Ahead != nil {
+		if s.asks != nil && len(d.asks.ahead) > 0 {
 			for _, pid := range d.scope.PIDs {
-				s.asks.Ahead(pid, d.scope.Ahead)
+				s.asks.Ahead(pid, d.asks.ahead)
 			}
 		}
 		done <- s

@@ -23,7 +23,7 @@ func TestLearnedAfterTheEnd(t *testing.T) {
 	p := event.ProcessKey{PID: 5, Start: 1}
 	origins := replayedOrigins{p: {}}
 	for id, function := range map[uint64]string{loop: "loop", 80: "connect", 81: "retry", 90: "fetch", 91: "poll"} {
-		origins[p][id] = stack.Origin{Quality: stack.Complete, Frames: []stack.Frame{{Function: function}}}
+		origins[p][id] = stack.Origin{Quality: stack.Complete, Frames: []stack.Frame{{Function: function, Kind: stack.Ruby, File: "/srv/app.rb"}}}
 	}
 	e := newEngine(options{JudgeEnd: true, Judgement: Judgement{Patience: verdict.Patience{MinAge: 1}}}, 250, 0, origins, verdict.Report{})
 	births := []event.Event{}

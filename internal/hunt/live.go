@@ -140,11 +140,13 @@ func Trace(ctx context.Context, cfg Config, obs Observer) (*verdict.Report, erro
 
 // startDeep begins to bring the tier of complete stacks up.
 func (l *live) startDeep(ctx context.Context) error {
-	there := l.processes
+	l.deep.asks = asks{wanted: l.cfg.RequestedAt, there: l.processes, inScope: l.inScope, budget: asked.Budget{Rate: l.cfg.Probe.StackRate}}
 	if l.cfg.Ahead != nil {
-		there = func() []uint32 { return nil } // it runs nothing yet
+		l.deep.asks.there = func() []uint32 { return nil } // it runs nothing yet
 	}
-	l.deep.asks = asks{wanted: l.cfg.RequestedAt, there: there, inScope: l.inScope, budget: asked.Budget{Rate: l.cfg.Probe.StackRate}}
+	if s := &l.opts.Scope; len(s.Comms)+len(s.Exclude) == 0 { // what it will be called isn't known
+		l.deep.asks.ahead = l.cfg.Ahead
+	}
 	l.deep.asks.budget.Processes, l.deep.asks.budget.Calls = l.probe.Budget()
 	if l.maps != nil {
 		l.maps.Watch(l.mapped)
@@ -368,7 +370,8 @@ func (l *live) lived(ev *event.Event) {
 func (l *live) describe(key event.ProcessKey) bool {
 	info, err := l.fs.Process(key.PID)
 	if err != nil || !info.StartedAt(key.Start) {
-		if exe := l.ran(key); exe != nil {
+		gone := err == nil || errors.Is(err, procfs.ErrNoProcess)
+		if exe := l.ran(key); gone && exe != nil {
 			d := l.engine.names.known[key]
 			d.ProcessKey, d.Exe = key, exe
 			l.known(d)

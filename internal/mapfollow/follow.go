@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -44,9 +45,10 @@ type life struct {
 	pid   uint32
 	start uint64 // of the process, ns of CLOCK_BOOTTIME; zero if not known
 	maps  []symbol.Mapping
-	// program is the path of its program, empty if it isn't known. After exec it is
-	// what is mapped first (load_elf_binary in fs/binfmt_elf.c maps the interpreter
-	// of a dynamic program after it), until when execs is set.
+	// program is the path of its program, empty if it isn't known. After exec it is the
+	// file that is mapped first (load_elf_binary in fs/binfmt_elf.c: before it comes the
+	// stack alone, which may be executable, and after it the loader), until when execs
+	// is set.
 	program string
 	execs   bool
 	place   *list.Element
@@ -147,8 +149,8 @@ func (f *Follower) apply(r *record) {
 			return // from before: /proc/PID/maps has it, while it lives
 		}
 		f.order.MoveToFront(l.place)
-		if l.execs {
-			l.program, l.execs = r.mapping.Path, false
+		if l.execs && r.mapping.Inode != 0 {
+			l.program, l.execs = strings.TrimSuffix(r.mapping.Path, " (deleted)"), false
 		}
 		l.add(r.mapping)
 	}
@@ -209,8 +211,8 @@ func (f *Follower) Maps(p event.ProcessKey) []symbol.Mapping {
 	return nil
 }
 
-// Program returns the path of the program that a process ran last, as /proc/PID/exe
-// would have it; empty if neither it nor who forked it was seen to exec.
+// Program returns the path of the program that a process ran last, as that process saw
+// it; empty if neither it nor who forked it was seen to exec.
 func (f *Follower) Program(p event.ProcessKey) string {
 	if l := f.last(p); l != nil {
 		return l.program

@@ -123,14 +123,16 @@ func TestLives(t *testing.T) {
 func TestProgram(t *testing.T) {
 	f := newFollower()
 	mapped := func(pid uint32, start uint64, path string) record {
-		return record{kind: recordMmap2, pid: pid, mapping: symbol.Mapping{Start: start, End: start + 10, Path: path}}
+		return record{kind: recordMmap2, pid: pid, mapping: symbol.Mapping{Start: start, End: start + 10, Inode: start, Path: path}}
 	}
+	stack := record{kind: recordMmap2, pid: 11, mapping: symbol.Mapping{Start: 1 << 40, End: 1<<40 + 10, Path: "//anon"}}
 	for _, r := range []record{
 		{kind: recordFork, pid: 10, parent: 1, time: 1e9},
 		mapped(10, 100, "/lib/plugin.so"),
 		{kind: recordFork, pid: 11, parent: 10, time: 1e9},
 		{kind: recordComm, exec: true, pid: 11},
-		mapped(11, 200, "/bin/server"),
+		stack,
+		mapped(11, 200, "/bin/server (deleted)"),
 		mapped(11, 100, "/lib/ld.so"),
 		{kind: recordFork, pid: 12, parent: 11, time: 2e9},
 		mapped(12, 300, "/lib/plugin.so"),

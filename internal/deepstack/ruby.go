@@ -21,16 +21,16 @@ const currentEC = "ruby_current_ec"
 
 // rubies tells the unwinder where processes of Ruby keep ruby_current_ec, where the
 // profiler (v0.0.202633, interpreter/ruby/ruby.go) doesn't know: it looks for its place in
-// .symtab alone, which distributions strip, though .dynsym has it too, and reads the number
-// of its module once, be it before the loader has written that. Then it takes another
-// variable for it, or the frames of the thread that holds Ruby's lock, whichever that is.
+// .symtab alone, which distributions strip, though .dynsym has it too until Ruby 3.3, and
+// reads what the loader writes once, be it before that has. Then it takes another variable
+// for it, or the frames of the thread that holds Ruby's lock, whichever that is.
 type rubies struct {
 	procs *ebpf.Map                       // struct RubyProcInfo by process id
 	told  map[uint32]support.RubyProcInfo // what was written there
 }
 
-// complete does so for a process, if it is one of Ruby. Where the variable can't be
-// found there are no frames of Ruby, rather than those of another thread.
+// complete does so for a process, if it is one of Ruby that has libruby. Where the
+// variable can't be found there are no frames of Ruby, rather than those of another thread.
 func (r *rubies) complete(p process.Process) error {
 	var info support.RubyProcInfo
 	pid := uint32(p.PID())
@@ -42,37 +42,50 @@ func (r *rubies) complete(p process.Process) error {
 	if err != nil {
 		return fmt.Errorf("look up what is known of Ruby: %w", err)
 	}
-	if info.Version < 3<<16 || info.Current_ec_tpbase_tls_offset != 0 || info == r.told[pid] {
+	if info.Version < 3<<16 || info == r.told[pid] {
 		return nil
 	}
-	if v, ok := findEC(p); ok {
-		info.Current_ec_tls_offset, info.Tls_module_id, info.Dtv_info = v.offset, v.module, v.vector
-		r.told[pid] = info
-	} else {
-		info.Tls_module_id, info.Current_ctx_ptr = 0, 0
+	ec, ok := findEC(p)
+	if !ok {
+		return nil // linked statically, and then it is found
+	}
+	info.Current_ec_tpbase_tls_offset, info.Current_ec_tls_offset = ec.fromThread, ec.offset
+	info.Tls_module_id, info.Dtv_info = ec.module, ec.vector
+	if !ec.known() {
+		info.Current_ctx_ptr = 0
 	}
 	if err := r.procs.Put(pid, unsafe.Pointer(&info)); err != nil {
 		return fmt.Errorf("say where Ruby's frames are: %w", err)
 	}
+	if ec.known() {
+		r.told[pid] = info
+	}
 	return nil
 }
 
-// threadLocal is where every thread of a process has a variable, as __tls_get_addr(3)
-// finds it.
+// threadLocal is where every thread of a process has a variable.
 type threadLocal struct {
-	module uint32 // number of the file that has it, from 1 on
-	offset uint64 // in what threads have of that
-	vector libc.DTVInfo
+	// fromThread is how far it is from the thread pointer, where a TLS descriptor says so;
+	// or zero, and it is as __tls_get_addr finds it.
+	fromThread int64
+	module     uint32 // number of the file that has it, from 1 on
+	offset     uint64 // in what threads have of that
+	vector     libc.DTVInfo
 }
 
-// findEC finds ruby_current_ec by the files that a process has mapped; false if they don't
-// tell, or the loader hasn't come to it yet.
+func (v *threadLocal) known() bool {
+	return v.fromThread != 0 || v.module != 0 && v.vector.Multiplier != 0
+}
+
+// findEC finds ruby_current_ec by the files that a process has mapped; false if libruby
+// isn't among them. What they don't tell, or the loader hasn't come to yet, is zero.
 func findEC(p process.Process) (v threadLocal, ok bool) {
 	_, err := p.IterateMappings(func(m process.RawMapping) bool {
 		isRuby := strings.HasPrefix(path.Base(m.Path), "libruby")
 		if !m.IsExecutable() || !isRuby && !libc.IsPotentialLibcDSO(m.Path) {
 			return true
 		}
+		ok = ok || isRuby
 		// What can't be read tells nothing.
 		file, err := process.OpenELFMapping(p, &m)
 		if err != nil {
@@ -80,30 +93,52 @@ func findEC(p process.Process) (v threadLocal, ok bool) {
 		}
 		defer file.Close()
 		if isRuby {
-			v.offset, v.module = variable(p, &m, file)
+			v.find(p, &m, file)
 		} else if info, err := libc.ExtractLibcInfo(file); err == nil && info.HasDTVInfo() {
 			v.vector = info.DTVInfo
 		}
 		return true
 	})
-	return v, err == nil && v.module != 0 && v.vector.Multiplier != 0
+	return v, ok && err == nil
 }
 
-// variable returns the place of ruby_current_ec in the file that has it, and the number
-// that the loader has given that file; zero if it has not.
-func variable(p process.Process, m *process.RawMapping, file *pfelf.File) (offset uint64, module uint32) {
-	at, err := file.LookupSymbolAddress(currentEC)
+// find finds ruby_current_ec in libruby, and reads what the loader has written of it: at
+// the relocations that name it, or, where it is no symbol for others, that name none.
+func (v *threadLocal) find(p process.Process, m *process.RawMapping, file *pfelf.File) {
+	at, ok := symbolAt(file, currentEC)
 	mapper := file.GetAddressMapper()
-	base, ok := mapper.FileOffsetToVirtualAddress(m.FileOffset)
-	if err != nil || !ok {
-		return 0, 0
+	base, mapped := mapper.FileOffsetToVirtualAddress(m.FileOffset)
+	if !ok || !mapped {
+		return
 	}
-	// On failure there was no such relocation.
-	_ = file.VisitRelocations(func(r pfelf.ElfReloc, symbol string) bool {
-		if symbol == currentEC {
-			module = p.GetRemoteMemory().Uint32(libpf.Address(m.Vaddr - base + r.Off))
+	memory, bias := p.GetRemoteMemory(), libpf.Address(m.Vaddr-base)
+	// On failure there are no such relocations.
+	_ = file.VisitTLSRelocations(func(r pfelf.ElfReloc, symbol string) bool {
+		if symbol == currentEC || symbol == "" && uint64(r.Addend) == at {
+			v.fromThread = int64(memory.Uint64(bias + libpf.Address(r.Off) + 8))
 		}
-		return module == 0
+		return v.fromThread == 0
+	})
+	_ = file.VisitRelocations(func(r pfelf.ElfReloc, symbol string) bool {
+		if symbol == currentEC || symbol == "" {
+			v.module = memory.Uint32(bias + libpf.Address(r.Off))
+		}
+		return v.module == 0
 	}, pfelf.RelDTPMOD64)
-	return uint64(at), module
+	v.offset = at
+}
+
+// symbolAt returns the value of a symbol, be it one that other files can't see.
+func symbolAt(file *pfelf.File, name libpf.SymbolName) (value uint64, ok bool) {
+	if at, err := file.LookupSymbolAddress(name); err == nil {
+		return uint64(at), true
+	}
+	// On failure there is no .symtab.
+	_ = file.VisitSymbols(func(s libpf.Symbol) bool {
+		if s.Name == name {
+			value, ok = uint64(s.Address), true
+		}
+		return !ok
+	})
+	return value, ok
 }

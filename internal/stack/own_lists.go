@@ -160,8 +160,8 @@ var rubyNetwork = map[string]bool{
 	"async": true, "async-http": true, "async-io": true, "async-pool": true, "celluloid-io": true, "em-http-request": true,
 	"em-socksify": true, "em-websocket": true, "ethon": true, "eventmachine": true, "excon": true, "faraday": true,
 	"faraday-net_http": true, "faye-websocket": true, "http": true, "http-2": true, "httparty": true, "httpclient": true,
-	"io-event": true, "io-stream": true, "net-http": true, "net-http-persistent": true, "net-protocol": true, "nio4r": true,
-	"openssl": true, "patron": true, "puma": true, "rest-client": true, "thin": true, "typhoeus": true, "websocket-driver": true,
+	"io-event": true, "io-stream": true, "net-ftp": true, "net-http": true, "net-http-persistent": true, "net-imap": true,
+	"net-pop": true, "net-protocol": true, "net-smtp": true, "nio4r": true, "openssl": true, "patron": true, "puma": true, "rest-client": true, "thin": true, "typhoeus": true, "websocket-driver": true,
 }
 
 // rubyStandard says whether a file is of Ruby's own library, of what a distribution
@@ -171,30 +171,41 @@ func rubyStandard(file string) bool {
 	if file == "" || file == rubyC || strings.HasPrefix(file, "<internal:") {
 		return true
 	}
-	before, rest := "", path.Clean(file)
-	if at := strings.LastIndex(rest, "/gems/"); at >= 0 {
-		gem, _, _ := strings.Cut(rest[at+len("/gems/"):], "/")
-		return rubyNetwork[gem[:max(0, strings.LastIndexByte(gem, '-'))]]
-	}
-	for {
-		head, tail, ok := strings.Cut(rest, "/ruby/")
-		if !ok {
-			return false
+	file = path.Clean(file)
+	if at := strings.LastIndex(file, "/gems/"); at >= 0 {
+		// gems/NAME-VERSION, or gems/3.1.0/extensions/TRIPLET/3.1.0/NAME-VERSION.
+		names := strings.Split(file[at+len("/gems/"):], "/")
+		if len(names) > 4 && names[1] == "extensions" {
+			names = names[4:]
 		}
-		before, rest = before+"/ruby/"+head, tail
-		if rubyLibrary(before, rest) {
+		return rubyNetwork[names[0][:max(0, strings.LastIndexByte(names[0], '-'))]]
+	}
+	const dir = "/ruby/"
+	for at := strings.Index(file, dir); at >= 0; {
+		if rubyLibrary(file[:at], file[at+len(dir):]) {
 			return true
 		}
+		next := strings.Index(file[at+1:], dir)
+		if next < 0 {
+			break
+		}
+		at += 1 + next
 	}
+	return false
 }
 
 // rubyLibrary says whether before/ruby is a directory of Ruby's library, and not one of
-// that name, by what follows in it. Debian has what is in C in lib/TRIPLET/ruby.
+// that name, by what follows in it. Debian has what is in C in lib/TRIPLET/ruby, Fedora in
+// lib64/ruby and the rest in share/ruby.
 func rubyLibrary(before, rest string) bool {
-	if path.Base(before) == "lib" {
+	parent := path.Dir(before)
+	switch path.Base(before) {
+	case "lib", "lib64":
 		return true
+	case "share":
+		return parent == "/usr" || parent == "/usr/local"
 	}
 	of, _, _ := strings.Cut(rest, "/")
 	versioned := of == "vendor_ruby" || of == "site_ruby" || of != "" && of[0] >= '0' && of[0] <= '9'
-	return versioned && path.Base(path.Dir(before)) == "lib"
+	return versioned && path.Base(parent) == "lib"
 }

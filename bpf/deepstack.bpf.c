@@ -47,6 +47,7 @@ static __always_inline int before_call(void *ctx, __s32 fd)
 	call->start = task->group_leader->start_boottime;
 	call->rounds = 0;
 	call->again = false;
+	call->sent = false;
 	count(DEEP_ASKED);
 	bpf_tail_call(ctx, &next, NEXT_UNWIND);
 	count(DEEP_NOT_RUN);
@@ -75,7 +76,8 @@ static __always_inline void send(struct call *call, enum deep_outcome outcome, _
 }
 
 /* The profiler sends stacks without waking who reads them. That is only done by what is
- * put into the same ring, be it nothing. */
+ * put into the same ring, be it nothing. Those of uses, and of where sockets are asked
+ * for, wait until the reader looks, for nothing of ours runs behind them. */
 static __always_inline void wake_reader(void)
 {
 	void *nothing = bpf_ringbuf_reserve(&trace_events, sizeof(__u64), 0);

@@ -19,17 +19,15 @@ const (
 	// read of the first line of one, in bytes: execve(2), fs/exec.c (exec_binprm).
 	maxScripts   = 5
 	maxFirstLine = 256
-	// javaVM is where the virtual machine is from the directory of java, JDK 9 and later.
-	javaVM = "../lib/server/libjvm.so"
 	// maxCode bounds the files that a program is taken to begin with.
 	maxCode = 64
 )
 
 // codeOf returns the files with the code that a program begins with, as far as they tell
 // it: of a script those of its interpreter, and of a dynamic program its loader and the
-// libraries that are named and lie beside that, as a distribution's do. The launcher of
-// Java names its virtual machine nowhere, but it is always at one place. path is as
-// exec.LookPath gives it. What isn't found is left out.
+// libraries that are named and lie beside that, as a distribution's do, or in the
+// program's ../lib, as /usr/local's. path is as exec.LookPath gives it. What isn't found is
+// left out.
 func codeOf(path string) []string {
 	file, ok := binary(path)
 	if !ok {
@@ -41,16 +39,17 @@ func codeOf(path string) []string {
 		return files
 	}
 	files = appendNew(files, loader)
-	if vm, err := filepath.EvalSymlinks(filepath.Join(filepath.Dir(file), javaVM)); err == nil {
-		files = appendNew(files, vm)
-	}
+	places := []string{filepath.Dir(loader), filepath.Join(filepath.Dir(file), "../lib")}
 	for i := 0; i < len(files); i++ {
 		if i > 0 {
 			_, libraries = linked(files[i])
 		}
 		for _, name := range libraries {
-			if path, err := filepath.EvalSymlinks(filepath.Join(filepath.Dir(loader), name)); err == nil {
-				files = appendNew(files, path)
+			for _, place := range places {
+				if path, err := filepath.EvalSymlinks(filepath.Join(place, name)); err == nil {
+					files = appendNew(files, path)
+					break
+				}
 			}
 		}
 	}

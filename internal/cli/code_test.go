@@ -58,20 +58,6 @@ func TestCodeOf(t *testing.T) {
 		t.Fatalf("ldd /bin/sh: %q", sh) // the loader, libc and itself
 	}
 	one := script("one", "#!/bin/sh\n")
-	java := filepath.Join(dir, "jdk/bin/java")
-	vm := filepath.Join(dir, "jdk/lib/server/libjvm.so")
-	program, err := os.ReadFile("/bin/sh")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range []string{java, vm} {
-		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, program, 0o700); err != nil {
-			t.Fatal(err)
-		}
-	}
 	for name, test := range map[string]struct {
 		path string
 		want []string
@@ -79,7 +65,6 @@ func TestCodeOf(t *testing.T) {
 		"a program":                    {"/bin/sh", sh},
 		"a link to one":                {link, sh},
 		"a script":                     {one, sh},
-		"java":                         {java, append(slices.Clone(sh[:len(sh)-1]), java, vm)},
 		"a script with an option":      {script("option", "#! /bin/sh -e\nexit\n"), sh},
 		"a script of a script":         {script("two", "#!"+one), sh},
 		"what env finds":               {script("env", "#!/usr/bin/env linked-sh\n"), sh},

@@ -235,13 +235,14 @@ func TestRunShort(t *testing.T) {
 	}
 }
 
-// Programs that are started by themselves, make five sockets and end, Python 40 ms after
-// it began and Node 25 ms after its first socket: what they begin with has been read
+// Programs that are started by themselves, make five sockets and end, Python within 50 ms
+// after it began and Node's within 25 ms of the first: what they begin with has been read
 // ahead, and every socket leads to the line. Ruby and a virtual machine of Java take longer
-// to begin; Ruby is given 100 ms more, and TestRunLanguages has Java.
+// to begin; Ruby is given 100 ms more, and TestRunLanguages has Java. On a machine with
+// other work a program may be over before its names were read, so each has three tries.
 func TestRunAlone(t *testing.T) {
 	needs.Root(t)
-	const sockets = 5
+	const sockets, tries = 5, 3
 	all, sockleak := leakers(t, t.TempDir()), product(t)
 	for _, l := range all {
 		pause := "5"
@@ -252,11 +253,15 @@ func TestRunAlone(t *testing.T) {
 			pause = "20"
 		}
 		t.Run(l.comm, func(t *testing.T) {
-			r := run(t, sockleak, "auto", append(l.argv, strconv.Itoa(sockets), pause)...)
-			found, right, complete := of(r, &l)
-			if found != sockets || right != sockets || complete != sockets {
-				t.Errorf("%d found, %d lead to the line, %d complete, want %d; %q", found, right, complete, sockets, culprits(r, &l))
+			for range tries {
+				r := run(t, sockleak, "auto", append(l.argv, strconv.Itoa(sockets), pause)...)
+				found, right, complete := of(r, &l)
+				if found == sockets && right == sockets && complete == sockets {
+					return
+				}
+				t.Logf("%d found, %d lead to the line, %d complete, want %d; %q", found, right, complete, sockets, culprits(r, &l))
 			}
+			t.Errorf("not once in %d tries", tries)
 		})
 	}
 }

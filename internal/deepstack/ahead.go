@@ -2,12 +2,14 @@ package deepstack
 
 import (
 	"debug/elf"
+	"errors"
 	"fmt"
 	"os"
 	"unsafe"
 
 	"go.opentelemetry.io/ebpf-profiler/libpf"
 	"go.opentelemetry.io/ebpf-profiler/process"
+	"go.opentelemetry.io/ebpf-profiler/remotememory"
 	"golang.org/x/sys/unix"
 
 	"sockleak/internal/elfguard"
@@ -15,15 +17,15 @@ import (
 )
 
 // ahead has the profiler read files before a process that is traced maps them: it
-// remembers what it has read (see cleanup), and then needs milliseconds where a large
-// file takes it a second. It knows files only as what processes have mapped, so
-// sockleak itself maps their code for the moment. What can't be mapped is left out: it
-// is read when the process maps it.
+// remembers what it has read, and then needs milliseconds where a large file takes it a
+// second. It knows files only as what processes have mapped, so sockleak itself maps their
+// code for the moment; the profiler never hears that it is gone, and so forgets none of
+// it. What can't be mapped is left out: it is read when the process maps it.
 func (m *manager) ahead(files []string) error {
 	own := mappedAhead{at: map[uint64]bool{}}
 	defer own.unmap()
 	for _, path := range files {
-		// A file that isn't as it should be is no failure of the Tier.
+		// One that can't be mapped is no failure of the Tier.
 		_ = elfguard.Do(path, func() error { return own.add(path) })
 	}
 	if len(own.code) == 0 {
@@ -73,6 +75,19 @@ func (a *mappedAhead) unmap() {
 		_ = unix.Munmap(code) // fails only for what isn't mapped
 	}
 }
+
+// GetRemoteMemory implements process.Process. There is nothing to be read: where an
+// interpreter would have its variables there is something else here.
+func (a mappedAhead) GetRemoteMemory() remotememory.RemoteMemory {
+	return remotememory.RemoteMemory{ReaderAt: noMemory{}}
+}
+
+type noMemory struct{}
+
+// ReadAt implements io.ReaderAt.
+func (noMemory) ReadAt([]byte, int64) (int, error) { return 0, errNoMemory }
+
+var errNoMemory = errors.New("the file is mapped to be read ahead, and does not run")
 
 // IterateMappings implements process.Process.
 func (a mappedAhead) IterateMappings(f func(process.RawMapping) bool) (uint32, error) {

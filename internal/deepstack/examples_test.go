@@ -129,7 +129,7 @@ func examples(t *testing.T) []language {
 		}, want: javaLine, path: javaPath},
 		{name: "Java, compiled", program: compiledJava, want: javaLine, path: javaPath, also: ", inlined ones too"},
 		{name: "Ruby", program: func(t *testing.T, _ string) program {
-			return started(t, "ruby", source(t, "sock.rb"))
+			return started(t, "ruby", source(t, "sock.rb"), "accept")
 		}, want: []culprit{{"open", "sock.rb", markedLine(t, "sock.rb", "SOCKET"), stack.Ruby}, {"take", "sock.rb", markedLine(t, "sock.rb", "ACCEPT"), stack.Ruby}},
 			path: []string{"socket", "rsock_socket", "open", "serve", langtest.Ruby}},
 	}

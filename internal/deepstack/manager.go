@@ -159,8 +159,9 @@ func (m *manager) handle(begin func(id uint64)) error {
 	var trace libpf.EbpfTrace
 	var before times.KTime // the oldest of the batch before
 	for {
-		// What comes wakes this, see wake_reader of bpf/deepstack.bpf.c: the names of
-		// the frames of an interpreter are read from its memory, and it may end.
+		// The stack of a new socket wakes this, see wake_reader of
+		// bpf/deepstack.bpf.c: the names of the frames of an interpreter are read
+		// from its memory, and it may end.
 		m.traces.SetDeadline(time.Now().Add(turn))
 		var oldest times.KTime
 		for range maxBatch {

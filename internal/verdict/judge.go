@@ -200,9 +200,15 @@ func (j *Judge) Look(now uint64, t *lifecycle.Table, names Names) (suspects int)
 	for s, holders := range t.Sockets() {
 		j.watch(j.subject(now, s, holders), names)
 	}
+	left := map[event.ProcessKey]int{}
 	for i := range j.ended {
-		m := &j.ended[i]
-		j.learn(owner(&m.Socket, m.holders), &m.Socket, names)
+		left[j.ended[i].Creator]++
+	}
+	for i := range j.ended {
+		// One alone has nothing that it could be counted with.
+		if m := &j.ended[i]; left[m.Creator] > 1 {
+			j.learn(owner(&m.Socket, m.holders), &m.Socket, names)
+		}
 	}
 	for n, s := range j.suspects {
 		if s.last != now {

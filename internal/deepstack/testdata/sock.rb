@@ -1,4 +1,5 @@
-# A thread accepts what another connects, and has let go of Ruby's lock meanwhile.
+# With the argument accept a thread accepts connections, too, and has let go of Ruby's lock
+# while it waits for them.
 require 'socket'
 
 class Pool
@@ -8,10 +9,12 @@ class Pool
 end
 
 class Gate
-  attr_reader :server
-
   def initialize
     @server = TCPServer.new('127.0.0.1', 0)
+  end
+
+  def port
+    @server.addr[1]
   end
 
   def take
@@ -23,14 +26,14 @@ def admit(gate)
   loop { gate.take.close }
 end
 
-def serve(pool, port)
+def serve(pool, gate)
   loop do
     pool.open.close
-    TCPSocket.new('127.0.0.1', port).close
+    TCPSocket.new('127.0.0.1', gate.port).close if gate
     sleep 0.1
   end
 end
 
-gate = Gate.new
-Thread.new { admit(gate) }
-serve(Pool.new, gate.server.addr[1])
+gate = Gate.new if ARGV[0] == 'accept'
+Thread.new { admit(gate) } if gate
+serve(Pool.new, gate)

@@ -21,7 +21,7 @@ var (
 )
 
 // nativeOnly is what the lack of tier 1 costs.
-const nativeOnly = "no lines of Python, Node and Java (tier 1); native stacks are still walked by unwind tables (tier 2)"
+const nativeOnly = "no lines of Python, Node, Java and Ruby (tier 1); native stacks are still walked by unwind tables (tier 2)"
 
 const kernelWithRegisters = "use Linux 5.15 or later"
 

@@ -40,15 +40,16 @@ func runAll(t *testing.T, sockleak string, all []leaker, stacks, count, pause st
 		script.WriteString("'" + strings.Join(append(l.argv, count, pause), "' '") + "' & ")
 	}
 	script.WriteString("wait")
-	return run(t, sockleak, stacks, "sh", "-c", script.String())
+	return run(t, sockleak, []string{"--stacks", stacks}, "sh", "-c", script.String())
 }
 
-// run runs a command that leaks under sockleak run, and returns the report.
-func run(t *testing.T, sockleak, stacks string, argv ...string) *verdict.Report {
+// run runs a command that leaks under sockleak run, with these flags besides, and returns
+// the report.
+func run(t *testing.T, sockleak string, flags []string, argv ...string) *verdict.Report {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "report.json")
-	cmd := exec.Command(sockleak, append([]string{"run", "--stacks", stacks, "--interval", "500ms", "--min-age", "1s", "--top", "0",
-		"-o", "json", "--report", path, "--"}, argv...)...)
+	cmd := exec.Command(sockleak, slices.Concat([]string{"run", "--interval", "500ms", "--min-age", "1s", "--top", "0",
+		"-o", "json", "--report", path}, flags, []string{"--"}, argv)...)
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
 	if err := cmd.Run(); cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != exitLeaked {
@@ -254,7 +255,7 @@ func TestRunAlone(t *testing.T) {
 		}
 		t.Run(l.comm, func(t *testing.T) {
 			for range tries {
-				r := run(t, sockleak, "auto", append(l.argv, strconv.Itoa(sockets), pause)...)
+				r := run(t, sockleak, nil, append(l.argv, strconv.Itoa(sockets), pause)...)
 				found, right, complete := of(r, &l)
 				if found == sockets && right == sockets && complete == sockets {
 					return

@@ -68,12 +68,7 @@ func BenchmarkStart(b *testing.B) {
 		if err := agent.Start(); err != nil {
 			b.Fatal(err)
 		}
-		for links(b, agent.Process.Pid) < deepLinks {
-			if time.Since(began) > 90*time.Second {
-				b.Fatal("no complete stacks after 90 s")
-			}
-			time.Sleep(10 * time.Millisecond)
-		}
+		untilDeep(b, agent.Process.Pid)
 		complete = append(complete, time.Since(began).Seconds())
 		if err := agent.Process.Signal(syscall.SIGINT); err != nil {
 			b.Fatal(err)
@@ -94,10 +89,7 @@ func BenchmarkStart(b *testing.B) {
 	b.ReportMetric(median(complete), "s-until-complete")
 }
 
-const (
-	deepLinks = 40 // links of the agent once complete stacks are there
-	measured  = 6 * time.Second
-)
+const measured = 6 * time.Second
 
 func load(b *testing.B, exe string, rate, stackRate int) {
 	target := exec.Command(exe, strconv.Itoa(rate))
@@ -132,11 +124,7 @@ func load(b *testing.B, exe string, rate, stackRate int) {
 		_ = agent.Process.Kill() // it may have ended
 		_ = agent.Wait()
 	}()
-	for end := time.Now().Add(90 * time.Second); links(b, agent.Process.Pid) < deepLinks; time.Sleep(100 * time.Millisecond) {
-		if time.Now().After(end) {
-			b.Fatal("no complete stacks after 90 s")
-		}
-	}
+	untilDeep(b, agent.Process.Pid)
 	samples(lines, 2*time.Second)
 	began, cpu := time.Now(), agentCPU(b, agent.Process.Pid)
 	traced := samples(lines, measured)
@@ -181,12 +169,24 @@ func median(v []float64) float64 {
 	return v[len(v)/2]
 }
 
+// untilDeep waits until the agent has complete stacks.
+func untilDeep(t testing.TB, agent int) {
+	t.Helper()
+	const deepLinks = 40 // it has so many then, and fewer before
+	for end := time.Now().Add(90 * time.Second); links(t, agent) < deepLinks; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("no complete stacks after 90 s")
+		}
+	}
+}
+
 // links is how many programs a process has attached.
-func links(b *testing.B, pid int) int {
+func links(t testing.TB, pid int) int {
+	t.Helper()
 	dir := fmt.Sprintf("/proc/%d/fd", pid)
 	fds, err := os.ReadDir(dir)
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
 	n := 0
 	for _, fd := range fds {

@@ -19,8 +19,10 @@ import (
 type leaker struct {
 	comm     string
 	argv     []string
+	exe      string // as the kernel has it; empty: what argv runs
 	function string
-	file     string // base name, empty if the line isn't to be had
+	path     []string // besides it on the stack, and in this order
+	file     string   // base name, empty if the line isn't to be had
 	line     int
 	kind     stack.Kind
 	asked    bool // the line is where the sockets were asked for: an event loop makes them
@@ -28,11 +30,23 @@ type leaker struct {
 	// where they don't lead to the line: what of a program is known that lives for
 	// milliseconds.
 	through string
-	code    langtest.Code // stripped: where the function is
+	code    langtest.Code // stripped: where its functions are
+	partial bool          // no tables say where its stack goes on
+	// fleeting: nobody can open its file any more once it has ended, so that its
+	// stacks may be walked too late.
+	fleeting bool
+}
+
+// wants is how complete a stack of it can be.
+func (l *leaker) wants() stack.Quality {
+	if l.partial {
+		return stack.Partial
+	}
+	return stack.Complete
 }
 
 // leads says whether a finding leads to the line, and how complete the stack is
-// that does.
+// that does. One that says it is complete must go to the start.
 func (l *leaker) leads(f *verdict.Finding) (stack.Quality, bool) {
 	frames, culprit, quality := f.Origin.Frames, f.Origin.Culprit, f.Origin.Quality
 	if r := f.RequestedAt; l.asked && r != nil {
@@ -41,11 +55,15 @@ func (l *leaker) leads(f *verdict.Finding) (stack.Quality, bool) {
 	if culprit == nil {
 		return quality, false
 	}
+	if l.code != nil && frames[*culprit].Function != "" {
+		return quality, false // there is nothing to have it from
+	}
+	frames = l.code.Name(frames, frames[*culprit].Module)
 	at := frames[*culprit]
-	switch {
-	case l.code != nil:
-		return quality, at.Kind == l.kind && at.Function == "" && l.code.Function(at.Address) == l.function
-	case at.Kind != l.kind || !strings.Contains(at.Function, l.function):
+	if at.Kind != l.kind || !strings.Contains(at.Function, l.function) || !langtest.OnPath(frames, l.path) {
+		return quality, false
+	}
+	if quality == stack.Complete && !langtest.Whole(frames) {
 		return quality, false
 	}
 	return quality, l.file == "" || filepath.Base(at.File) == l.file && at.Line == l.line
@@ -81,17 +99,37 @@ func leakers(t *testing.T, dir string) (all []leaker) {
 	c := func(name, compiler string, flags ...string) []string {
 		return append(append([]string{compiler, "-O2", "-fomit-frame-pointer"}, append(flags, out(name)...)...), src+"/leak.c")
 	}
-	native := func(name, compiler string, flags ...string) {
-		l := leaker{comm: name, argv: exe(name), function: "leak_here", file: "leak.c", kind: stack.Native}
-		add(l, "leak.c", c(name, compiler, flags...)...)
+	process := []string{"socket", "leak_here", "main", langtest.Process}
+	native := func(l leaker, compiler string, flags ...string) {
+		l.argv, l.function, l.file, l.kind = exe(l.comm), "leak_here", "leak.c", stack.Native
+		if l.path == nil {
+			l.path = process
+		}
+		add(l, "leak.c", c(l.comm, compiler, flags...)...)
 	}
-	native("leak-c", "gcc", "-g")
-	native("leak-static", "gcc", "-g", "-static")
-	native("leak-c++", "g++", "-g", "-x", "c++")
-	add(leaker{comm: "leak-stripped", argv: exe("leak-stripped"), function: "leak_here", kind: stack.Native,
-		code: langtest.CodeOf(t, dir+"/leak-c", "leak_here")}, "leak.c", c("leak-stripped", "gcc", "-s")...)
+	native(leaker{comm: "leak-c"}, "gcc", "-g")
+	native(leaker{comm: "leak-static"}, "gcc", "-g", "-static")
+	native(leaker{comm: "leak-c++"}, "g++", "-g", "-x", "c++")
+	native(leaker{comm: "leak-musl", path: process[:3], partial: true}, "musl-gcc", "-g")
+	native(leaker{comm: "leak-deleted", fleeting: true, exe: filepath.Join(dir, "leak-deleted")}, "gcc", "-g", "-DDELETED")
+	native(leaker{comm: "leak-deep", path: slices.Concat(process[:2], slices.Repeat([]string{"deep"}, 400), process[2:])}, "gcc", "-g", "-DDEEP=400")
+	native(leaker{comm: "leak-signal", path: []string{"socket", "leak_here", "on_signal", "raise", "main", langtest.Process}}, "gcc", "-g", "-DIN_SIGNAL")
+	native(leaker{comm: "leak-thread", path: []string{"socket", "leak_here", "in_thread", langtest.Thread}}, "gcc", "-g", "-DIN_THREAD")
+	add(leaker{comm: filepath.Base(langtest.InsidePath), fleeting: true, argv: slices.Concat([]string{"unshare"}, langtest.Inside(filepath.Join(dir, "leak-c"))), exe: langtest.InsidePath,
+		function: "leak_here", file: "leak.c", kind: stack.Native, path: process}, "leak.c")
 	add(leaker{comm: "leak-rust", argv: exe("leak-rust"), function: "leak_here", file: "leak.rs", kind: stack.Native}, "leak.rs",
-		append([]string{"rustc", "-O", "-g"}, append(out("leak-rust"), src+"/leak.rs")...)...)
+		slices.Concat([]string{"rustc", "-O", "-g"}, out("leak-rust"), []string{src + "/leak.rs"})...)
+	stripped := func(name, of, function string) {
+		if !slices.ContainsFunc(all, func(l leaker) bool { return l.comm == of }) {
+			return // and what is missing was said
+		}
+		code := langtest.CodeOf(t, filepath.Join(dir, of), function, "main", langtest.Process)
+		add(leaker{comm: name, argv: exe(name), function: function, kind: stack.Native, code: code, path: []string{"socket", function, "main", langtest.Process}},
+			"", append([]string{"strip", "-s", filepath.Join(dir, of)}, out(name)...)...)
+	}
+	stripped("leak-strip-c", "leak-c", "leak_here")
+	stripped("leak-strip-c++", "leak-c++", "leak_here")
+	stripped("leak-strip-rust", "leak-rust", "leak::leak_here")
 	for name, source := range map[string]string{"leak-go": "goleak", "leak-cgo": "cgoleak"} {
 		l := leaker{comm: name, argv: exe(name), function: "main.leakHere", file: "main.go", kind: stack.Go}
 		if name == "leak-cgo" {

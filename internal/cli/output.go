@@ -26,7 +26,7 @@ func (o *outputFlags) add(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.StringVarP(&o.format, "output", "o", "text", "`format` of the report: text, markdown (for a ticket), json, or ndjson (one report a line, at every interval)")
 	complete(cmd, "output", "text", "markdown", "json", "ndjson")
-	fs.StringVar(&o.file, "report", "", "write the report to this `file` instead of standard output")
+	fs.StringVar(&o.file, "report", "", "write the report to this `file` instead of standard output (of run: standard error)")
 	fs.IntVar(&o.top, "top", 20, "the most findings to report; 0 for all")
 	fs.BoolVar(&o.allFrames, "all-frames", false, "text and markdown: show the frames of libc and start-up too")
 }

@@ -22,11 +22,11 @@ const description = `sockleak finds the line of code that leaks sockets in a pro
 
 It watches, with eBPF, sockets being created, connected and closed, compares
 with the kernel's own tables, and reports those that nothing will close, with
-the user stack of the code that created them. The program is not stopped,
-restarted or changed.
+the user stack of the code that created them. The program is not stopped or
+restarted.
 
 Exit status:
-    0  nothing found
+    0  no findings: no leak, or inconclusive, as the report says
     1  findings
     2  usage
     3  cannot trace (the reason and what to do are printed)

@@ -33,8 +33,8 @@ were only created, or their connection is gone.
 With --save it also keeps what is open in a file, and with --diff it shows only
 the sockets that are open now and were not when such a file was saved, by
 process, peer and state. A file is good until the machine is started again.`,
-		Example: `  sockleak snapshot --save before.json
-  sockleak snapshot --diff before.json`,
+		Example: `  sudo sockleak snapshot --save before.json
+  sudo sockleak snapshot --diff before.json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := errors.Join(flags.check(), checkNames(cmd.Flags(), "comm", flags.comms)); err != nil {
 				return err

@@ -26,8 +26,9 @@ func newAttach(s Streams) *cobra.Command {
 		Use:   "attach PID...",
 		Short: "trace running processes and report the sockets they leak",
 		Long: `attach traces running processes for a while and reports the sockets they leak,
-those from before the attach included. The processes are neither stopped nor
-changed. Ctrl-C ends early and still prints the report.`,
+those from before the attach included. The processes are not stopped. In those
+that have libuv (Node, uvloop) uprobes stand on some of its functions meanwhile;
+--requested-at=false does without. Ctrl-C ends early and still prints the report.`,
 		Example: "  sudo sockleak attach 4242\n  sudo sockleak attach --for 2m --output json $(pidof crawler)",
 		Args:    needArgs("name the process to trace by its id"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -54,9 +55,11 @@ changed. Ctrl-C ends early and still prints the report.`,
 func newHunt(s Streams) *cobra.Command {
 	f := &traceFlags{}
 	cmd := &cobra.Command{
-		Use:     "hunt",
-		Short:   "trace the whole system and report who leaks sockets",
-		Long:    "hunt traces every process, in every container, and reports the sockets they leak.",
+		Use:   "hunt",
+		Short: "trace the whole system and report who leaks sockets",
+		Long: `hunt traces every process, in every container, and reports the sockets they leak,
+with the lines of native code. For those of Python, Node, Java and Ruby too, give
+--stacks deep: it reads every program that starts.`,
 		Example: "  sudo sockleak hunt\n  sudo sockleak hunt --exclude sshd --for 10m",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {

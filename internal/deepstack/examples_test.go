@@ -57,9 +57,6 @@ func (l language) gives(stripped bool) string {
 }
 
 func examples(t *testing.T) []language {
-	native := func(name, mark, function string) culprit {
-		return culprit{function, name, markedLine(t, name, mark), stack.Native}
-	}
 	deep := func(depth string, flags ...string) func(*testing.T, string) program {
 		return func(t *testing.T, dir string) program {
 			build(t, "gcc", append(flags, "-O2", "-fomit-frame-pointer", "-o", dir+"/native", source(t, "native.c"))...)
@@ -67,8 +64,7 @@ func examples(t *testing.T) []language {
 		}
 	}
 	c := func(flags ...string) func(*testing.T, string) program { return deep("0", flags...) }
-	whole := []culprit{native("native.c", "SOCKET", "make_socket"), native("native.c", "PAIR", "make_pair"),
-		native("native.c", "ACCEPT", "take_connection")}
+	whole := ofNative(t)
 	var named []culprit
 	for _, w := range whole {
 		named = append(named, culprit{function: w.function, kind: stack.Native})
@@ -95,12 +91,12 @@ func examples(t *testing.T) []language {
 		{name: "C++ (thread, lambda, template)", program: func(t *testing.T, dir string) program {
 			build(t, "g++", "-O2", "-g", "-fomit-frame-pointer", "-pthread", "-o", dir+"/native", source(t, "native.cc"))
 			return started(t, dir+"/native")
-		}, want: []culprit{native("native.cc", "SOCKET", "net::Pool::open")},
+		}, want: []culprit{native(t, "native.cc", "SOCKET", "net::Pool::open")},
 			path: []string{"socket", "net::Pool::open", "std::function<void ()>::operator()", langtest.Thread}},
 		{name: "Rust (thread)", program: func(t *testing.T, dir string) program {
 			build(t, "rustc", "-O", "-g", "-o", dir+"/native", source(t, "native.rs"))
 			return started(t, dir+"/native")
-		}, want: []culprit{native("native.rs", "SOCKET", "native::Pool::open")},
+		}, want: []culprit{native(t, "native.rs", "SOCKET", "native::Pool::open")},
 			path: []string{"socket", "native::Pool::open", "native::main::{{closure}}", langtest.Thread}},
 		{name: "C++ stripped", program: stripped("native.cc", []string{"net::Pool::open"}, "g++", "-O2", "-fomit-frame-pointer", "-pthread"),
 			want: []culprit{{function: "net::Pool::open", kind: stack.Native}}, path: []string{"socket", "net::Pool::open", langtest.Thread}},
@@ -130,7 +126,8 @@ func examples(t *testing.T) []language {
 		{name: "Java, compiled", program: compiledJava, want: javaLine, path: javaPath, also: ", inlined ones too"},
 		{name: "Ruby", program: func(t *testing.T, _ string) program {
 			return started(t, "ruby", source(t, "sock.rb"), "accept")
-		}, want: []culprit{{"open", "sock.rb", markedLine(t, "sock.rb", "SOCKET"), stack.Ruby}, {"take", "sock.rb", markedLine(t, "sock.rb", "ACCEPT"), stack.Ruby}},
+		}, want: []culprit{{"open", "sock.rb", markedLine(t, "sock.rb", "SOCKET"), stack.Ruby}, {"take", "sock.rb", markedLine(t, "sock.rb", "ACCEPT"), stack.Ruby},
+			{"serve", "sock.rb", markedLine(t, "sock.rb", "CONNECT"), stack.Ruby}},
 			path: []string{"socket", "rsock_socket", "open", "serve", langtest.Ruby}},
 	}
 }
@@ -171,11 +168,21 @@ func compiledJava(t *testing.T, dir string) program {
 	}
 }
 
+// native is a marked line of a native program.
+func native(t *testing.T, name, mark, function string) culprit {
+	t.Helper()
+	return culprit{function, name, markedLine(t, name, mark), stack.Native}
+}
+
+// ofNative are the lines where native.c makes sockets.
+func ofNative(t *testing.T) []culprit {
+	t.Helper()
+	return []culprit{native(t, "native.c", "SOCKET", "make_socket"), native(t, "native.c", "PAIR", "make_pair"),
+		native(t, "native.c", "ACCEPT", "take_connection")}
+}
+
 // unusual are programs in C under circumstances.
 func unusual(t *testing.T) []language {
-	line := func(name, function string) []culprit {
-		return []culprit{{function, name, markedLine(t, name, "SOCKET"), stack.Native}}
-	}
 	one := func(name string) func(*testing.T, string) string {
 		return func(t *testing.T, dir string) string {
 			build(t, "gcc", "-O2", "-g", "-fomit-frame-pointer", "-pthread", "-o", dir+"/native", source(t, name))
@@ -192,9 +199,9 @@ func unusual(t *testing.T) []language {
 			return started(t, dir+"/native")
 		}, want: []culprit{{}}, path: []string{"socket"}, partial: "the walk came to a function without unwind information",
 			also: "libc's own frame alone: Debian's musl has no unwind tables"},
-		{name: "C, in a signal handler", program: run("signal.c"), want: line("signal.c", "on_alarm"),
+		{name: "C, in a signal handler", program: run("signal.c"), want: []culprit{native(t, "signal.c", "SOCKET", "on_alarm")},
 			path: []string{"socket", "on_alarm", "pause", "wait_for_it", "main", langtest.Process}, also: "; with what was interrupted"},
-		{name: "C, eight threads", program: run("threads.c"), want: line("threads.c", "make_socket"),
+		{name: "C, eight threads", program: run("threads.c"), want: []culprit{native(t, "threads.c", "SOCKET", "make_socket")},
 			path: []string{"socket", "make_socket", "work", langtest.Thread}},
 		{name: "C, executable deleted", program: func(t *testing.T, dir string) program {
 			p := started(t, one("native.c")(t, dir))
@@ -202,11 +209,11 @@ func unusual(t *testing.T) []language {
 				t.Fatal(err)
 			}
 			return p
-		}, want: line("native.c", "make_socket"), path: start},
+		}, want: ofNative(t), path: start},
 		{name: "C, a mount namespace of its own", program: func(t *testing.T, dir string) program {
 			p := started(t, "unshare", langtest.Inside(one("native.c")(t, dir))...)
 			p.exe = langtest.AwaitInside(t, p.pid)
 			return p
-		}, want: line("native.c", "make_socket"), path: start},
+		}, want: ofNative(t), path: start},
 	}
 }

@@ -106,6 +106,10 @@ func check(t *testing.T, tier *Tier, l *language, p *program, ids []uint64) {
 		if !got[w] {
 			t.Errorf("no stack from %+v; got %+v", w, got)
 		}
+		delete(got, w)
+	}
+	if len(got) > 0 {
+		t.Errorf("stacks from %+v besides", got)
 	}
 	if !onPath {
 		t.Errorf("no stack from %+v by way of %q", l.want[0], l.path)

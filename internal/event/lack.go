@@ -26,7 +26,7 @@ func (l Lack) String() string {
 	case LackSpared:
 		return "stack left out by --stack-rate"
 	case LackCrowded:
-		return "more were made at once than stacks are copied"
+		return "stack lost: more were made at once than are copied"
 	}
 	return ""
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sockleak/internal/asked"
+	"sockleak/internal/deepstack"
 	"sockleak/internal/event"
 	"sockleak/internal/lifecycle"
 	"sockleak/internal/symbol"
@@ -14,9 +15,10 @@ import (
 )
 
 // asks is what is known of where sockets were asked for. It stands on the tier of
-// complete stacks and comes up with it.
+// complete stacks and comes up after it.
 type asks struct {
 	wanted  bool
+	opening chan opened           // nil: not wanted, or here already
 	there   func() []uint32       // the processes in scope that are known
 	inScope func(pid uint32) bool // of a process that lives
 	ahead   []string              // what the processes that are there will map first
@@ -39,16 +41,41 @@ type asks struct {
 // youth is how long a young process is left alone.
 const youth = 300 * time.Millisecond
 
+type opened struct {
+	tracer *asked.Tracer
+	err    error
+}
+
+// start returns what opens the tracer when the tier is there. pids are the processes
+// that were named.
+func (a *asks) start(pids []uint32) func(*deepstack.Tier) {
+	if !a.wanted {
+		return func(*deepstack.Tier) {}
+	}
+	done, budget, ahead := make(chan opened, 1), a.budget, a.ahead
+	a.opening = done
+	return func(tier *deepstack.Tier) {
+		t, err := asked.Open(tier, budget)
+		if t != nil && len(ahead) > 0 {
+			for _, pid := range pids {
+				t.Ahead(pid, ahead)
+			}
+		}
+		done <- opened{t, err}
+	}
+}
+
 // arrived looks at the processes that are there already.
-func (a *asks) arrived(t *asked.Tracer, err error) {
-	a.tracer, a.failed, a.young = t, err, map[uint32]time.Time{}
+func (a *asks) arrived(o opened) {
+	a.opening = nil
+	a.tracer, a.failed, a.young = o.tracer, o.err, map[uint32]time.Time{}
 	a.born, a.places = map[uint64]birth{}, map[uint64]place{}
-	if t == nil {
+	if a.tracer == nil {
 		return
 	}
 	for _, pid := range a.there() {
 		if a.inScope(pid) {
-			t.Process(pid)
+			a.tracer.Process(pid)
 		}
 	}
 }
@@ -169,13 +196,16 @@ func (a *asks) note() []string {
 	if a.failed != nil {
 		notes = append(notes, fmt.Sprintf("where sockets were asked for is not known: %v", a.failed))
 	}
+	if a.opening != nil {
+		notes = append(notes, "the trace was over before it could be seen where sockets are asked for, which takes a second or two to begin")
+	}
 	if a.tracer == nil {
 		return notes
 	}
 	if s := a.tracer.Status(); s.Err != nil {
 		notes = append(notes, fmt.Sprintf("where sockets were asked for is not known of all processes: %v", s.Err))
 	} else if s.Refused > 0 {
-		notes = append(notes, fmt.Sprintf("where sockets were asked for is not known of all processes: %s too many", words.Counted(s.Refused, "was", "were")))
+		notes = append(notes, fmt.Sprintf("where sockets were asked for is not known of all processes: %s passed over, for there was more to follow than is followed at one time", words.Counted(s.Refused, "was", "were")))
 	}
 	loss, err := a.tracer.Loss()
 	if err != nil {
@@ -193,7 +223,7 @@ func (a *asks) note() []string {
 func lossNotes(loss asked.Loss, lost int) []string {
 	var notes []string
 	if n := loss.Full + loss.Busy + loss.NotRun + loss.Unread + loss.Ring + uint64(lost); n > 0 {
-		notes = append(notes, "where they were asked for was lost for "+words.Counted(n, "socket", "sockets"))
+		notes = append(notes, "the line that asked for them was lost for "+words.Counted(n, "socket", "sockets"))
 	}
 	if loss.Unknown > 0 {
 		notes = append(notes, fmt.Sprintf("where they were asked for is not known of %s: the unwinder did not know their processes yet", words.Counted(loss.Unknown, "socket", "sockets")))

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"sockleak/internal/asked"
 	"sockleak/internal/deepstack"
 	"sockleak/internal/event"
 	"sockleak/internal/lifecycle"
@@ -71,33 +70,30 @@ type completeStacks interface {
 type started struct {
 	tier *deepstack.Tier
 	err  error
-	// asks is the tracer of where sockets are asked for, nil if it isn't wanted.
-	asks    *asked.Tracer
-	asksErr error
 }
 
-// start begins to bring the tier up.
+// start begins to bring the tier up, and what stands on it after it: its stacks are
+// there before.
 func (d *deep) start(ctx context.Context) {
 	ctx, d.cancel = context.WithCancel(ctx)
-	done := make(chan started, 1)
-	d.starting = done
+	tiers := make(chan started, 1)
+	d.starting = tiers
+	open := d.asks.start(d.scope.PIDs)
 	go func() {
-		var s started
-		if s.tier, s.err = deepstack.Start(ctx, d.scope); s.err == nil && d.asks.wanted {
-			s.asks, s.asksErr = asked.Open(s.tier, d.asks.budget)
+		tier, err := deepstack.Start(ctx, d.scope)
+		tiers <- started{tier, err}
+		if err == nil {
+			open(tier)
 		}
-		if s.asks != nil && len(d.asks.ahead) > 0 {
-			for _, pid := range d.scope.PIDs {
-				s.asks.Ahead(pid, d.asks.ahead)
-			}
-		}
-		done <- s
 	}()
 }
 
 // arrived takes over the tier if it has come up.
 func (d *deep) arrived(s started) error {
 	d.starting = nil
+	if s.err != nil {
+		d.asks.opening = nil
+	}
 	if errors.Is(s.err, context.Canceled) {
 		d.late = true
 		return nil
@@ -109,7 +105,6 @@ func (d *deep) arrived(s started) error {
 		}
 		return nil
 	}
-	d.asks.arrived(s.asks, s.asksErr)
 	d.tier, d.joiner = s.tier, deepstack.NewJoiner(s.tier)
 	d.lesser = map[uint64]uint64{}
 	return nil
@@ -130,7 +125,7 @@ func (d *deep) learn(t *lifecycle.Table) error {
 	return d.tier.Learn(pids...)
 }
 
-// poll looks whether the tier has come up, or given up.
+// poll looks whether the tier has come up, or given up, and what stands on it.
 func (d *deep) poll(t *lifecycle.Table) error {
 	select {
 	case s := <-d.starting:
@@ -138,6 +133,11 @@ func (d *deep) poll(t *lifecycle.Table) error {
 			return err
 		}
 		return d.learn(t)
+	default:
+	}
+	select {
+	case o := <-d.asks.opening:
+		d.asks.arrived(o)
 	default:
 	}
 	if d.joiner == nil {
@@ -150,18 +150,25 @@ func (d *deep) poll(t *lifecycle.Table) error {
 	return nil
 }
 
-// wait waits until the tier has come up.
+// wait waits until the tier has come up, and what stands on it.
 func (d *deep) wait(ctx context.Context) error {
-	if d.starting == nil {
-		return nil
+	for !d.ready() {
+		select {
+		case s := <-d.starting:
+			if err := d.arrived(s); err != nil {
+				return err
+			}
+		case o := <-d.asks.opening:
+			d.asks.arrived(o)
+		case <-ctx.Done():
+			return nil
+		}
 	}
-	select {
-	case s := <-d.starting:
-		return d.arrived(s)
-	case <-ctx.Done():
-		return nil
-	}
+	return nil
 }
+
+// ready reports whether nothing is on its way any more.
+func (d *deep) ready() bool { return d.starting == nil && d.asks.opening == nil }
 
 // fail goes on without more complete stacks; those that came still resolve.
 func (d *deep) fail(err error) {
@@ -290,7 +297,7 @@ func (d *deep) note(began uint64) []string {
 	}
 	notes = append(notes, d.asks.note()...)
 	if d.failed != nil {
-		notes = append(notes, fmt.Sprintf("complete stacks could not be had: %v", d.failed))
+		notes = append(notes, fmt.Sprintf("frames of Python, Node, Java and Ruby could not be had: %v", d.failed))
 	}
 	if d.starting != nil || d.late {
 		notes = append(notes, "the trace was over before stacks with frames of interpreted languages were there, which takes a second or two; native stacks are not concerned")
@@ -305,21 +312,22 @@ func (d *deep) close() error {
 		return nil
 	}
 	d.cancel()
-	if d.starting != nil {
+	if !d.ready() {
 		go func() {
-			s := <-d.starting // and nobody is there to be told
-			if s.asks != nil {
-				_ = s.asks.Close()
-			}
-			if s.tier != nil {
-				_ = s.tier.Close()
-			}
+			_ = d.wait(context.Background()) // and nobody is there to be told
+			_ = d.end()
 		}()
+		return nil
 	}
-	if d.tier != nil {
-		return errors.Join(d.asks.close(), d.tier.Close())
+	return d.end()
+}
+
+// end ends what has come up.
+func (d *deep) end() error {
+	if d.tier == nil {
+		return nil
 	}
-	return nil
+	return errors.Join(d.asks.close(), d.tier.Close())
 }
 
 // tiers resolves stacks of all tiers: their numbers are hashes of 64 bits.

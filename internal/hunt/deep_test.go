@@ -17,14 +17,20 @@ func TestNoteOfStacks(t *testing.T) {
 	}{
 		"given up":       {&deep{late: true}, []string{want}},
 		"still starting": {&deep{starting: make(chan started)}, []string{want}},
+		"still opening what stands on it": {
+			&deep{asks: asks{opening: make(chan opened)}},
+			[]string{"the trace was over before it could be seen where sockets are asked for, which takes a second or two to begin"},
+		},
 		"without complete stacks": {&deep{
 			without: map[shortfall]int{
 				{use: true, why: event.LackLost}: 1, {use: true, walked: true, why: event.LackLost}: 4,
 				{walked: true, why: event.LackLost}: 3, {why: event.LackLost}: 1, {why: event.LackUnknown}: 2,
+				{why: event.LackCrowded}: 5,
 			},
 		}, []string{
 			"2 sockets have a stack by frame pointers alone: the process was not known yet when the stack was to be taken",
 			"1 socket has a stack by frame pointers alone: stack lost",
+			"5 sockets have a stack by frame pointers alone: stack lost: more were made at once than are copied",
 			"3 sockets have a stack by unwind tables alone, which lacks frames: stack lost",
 			"1 call that --last-use follows has a stack by frame pointers alone: stack lost",
 			"4 calls that --last-use follows have a stack by unwind tables alone, which lacks frames: stack lost",

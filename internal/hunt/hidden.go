@@ -79,7 +79,7 @@ func (h *hidden) look(start, hz uint64, rows []byte) error {
 // notes says which there are, by the process that made them.
 func (h *hidden) notes(now uint64) ([]string, error) {
 	if h.failed != nil {
-		return []string{"sockets without a descriptor were not looked for, such as those in a table of io_uring: sockleak doctor says why"}, nil
+		return []string{"sockets without a descriptor were not looked for, such as direct descriptors of io_uring: sockleak doctor says why"}, nil
 	}
 	type group struct {
 		comm   string
@@ -101,7 +101,7 @@ func (h *hidden) notes(now uint64) ([]string, error) {
 		g := groups[pid]
 		made := fmt.Sprintf("made by %s (pid %d)", g.comm, pid)
 		notes = append(notes, fmt.Sprintf("%s open without a descriptor in any process, the oldest for %s: "+
-			"in a table of io_uring, under way in an AF_UNIX socket, or for an accept that waits, which has its socket from the start",
+			"a direct descriptor of io_uring, in flight in an AF_UNIX socket, or for an accept that waits, which has its socket from the start",
 			words.Counted(g.count, "socket "+made+" is", "sockets "+made+" are"), words.Duration(time.Duration(now-min(now, g.oldest)))))
 	}
 	unseen, err := h.files.Unreleased()

@@ -32,9 +32,9 @@ func (k *kept) Close() error                { return nil }
 func TestHiddenNotes(t *testing.T) {
 	const (
 		open = "2 sockets made by server (pid 7) are open without a descriptor in any process, the oldest for 3 s: " +
-			"in a table of io_uring, under way in an AF_UNIX socket, or for an accept that waits, which has its socket from the start"
+			"a direct descriptor of io_uring, in flight in an AF_UNIX socket, or for an accept that waits, which has its socket from the start"
 		alone = "1 socket made by server (pid 7) is open without a descriptor in any process, the oldest for 3 s: " +
-			"in a table of io_uring, under way in an AF_UNIX socket, or for an accept that waits, which has its socket from the start"
+			"a direct descriptor of io_uring, in flight in an AF_UNIX socket, or for an accept that waits, which has its socket from the start"
 		left   = "1 socket was not followed to the release of its file: without a descriptor it would not be seen"
 		unsure = "the release of 1 socket was not seen: as many of those without a descriptor may be closed"
 		lost   = "5 sockets were not followed to the release of their files: without a descriptor they would not be seen"
@@ -63,7 +63,7 @@ func TestHiddenNotes(t *testing.T) {
 		}
 	}
 	h := hidden{failed: unix.EPERM}
-	want := []string{"sockets without a descriptor were not looked for, such as those in a table of io_uring: sockleak doctor says why"}
+	want := []string{"sockets without a descriptor were not looked for, such as direct descriptors of io_uring: sockleak doctor says why"}
 	if got, err := h.notes(4e9); err != nil || !slices.Equal(got, want) {
 		t.Errorf("not permitted: got %q, %v; want %q", got, err, want)
 	}

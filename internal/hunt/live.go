@@ -264,7 +264,7 @@ func (p *pace) after(snapshot, judged time.Duration) time.Duration {
 // attached tells, once, that all is attached.
 func (l *live) attached() error {
 	f := l.cfg.Attached
-	if f == nil || l.deep.starting != nil {
+	if f == nil || !l.deep.ready() {
 		return nil
 	}
 	l.cfg.Attached = nil

@@ -130,7 +130,7 @@ func incompleteStacks(t *testing.T, p *workload.Proc) {
 	}
 	r := traced(t, begin(t, "attach", "--stacks", "auto", fmt.Sprint(p.PID)), p)
 	isNote := func(note string) bool {
-		return strings.Contains(note, "complete stacks could not be had") && strings.Contains(note, "5.15")
+		return strings.Contains(note, "frames of Python, Node, Java and Ruby could not be had") && strings.Contains(note, "5.15")
 	}
 	if !slices.ContainsFunc(r.Notes, isNote) {
 		t.Errorf("no note that says why no stack is complete: %q", r.Notes)

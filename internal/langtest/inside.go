@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// inside is the file of a program in a mount namespace of its own.
-const inside = "/mnt/native"
+// InsidePath is the file of a program in a mount namespace of its own.
+const InsidePath = "/mnt/native"
 
 // Inside is what unshare(1) is to be called with to run a copy of a program from a file
-// that is in no mount namespace but its own.
+// that is in no mount namespace but its own. What is appended are the program's arguments.
 func Inside(exe string) []string {
-	return []string{"--mount", "/bin/sh", "-c", `mount -t tmpfs none /mnt && cp "$0" ` + inside + ` && exec ` + inside, exe}
+	return []string{"--mount", "/bin/sh", "-c", `mount -t tmpfs none /mnt && cp "$0" ` + InsidePath + ` && exec ` + InsidePath + ` "$@"`, exe}
 }
 
 // AwaitInside waits until the process that was called so runs the program, and returns
@@ -25,7 +25,7 @@ func AwaitInside(t testing.TB, pid uint32) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if exe == inside {
+		if exe == InsidePath {
 			return exe
 		}
 		if time.Now().After(end) {

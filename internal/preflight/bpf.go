@@ -159,6 +159,6 @@ func checkFollowing(sys system) Check {
 	}
 	detail := "neither fentry nor kprobes: " + reason(err)
 	return needFollowing.without(detail,
-		"sockets without a descriptor are not seen: io_uring's direct descriptors, and those under way in an AF_UNIX socket",
+		"sockets without a descriptor are not seen: io_uring's direct descriptors, and those in flight in an AF_UNIX socket",
 		"use a kernel that lets BPF programs attach to functions (CONFIG_KPROBES=y, or CONFIG_FUNCTION_TRACER=y)")
 }

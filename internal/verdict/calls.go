@@ -64,7 +64,7 @@ func (j *Judge) Called(p event.ProcessKey, call, stack uint64) { j.calls.note(p,
 // lacking is what is said of sockets whose own stack is lacking.
 func (j *Judge) lacking(l *lines, g *group, names Names) {
 	n := len(g.members)
-	for _, lack := range []event.Lack{event.LackUnknown, event.LackLost, event.LackSpared} {
+	for _, lack := range []event.Lack{event.LackUnknown, event.LackLost, event.LackCrowded, event.LackSpared} {
 		k := count(g, func(m *member) bool { return m.Lack == lack })
 		if k == 0 {
 			continue

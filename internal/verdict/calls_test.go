@@ -77,14 +77,17 @@ func TestLacking(t *testing.T) {
 	w.spared(5000)
 	lost := w.walked(5000, 7)
 	w.made(lost).Lack = event.LackLost
+	crowded := w.walked(5000, 7)
+	w.made(crowded).Lack = event.LackCrowded
 	w.watch(8 * second)
 	findings := w.judge.Findings(w.table, fakeNames{})
 	if len(findings) != 1 {
 		t.Fatalf("%d findings", len(findings))
 	}
 	for _, want := range []string{
-		"1 of 2: stack lost",
-		"1 of 2: stack left out by --stack-rate; the origin is that of others made by the same call",
+		"1 of 3: stack lost",
+		"1 of 3: stack lost: more were made at once than are copied",
+		"1 of 3: stack left out by --stack-rate; the origin is that of others made by the same call",
 	} {
 		if !slices.Contains(findings[0].Evidence, want) {
 			t.Errorf("no %q in %q", want, findings[0].Evidence)

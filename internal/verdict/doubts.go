@@ -91,7 +91,7 @@ func (d Doubts) conclude(r *Report, add func(string, ...any)) bool {
 		add("the %s only became more so far: whether they go on to takes %s to tell; trace longer",
 			words.Counted(d.Early, "socket of an origin", "sockets of an origin"), words.Duration(growthTime(minAge)))
 	case d.Replaced > 0:
-		add("%s accepted on port %d are silent, while each of %s uses one: so do devices look that came back and whose old connections were kept, and so does a pool; trace while they come back to tell",
+		add("%s accepted on port %d are silent, while each of %s uses one: either clients came back and their old connections were kept, or it is a pool; trace while clients come back to tell",
 			words.Counted(d.Replaced, "connection", "connections"), d.Port, words.Counted(d.Peers, "peer", "peers"))
 	case d.Unseen > 0:
 		add("%s only become more, and whether one origin leaks them can't be told: their creation was not seen (passed by SCM_RIGHTS or pidfd_getfd, made by io_uring, or the event was lost)",

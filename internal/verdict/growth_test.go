@@ -273,7 +273,7 @@ func TestGrowthEvidence(t *testing.T) {
 				w.beforeAt(event.StateEstablished, server)
 			}
 			w.watch(120*second, func(int) { w.connect(w.socket(0), server) })
-		}, []string{"rose from 1 to 60 in 1 min 58 s", "they have no stack, and are counted together because they are for the same",
+		}, []string{"rose from 1 to 60 in 1 min 58 s", "they have no stack, and are counted together because family, type and peer (or port) are the same",
 			"3 of 63 were opened before tracing began"}},
 		"without a stack, of one of two": {func(w *world) {
 			w.watch(120*second, func(i int) { w.connect(w.socket([]uint64{7, 8, 0}[i%3]), server) })

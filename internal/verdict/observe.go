@@ -60,7 +60,7 @@ func (j *Judge) Observations(names Names) []string {
 				words.Thousands(n), who, at.address.Port(), idle)})
 		} else {
 			all = append(all, found{n, fmt.Sprintf(
-				"%s connections of %s to %s were silent for %s or more and nothing waits on them: so does an idle pool look, and a leak that has stopped; trace while they become more to tell",
+				"%s connections of %s to %s were silent for %s or more and nothing waits on them: an idle pool looks like this, and so does a leak that has stopped; trace while they become more to tell",
 				words.Thousands(n), who, at.address, idle)})
 		}
 	}

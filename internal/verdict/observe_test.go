@@ -24,7 +24,7 @@ func TestObservations(t *testing.T) {
 		want []string
 	}{
 		"a pool or an old leak": {func(w *world) { pool(w, 4, false) }, 104 * second, []string{
-			"4 connections of app (pid 1) to 10.0.0.9:443 were silent for 1 min 40 s or more and nothing waits on them: so does an idle pool look, and a leak that has stopped; trace while they become more to tell"}},
+			"4 connections of app (pid 1) to 10.0.0.9:443 were silent for 1 min 40 s or more and nothing waits on them: an idle pool looks like this, and so does a leak that has stopped; trace while they become more to tell"}},
 		"few":             {func(w *world) { pool(w, 2, false) }, 104 * second, nil},
 		"waited on":       {func(w *world) { pool(w, 4, true) }, 104 * second, nil},
 		"not silent long": {func(w *world) { pool(w, 4, false) }, 60 * second, nil},
@@ -35,10 +35,10 @@ func TestObservations(t *testing.T) {
 				}
 			}
 		}, 104 * second, []string{
-			"3 connections of app (pid 1) to 10.1.0.1:80 were silent for 1 min 40 s or more and nothing waits on them: so does an idle pool look, and a leak that has stopped; trace while they become more to tell",
-			"3 connections of app (pid 1) to 10.1.0.1:81 were silent for 1 min 40 s or more and nothing waits on them: so does an idle pool look, and a leak that has stopped; trace while they become more to tell",
-			"3 connections of app (pid 1) to 10.1.0.1:82 were silent for 1 min 40 s or more and nothing waits on them: so does an idle pool look, and a leak that has stopped; trace while they become more to tell",
-			"3 connections of app (pid 1) to 10.1.0.1:83 were silent for 1 min 40 s or more and nothing waits on them: so does an idle pool look, and a leak that has stopped; trace while they become more to tell"}},
+			"3 connections of app (pid 1) to 10.1.0.1:80 were silent for 1 min 40 s or more and nothing waits on them: an idle pool looks like this, and so does a leak that has stopped; trace while they become more to tell",
+			"3 connections of app (pid 1) to 10.1.0.1:81 were silent for 1 min 40 s or more and nothing waits on them: an idle pool looks like this, and so does a leak that has stopped; trace while they become more to tell",
+			"3 connections of app (pid 1) to 10.1.0.1:82 were silent for 1 min 40 s or more and nothing waits on them: an idle pool looks like this, and so does a leak that has stopped; trace while they become more to tell",
+			"3 connections of app (pid 1) to 10.1.0.1:83 were silent for 1 min 40 s or more and nothing waits on them: an idle pool looks like this, and so does a leak that has stopped; trace while they become more to tell"}},
 		"clients without keepalive": {func(w *world) { accepted(w, 3, false) }, 104 * second, []string{
 			"3 connections that app (pid 1) accepted on port 80 were silent for 1 min 40 s or more, and keepalive is off: if a peer vanished without a FIN, nothing would tell"}},
 		"clients with keepalive": {func(w *world) { accepted(w, 3, true) }, 104 * second, nil},

@@ -182,8 +182,9 @@ type Sample struct {
 type Origin struct {
 	Quality stack.Quality `json:"quality"`
 	Reason  string        `json:"reason,omitempty"` // why it isn't complete
-	// Inferred: some of the sockets were opened before tracing began; the
-	// stack is that of later ones of the same class and peer.
+	// Inferred: some of the sockets have the stack of others: they were opened before
+	// tracing began or before stacks of every language were there, or their own was
+	// lost or left out. The evidence says which.
 	Inferred bool          `json:"inferred"`
 	Frames   []stack.Frame `json:"frames"`
 	// Culprit is the index in Frames of the first frame of the program's own

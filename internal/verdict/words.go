@@ -119,10 +119,10 @@ func (j *Judge) evidence(g *group, names Names) []string {
 	case HalfClosed:
 		unread := count(g, func(m *member) bool { return m.Facts.Known&event.KnownQueues != 0 && m.Facts.RecvQ > 0 })
 		if unread == 0 {
-			l.add("this side sent its FIN and the peer took it (FIN-WAIT-2): the peer's own never came, nor data")
+			l.add("this side sent its FIN and the peer acknowledged it (FIN-WAIT-2): the peer's own never came, nor data")
 			break
 		}
-		l.add("this side sent its FIN and the peer took it (FIN-WAIT-2): the peer's own never came")
+		l.add("this side sent its FIN and the peer acknowledged it (FIN-WAIT-2): the peer's own never came")
 		l.add("%s data that nobody reads: the peer can't finish before", share(unread, n, "has", "have"))
 	case HalfOpen:
 		delivery(&l, g)
@@ -179,10 +179,10 @@ func isUnread(m *member) bool { return !m.cond.grown }
 func delivery(l *lines, g *group) {
 	n := len(g.members)
 	if k := count(g, func(m *member) bool { return m.Facts.Retransmits >= retransmitted }); k > 0 {
-		l.add("%s data that was sent and sent again and is not acknowledged", share(k, n, "has", "have"))
+		l.add("%s data that was retransmitted and is not acknowledged", share(k, n, "has", "have"))
 	}
 	if k := count(g, func(m *member) bool { return m.Facts.Retransmits < retransmitted }); k > 0 {
-		l.add("%s unanswered probes (keepalive, or of a closed window)", share(k, n, "has", "have"))
+		l.add("%s unanswered keepalive or zero-window probes", share(k, n, "has", "have"))
 	}
 	keeps := func(m *member) bool { return m.Facts.Known&event.KnownKeepAlive != 0 && !m.Facts.KeepAlive }
 	if k := count(g, keeps); k > 0 {
@@ -211,7 +211,7 @@ func (j *Judge) rose(l *lines, g *group) {
 	case g.key.stack == 0 && g.rivals > 1:
 		l.add("they have no stack, and %d origins create such sockets, so none is named", g.rivals)
 	case g.key.stack == 0:
-		l.add("they have no stack, and are counted together because they are for the same")
+		l.add("they have no stack, and are counted together because family, type and peer (or port) are the same")
 	default:
 		l.add("%s opened here since tracing began, %s still open", words.Thousands(j.openedAt(g.key.originKey)),
 			words.Thousands(g.open))
@@ -221,7 +221,7 @@ func (j *Judge) rose(l *lines, g *group) {
 		l.add("%s moved no data for %s or more", share(k, n, "has", "have"), words.Duration(time.Duration(j.minAge)))
 	}
 	if k := n - count(g, moves); k > 0 {
-		l.add("whether %s in use the kernel doesn't tell: their number speaks", share(k, n, "is", "are"))
+		l.add("whether %s in use the kernel doesn't tell: only that they become more speaks against them", share(k, n, "is", "are"))
 	}
 }
 

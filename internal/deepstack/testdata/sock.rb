@@ -29,7 +29,7 @@ end
 def serve(pool, gate)
   loop do
     pool.open.close
-    TCPSocket.new('127.0.0.1', gate.port).close if gate
+    TCPSocket.new('127.0.0.1', gate.port).close if gate # CONNECT
     sleep 0.1
   end
 end

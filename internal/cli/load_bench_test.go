@@ -68,7 +68,7 @@ func BenchmarkStart(b *testing.B) {
 		if err := agent.Start(); err != nil {
 			b.Fatal(err)
 		}
-		untilDeep(b, agent.Process.Pid)
+		untilLinks(b, agent.Process.Pid, deepLinks)
 		complete = append(complete, time.Since(began).Seconds())
 		if err := agent.Process.Signal(syscall.SIGINT); err != nil {
 			b.Fatal(err)
@@ -124,7 +124,7 @@ func load(b *testing.B, exe string, rate, stackRate int) {
 		_ = agent.Process.Kill() // it may have ended
 		_ = agent.Wait()
 	}()
-	untilDeep(b, agent.Process.Pid)
+	untilLinks(b, agent.Process.Pid, deepLinks)
 	samples(lines, 2*time.Second)
 	began, cpu := time.Now(), agentCPU(b, agent.Process.Pid)
 	traced := samples(lines, measured)
@@ -169,13 +169,15 @@ func median(v []float64) float64 {
 	return v[len(v)/2]
 }
 
-// untilDeep waits until the agent has complete stacks.
-func untilDeep(t testing.TB, agent int) {
+// deepLinks is how many links the agent has once complete stacks are there.
+const deepLinks = 40
+
+// untilLinks waits until the agent has so many programs attached.
+func untilLinks(t testing.TB, agent, n int) {
 	t.Helper()
-	const deepLinks = 40 // it has so many then, and fewer before
-	for end := time.Now().Add(90 * time.Second); links(t, agent) < deepLinks; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(90 * time.Second); links(t, agent) < n; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatal("no complete stacks after 90 s")
+			t.Fatalf("fewer than %d programs attached after 90 s", n)
 		}
 	}
 }

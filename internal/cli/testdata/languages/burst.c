@@ -1,0 +1,40 @@
+/* Leaks COUNT sockets as fast as it can when told to on standard input, each on a stack of
+ * its own, says so, and ends with standard input. All those stacks read the same: they
+ * differ in which of two calls in one line was made, by the bits of the socket's number. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#define DEPTH 14
+
+__attribute__((noinline)) int leak_here(unsigned path, int depth)
+{
+	int fd;
+
+	if (!depth)
+		fd = socket(AF_INET, SOCK_STREAM, 0);
+	else
+		fd = path & 1 ? leak_here(path >> 1, depth - 1) : leak_here(path >> 1, depth - 1) ^ 1;
+	__asm__ volatile("" ::: "memory");
+	return fd;
+}
+
+int main(int argc, char **argv)
+{
+	struct rlimit most;
+	int count = argc > 1 ? atoi(argv[1]) : 1;
+
+	if (getrlimit(RLIMIT_NOFILE, &most))
+		abort();
+	most.rlim_cur = most.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &most))
+		abort();
+	getchar();
+	for (int i = 0; i < count; i++)
+		leak_here(i, DEPTH);
+	puts("leaked");
+	fflush(stdout);
+	while (getchar() == '\n')
+		;
+}

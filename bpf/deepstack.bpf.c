@@ -305,9 +305,12 @@ SEC("tp_btf/sched_process_exec")
 int on_exec(__u64 *arg)
 {
 	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	__u8 yes = 1;
 
-	if (in_scope(tgid))
-		learn(arg, tgid);
+	if (!in_scope(tgid))
+		return 0;
+	bpf_map_update_elem(&execed, &tgid, &yes, BPF_ANY);
+	learn(arg, tgid);
 	return 0;
 }
 
@@ -337,6 +340,7 @@ int on_free(__u64 *arg)
 	if (BPF_CORE_READ(task, pid) != (int)tgid || !in_scope(tgid))
 		return 0;
 	bpf_map_delete_elem(&scope, &tgid);
+	bpf_map_delete_elem(&execed, &tgid);
 	learn(arg, tgid);
 	return 0;
 }

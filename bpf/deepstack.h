@@ -87,6 +87,17 @@ struct {
 	__type(value, __u8);
 } scope SEC(".maps");
 
+/* Process id -> it runs another program than when Go looked at it last: what the
+ * profiler knows of it is of no use.
+ * inserted in: on_exec, before Go is told to look. deleted in: Go, on_free, and by
+ * eviction. read in: Go. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 32768);
+	__type(key, __u32);
+	__type(value, __u8);
+} execed SEC(".maps");
+
 /* Stack -> when Go had it (ns of CLOCK_MONOTONIC): it isn't sent again.
  * inserted in: Go, once the stack arrived, because it may not. deleted in: Go, and
  * by eviction. read in: deep_stop. */

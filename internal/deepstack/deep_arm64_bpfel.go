@@ -96,6 +96,7 @@ type deepUseWalk struct {
 const (
 	deepMapBirths               = "births"
 	deepMapDeepCounters         = "deep_counters"
+	deepMapExeced               = "execed"
 	deepMapInhibitEvents        = "inhibit_events"
 	deepMapInterpreterOffsets   = "interpreter_offsets"
 	deepMapKnownStacks          = "known_stacks"
@@ -213,6 +214,7 @@ type deepProgramSpecs struct {
 type deepMapSpecs struct {
 	Births               *ebpf.MapSpec `ebpf:"births"`
 	DeepCounters         *ebpf.MapSpec `ebpf:"deep_counters"`
+	Execed               *ebpf.MapSpec `ebpf:"execed"`
 	InhibitEvents        *ebpf.MapSpec `ebpf:"inhibit_events"`
 	InterpreterOffsets   *ebpf.MapSpec `ebpf:"interpreter_offsets"`
 	KnownStacks          *ebpf.MapSpec `ebpf:"known_stacks"`
@@ -276,6 +278,7 @@ func (o *deepObjects) Close() error {
 type deepMaps struct {
 	Births               *ebpf.Map `ebpf:"births"`
 	DeepCounters         *ebpf.Map `ebpf:"deep_counters"`
+	Execed               *ebpf.Map `ebpf:"execed"`
 	InhibitEvents        *ebpf.Map `ebpf:"inhibit_events"`
 	InterpreterOffsets   *ebpf.Map `ebpf:"interpreter_offsets"`
 	KnownStacks          *ebpf.Map `ebpf:"known_stacks"`
@@ -296,6 +299,7 @@ func (m *deepMaps) Close() error {
 	return _DeepClose(
 		m.Births,
 		m.DeepCounters,
+		m.Execed,
 		m.InhibitEvents,
 		m.InterpreterOffsets,
 		m.KnownStacks,

@@ -19,6 +19,8 @@ import (
 	"go.opentelemetry.io/ebpf-profiler/reporter/samples"
 	"go.opentelemetry.io/ebpf-profiler/support"
 	"go.opentelemetry.io/ebpf-profiler/times"
+
+	"sockleak/internal/elfguard"
 )
 
 const (
@@ -43,6 +45,7 @@ const (
 type manager struct {
 	processes *processmanager.ProcessManager
 	waiting   *ebpf.Map // processes to be looked at
+	execed    *ebpf.Map // of them, those that run another program than before
 	inhibit   *ebpf.Map // set while a signal is on its way
 	signals   *perf.Reader
 	traces    *ringbuf.Reader
@@ -50,14 +53,15 @@ type manager struct {
 	rubies    rubies
 }
 
-// newManager makes a manager. Its own goroutines end with ctx.
-func newManager(ctx context.Context, l *loader, s *stacks) (*manager, error) {
+// newManager makes a manager. Its own goroutines end with ctx. execed has the processes
+// that run another program than before.
+func newManager(ctx context.Context, l *loader, execed *ebpf.Map, s *stacks) (*manager, error) {
 	handler, err := processmaps.LoadMaps(ctx, languages(), l.maps, l.spec.Maps[deltasName(support.StackDeltaBucketSmallest)].InnerMap)
 	if err != nil {
 		return nil, fmt.Errorf("take the profiler's maps: %w", err)
 	}
 	m := &manager{
-		waiting: l.maps["pid_events"], inhibit: l.maps["inhibit_events"], kind: samples.TypeMetadata{SampleType: "socket", SampleUnit: "count"},
+		waiting: l.maps["pid_events"], execed: execed, inhibit: l.maps["inhibit_events"], kind: samples.TypeMetadata{SampleType: "socket", SampleUnit: "count"},
 		rubies: rubies{l.maps["ruby_procs"], map[uint32]support.RubyProcInfo{}},
 	}
 	m.processes, err = processmanager.New(ctx, processmanager.Config{
@@ -121,12 +125,31 @@ func (m *manager) look() error {
 		return fmt.Errorf("take the processes to be looked at: %w", err)
 	}
 	for _, p := range waiting {
-		if err := m.synchronize(process.New(p.PID(), p.TID())); err != nil {
+		p := process.New(p.PID(), p.TID())
+		// It may have been looked at since it was forked.
+		switch err := m.execed.Delete(uint32(p.PID())); {
+		case err == nil:
+			if err := m.synchronize(empty{p}); err != nil {
+				return err
+			}
+		case !errors.Is(err, ebpf.ErrKeyNotExist):
+			return fmt.Errorf("take process %d as one that runs another program: %w", p.PID(), err)
+		}
+		if err := m.synchronize(p); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// empty is a process that has nothing mapped, as all that the profiler knows of one is
+// forgotten by exec: where the next program has the same interpreter, it would go on with
+// the addresses that that had in the one before (v0.0.202633,
+// processmanager/processinfo.go, handleNewInterpreter).
+type empty struct{ process.Process }
+
+// IterateMappings implements process.Process.
+func (empty) IterateMappings(func(process.RawMapping) bool) (uint32, error) { return 0, nil }
 
 // take returns the processes that wait, which then no longer do.
 //
@@ -158,7 +181,9 @@ func (m *manager) handle(begin func(id uint64)) error {
 	var record ringbuf.Record
 	var trace libpf.EbpfTrace
 	var before times.KTime // the oldest of the batch before
+	var last times.KTime   // when the turn before began
 	for {
+		began := times.GetKTime()
 		// The stack of a new socket wakes this, see wake_reader of
 		// bpf/deepstack.bpf.c: the names of the frames of an interpreter are read
 		// from its memory, and it may end.
@@ -182,19 +207,27 @@ func (m *manager) handle(begin func(id uint64)) error {
 				oldest = t
 			}
 			begin(uint64(trace.Value))
-			m.processes.HandleTrace(&trace, &m.kind)
+			// A stack that can't be named is lost, and told to be.
+			_ = elfguard.Do("names of frames", func() error {
+				m.processes.HandleTrace(&trace, &m.kind)
+				return nil
+			})
 		}
 		// What processes that ended have left is kept until their stacks are
 		// through. Stacks of two CPUs may come in another order than they
-		// were taken, so the batch before is what is certain.
-		if before != 0 {
+		// were taken, so the batch before is what is certain. Where none came,
+		// those of the turn before are through, if there were any.
+		switch {
+		case before == 0 && oldest == 0:
+			m.processes.ProcessedUntil(last)
+		case before != 0:
 			until := before
 			if oldest != 0 && oldest <= before {
 				until, oldest = oldest, 0
 			}
 			m.processes.ProcessedUntil(until)
 		}
-		before = oldest
+		before, last = oldest, began
 	}
 }
 

@@ -24,6 +24,7 @@ type objects struct {
 	Counters *ebpf.Map `ebpf:"deep_counters"`
 	Scope    *ebpf.Map `ebpf:"scope"`
 	Known    *ebpf.Map `ebpf:"known_stacks"`
+	Execed   *ebpf.Map `ebpf:"execed"`
 	Next     *ebpf.Map `ebpf:"next"`
 
 	Stop       *ebpf.Program `ebpf:"deep_stop"`
@@ -131,7 +132,7 @@ func (u *unwinder) close() error {
 		o.OnExec, o.OnFork, o.OnFree, o.LearnNow} {
 		errs = append(errs, p.Close())
 	}
-	for _, m := range []*ebpf.Map{o.Births, o.Counters, o.Scope, o.Known, o.Next} {
+	for _, m := range []*ebpf.Map{o.Births, o.Counters, o.Scope, o.Known, o.Execed, o.Next} {
 		errs = append(errs, m.Close())
 	}
 	errs = append(errs, u.theirs.close())

@@ -1,5 +1,5 @@
 # With the argument accept a thread accepts connections, too, and has let go of Ruby's lock
-# while it waits for them.
+# while it waits for them. At SIGUSR1 it begins anew, in the same process.
 require 'socket'
 
 class Pool
@@ -33,6 +33,8 @@ def serve(pool, gate)
     sleep 0.1
   end
 end
+
+trap('USR1') { exec('ruby', __FILE__, 'again') }
 
 gate = Gate.new if ARGV[0] == 'accept'
 Thread.new { admit(gate) } if gate

@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"go.opentelemetry.io/ebpf-profiler/libpf/pfelf"
 	"go.opentelemetry.io/ebpf-profiler/nativeunwind"
 	"go.opentelemetry.io/ebpf-profiler/nativeunwind/elfunwindinfo"
 	"go.opentelemetry.io/ebpf-profiler/nativeunwind/stackdeltatypes"
 	"go.opentelemetry.io/ebpf-profiler/process"
+	"go.opentelemetry.io/ebpf-profiler/support"
 
 	"sockleak/internal/elfguard"
 	"sockleak/internal/rootfile"
@@ -69,8 +71,53 @@ func (p provider) GetIntervalDataForFile(ref *pfelf.Reference) (data *stackdelta
 		data, err = p.StackDeltaProvider.GetIntervalDataForFile(ref)
 		return err
 	})
+	if err == nil && data != nil {
+		err = fit(data)
+	}
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("read unwind information: %w", err)
 	}
 	return data, err
+}
+
+// maxSpan bounds where the code of one file lies, in bytes. For all files together there
+// are 65,536 pages of 64 KB in the kernel's table of them (stack_delta_page_to_info).
+const maxSpan = 1 << 30
+
+var errSpan = errors.New("damaged file: it has code where none can be")
+
+// fit leaves out the blocks that go beyond the first and the last, which only a damaged
+// file has: the profiler makes room from the one to the other and goes on outside of it
+// (v0.0.202633, execinfomanager, loadDeltas).
+func fit(data *stackdeltatypes.IntervalData) error {
+	if len(data.Blocks) == 0 {
+		return nil
+	}
+	from, to := data.Blocks[0].Start, data.Blocks[len(data.Blocks)-1].End
+	if to <= from || to-from > maxSpan {
+		return errSpan
+	}
+	page := func(at uint64) uint64 { return at >> support.StackDeltaPageBits }
+	inside := func(at uint64) bool { return page(from) <= page(at) && page(at) <= page(to) }
+	fits := func(b *stackdeltatypes.BasicBlock) bool {
+		return b.Start < b.End && inside(b.Start) && inside(b.End) && !slices.ContainsFunc(b.Deltas, func(d stackdeltatypes.StackDelta) bool {
+			at := b.Start + uint64(d.Offset)
+			if d.Info == stackdeltatypes.UnwindInfoSignal {
+				at-- // as it is counted there
+			}
+			return !inside(at)
+		})
+	}
+	if !fits(data.Blocks[0]) || !fits(data.Blocks[len(data.Blocks)-1]) {
+		return errSpan
+	}
+	data.NumDeltas = 0
+	data.Blocks = slices.DeleteFunc(data.Blocks, func(b *stackdeltatypes.BasicBlock) bool {
+		if !fits(b) {
+			return true
+		}
+		data.NumDeltas += uint32(len(b.Deltas))
+		return false
+	})
+	return nil
 }

@@ -280,15 +280,13 @@ func (f *follower) contents(file *os.File, id rootfile.Identity) (contents, erro
 	if has, known := f.files[id]; known {
 		return has, nil
 	}
+	// Where that fails it is the file's fault: it isn't read, and told of, again.
 	has, err := f.read(file)
-	if err != nil {
-		return contents{}, err
-	}
 	if len(f.files) >= maxFiles {
 		clear(f.files)
 	}
 	f.files[id] = has
-	return has, nil
+	return has, err
 }
 
 // read finds out what there is in a file.

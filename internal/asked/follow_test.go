@@ -1,6 +1,8 @@
 package asked
 
 import (
+	"debug/elf"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -77,6 +79,38 @@ func TestWrittenFile(t *testing.T) {
 	}
 	if has := look([]byte("no program any more")); has != (contents{}) {
 		t.Errorf("after it was written to: %+v", has)
+	}
+}
+
+// A damaged file is read, and told of, once: a process can map it again and again.
+func TestDamaged(t *testing.T) {
+	exe, err := os.ReadFile("/bin/sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	le := binary.LittleEndian
+	sections, size, names := le.Uint64(exe[40:]), uint64(le.Uint16(exe[58:])), uint64(le.Uint16(exe[62:]))
+	for i := range uint64(le.Uint16(exe[60:])) {
+		s := exe[sections+i*size:]
+		if le.Uint32(s[4:]) == uint32(elf.SHT_STRTAB) && i != names {
+			le.PutUint64(s[24:], 1<<40) // where the names of symbols are
+		}
+	}
+	path := filepath.Join(t.TempDir(), "damaged")
+	if err := os.WriteFile(path, exe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	f := &follower{own: &objects{}, files: map[rootfile.Identity]contents{}}
+	if _, err := f.contents(file, rootfile.Identity{}); err == nil {
+		t.Error("no error at first")
+	}
+	if has, err := f.contents(file, rootfile.Identity{}); err != nil || has != (contents{}) {
+		t.Errorf("then %+v, %v", has, err)
 	}
 }
 

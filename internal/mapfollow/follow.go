@@ -45,6 +45,9 @@ type life struct {
 	pid   uint32
 	start uint64 // of the process, ns of CLOCK_BOOTTIME; zero if not known
 	maps  []symbol.Mapping
+	// shared: another process that was forked from it, or that it was forked from, has
+	// the same maps. A program that forks thousands has one copy.
+	shared bool
 	// program is the path of its program, empty if it isn't known. After exec it is the
 	// file that is mapped first (load_elf_binary in fs/binfmt_elf.c: before it comes the
 	// stack alone, which may be executable, and after it the loader), until when execs
@@ -132,7 +135,7 @@ func (f *Follower) apply(r *record) {
 		}
 		l := f.begin(r.pid, r.time)
 		if p := f.newest(r.parent); p != nil {
-			l.maps, l.program = slices.Clone(p.maps), p.program
+			l.maps, l.program, l.shared, p.shared = p.maps, p.program, true, true
 		}
 	case recordComm:
 		start := uint64(0)
@@ -158,6 +161,9 @@ func (f *Follower) apply(r *record) {
 
 // add notes a mapping, in place of what was there.
 func (l *life) add(m symbol.Mapping) {
+	if l.shared {
+		l.maps, l.shared = slices.Clone(l.maps), false
+	}
 	l.maps = slices.DeleteFunc(l.maps, func(o symbol.Mapping) bool { return o.Start < m.End && m.Start < o.End })
 	if len(l.maps) == maxMappings {
 		return

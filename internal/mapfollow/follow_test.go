@@ -118,6 +118,29 @@ func TestLives(t *testing.T) {
 	}
 }
 
+// A child has its parent's mappings, in the same memory, until either has another.
+func TestForked(t *testing.T) {
+	f := newFollower()
+	parent, child := event.ProcessKey{PID: 10, Start: 1e9}, event.ProcessKey{PID: 11, Start: 2e9}
+	for _, r := range []record{
+		{kind: recordFork, pid: 10, parent: 1, time: 1e9}, {kind: recordMmap2, pid: 10, mapping: at(300, 400)},
+		{kind: recordFork, pid: 11, parent: 10, time: 2e9},
+	} {
+		f.apply(&r)
+	}
+	if &f.Maps(parent)[0] != &f.Maps(child)[0] {
+		t.Error("the child has a copy")
+	}
+	for _, r := range []record{{kind: recordMmap2, pid: 11, mapping: at(350, 450)}, {kind: recordMmap2, pid: 10, mapping: at(100, 200)}} {
+		f.apply(&r)
+	}
+	for p, want := range map[event.ProcessKey][]symbol.Mapping{parent: {at(100, 200), at(300, 400)}, child: {at(350, 450)}} {
+		if got := f.Maps(p); !reflect.DeepEqual(got, want) {
+			t.Errorf("%v: got %v, want %v", p, got, want)
+		}
+	}
+}
+
 // A program is what was mapped first after exec. A child runs its parent's until it
 // execs, and what is mapped later is none, also where the parent isn't known.
 func TestProgram(t *testing.T) {

@@ -85,6 +85,8 @@ func (w *walker) stepARM64(r rule) (ending, bool) {
 			w.fp = place{inMemory, at - 8}
 		}
 		return endShort, w.returnTo(cfa, at)
+	case support.UnwindRegSp: // of Go until 1.20
+		return endShort, w.returnTo(cfa, w.sp+uint64(int64(r.AuxParam)))
 	}
 	return endNoTable, false
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/ebpf-profiler/support"
+
 	"sockleak/internal/stack"
 	"sockleak/internal/symbol"
 )
@@ -65,6 +67,15 @@ type outcome struct {
 	Guessed bool
 	Cut     bool
 	Reads   []uint32 // the steps
+}
+
+// Go until 1.20 has the return address of arm64 where the stack pointer points to.
+func TestGoOnARM64(t *testing.T) {
+	w := walker{tables: &tables{machine: elf.EM_AARCH64}, copy: &stack.Copy{Base: stackAt, Bytes: words(0x1234, 0x5678)}, sp: stackAt}
+	r := rule{BaseReg: support.UnwindRegSp, Param: 48, AuxBaseReg: support.UnwindRegSp}
+	if _, ok := w.stepARM64(r); !ok || w.pc != 0x1234 || w.sp != stackAt+48 {
+		t.Errorf("%v: goes on at %#x with the stack at %#x", ok, w.pc, w.sp)
+	}
 }
 
 func TestWalk(t *testing.T) {

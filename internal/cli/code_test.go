@@ -34,6 +34,22 @@ func resolved(t *testing.T, path string) string {
 	return path
 }
 
+// Of Java the virtual machine is read too, which its launcher loads by itself.
+func TestCodeOfJava(t *testing.T) {
+	java, err := exec.LookPath("java")
+	if err != nil {
+		t.Skipf("needs java: %v (run scripts/setup.sh)", err)
+	}
+	java = resolved(t, java)
+	want := append(linkedAs(t, java), resolved(t, filepath.Join(filepath.Dir(java), "../lib/server/libjvm.so")))
+	got := codeOf(java)
+	for _, file := range want {
+		if !slices.Contains(got, file) {
+			t.Errorf("%q lacks %s", got, file)
+		}
+	}
+}
+
 // What a command begins with is what the loader says of it, through scripts too.
 func TestCodeOf(t *testing.T) {
 	dir := t.TempDir()

@@ -20,6 +20,15 @@ __attribute__((noinline)) int leak_here(unsigned path, int depth)
 	return fd;
 }
 
+static void await(int last)
+{
+	int c;
+
+	do
+		c = getchar();
+	while (c != last && c != EOF);
+}
+
 int main(int argc, char **argv)
 {
 	struct rlimit most;
@@ -30,11 +39,10 @@ int main(int argc, char **argv)
 	most.rlim_cur = most.rlim_max;
 	if (setrlimit(RLIMIT_NOFILE, &most))
 		abort();
-	getchar();
+	await('\n');
 	for (int i = 0; i < count; i++)
 		leak_here(i, DEPTH);
 	puts("leaked");
 	fflush(stdout);
-	while (getchar() == '\n')
-		;
+	await(EOF);
 }

@@ -21,18 +21,18 @@ const (
 	maxFirstLine = 256
 	// maxCode bounds the files that a program is taken to begin with.
 	maxCode = 64
-	// launcher is the library of Java's launcher, which loads the virtual machine from
-	// beside it (src/java.base/share/native/libjli/java.c of OpenJDK; lib/jvm.cfg may name
-	// another than this one).
-	launcher = "libjli.so"
-	machine  = "server/libjvm.so"
+	// javaLauncher is the library of Java's launcher, which loads the virtual machine
+	// from beside it (src/java.base/share/native/libjli/java.c of OpenJDK; lib/jvm.cfg may
+	// name another than this one).
+	javaLauncher = "libjli.so"
+	javaMachine  = "server/libjvm.so"
 )
 
 // codeOf returns the files with the code that a program begins with, as far as they tell
 // it: of a script those of its interpreter, and of a dynamic program its loader and the
 // libraries that are named and lie beside that, as a distribution's do, or in the
-// program's ../lib, as /usr/local's; of Java's launcher the virtual machine too. path is as exec.LookPath gives it. What isn't found is
-// left out.
+// program's ../lib, as /usr/local's; of Java's launcher the virtual machine too. path is as
+// exec.LookPath gives it. What isn't found is left out.
 func codeOf(path string) []string {
 	file, ok := binary(path)
 	if !ok {
@@ -49,8 +49,8 @@ func codeOf(path string) []string {
 		if i > 0 {
 			_, libraries = linked(files[i])
 		}
-		if filepath.Base(files[i]) == launcher {
-			libraries = append(libraries, machine)
+		if filepath.Base(files[i]) == javaLauncher {
+			libraries = append(libraries, javaMachine)
 		}
 		for _, name := range libraries {
 			for _, place := range places {

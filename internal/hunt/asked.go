@@ -196,9 +196,6 @@ func (a *asks) note() []string {
 	if a.failed != nil {
 		notes = append(notes, fmt.Sprintf("where sockets were asked for is not known: %v", a.failed))
 	}
-	if a.opening != nil {
-		notes = append(notes, "the trace was over before it could be seen where sockets are asked for, which takes a second or two to begin")
-	}
 	if a.tracer == nil {
 		return notes
 	}

@@ -299,6 +299,9 @@ func (d *deep) note(began uint64) []string {
 	if d.failed != nil {
 		notes = append(notes, fmt.Sprintf("frames of Python, Node, Java and Ruby could not be had: %v", d.failed))
 	}
+	if d.tier != nil && d.asks.opening != nil {
+		notes = append(notes, "the trace was over before it could be seen where sockets are asked for, which takes a second or two to begin")
+	}
 	if d.starting != nil || d.late {
 		notes = append(notes, "the trace was over before stacks with frames of interpreted languages were there, which takes a second or two; native stacks are not concerned")
 	}

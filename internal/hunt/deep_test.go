@@ -16,9 +16,9 @@ func TestNoteOfStacks(t *testing.T) {
 		want []string
 	}{
 		"given up":       {&deep{late: true}, []string{want}},
-		"still starting": {&deep{starting: make(chan started)}, []string{want}},
+		"still starting": {&deep{starting: make(chan started), asks: asks{opening: make(chan opened)}}, []string{want}},
 		"still opening what stands on it": {
-			&deep{asks: asks{opening: make(chan opened)}},
+			&deep{tier: &fakeTier{}, asks: asks{opening: make(chan opened)}},
 			[]string{"the trace was over before it could be seen where sockets are asked for, which takes a second or two to begin"},
 		},
 		"without complete stacks": {&deep{

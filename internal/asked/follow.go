@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -280,8 +281,11 @@ func (f *follower) contents(file *os.File, id rootfile.Identity) (contents, erro
 	if has, known := f.files[id]; known {
 		return has, nil
 	}
-	// Where that fails it is the file's fault: it isn't read, and told of, again.
 	has, err := f.read(file)
+	if _, system := errors.AsType[syscall.Errno](err); system {
+		return contents{}, err
+	}
+	// Else it is the file's fault: that isn't read, and told of, again.
 	if len(f.files) >= maxFiles {
 		clear(f.files)
 	}

@@ -74,7 +74,7 @@ func burst(t *testing.T, argv, flags []string) {
 	} else {
 		untilLinks(t, agent.Process.Pid, deepLinks)
 	}
-	time.Sleep(2 * time.Second) // until all is attached, and the interpreter read
+	time.Sleep(4 * time.Second) // until all is attached, and the interpreter read
 	signal := func(s syscall.Signal) {
 		if err := agent.Process.Signal(s); err != nil {
 			t.Fatal(err)

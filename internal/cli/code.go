@@ -23,7 +23,7 @@ const (
 	maxCode = 64
 	// javaLauncher is the library of Java's launcher, which loads the virtual machine
 	// from beside it (src/java.base/share/native/libjli/java.c of OpenJDK; lib/jvm.cfg may
-	// name another than this one).
+	// name another than this one). That is where it lies from JDK 9 on (JEP 220).
 	javaLauncher = "libjli.so"
 	javaMachine  = "server/libjvm.so"
 )

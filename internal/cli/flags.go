@@ -43,7 +43,7 @@ func (f *traceFlags) add(cmd *cobra.Command, duration time.Duration, long string
 	fs.Var(&f.stacks, "stacks", "how stacks are taken: auto (of native code; with attach and run of Python, Node, Java and Ruby too), deep (of these with hunt too, or an error), snapshot (of native code, starts at once), fp (by frame pointers), off")
 	fs.BoolVar(&f.requestedAt, "requested-at", true, "with stacks in every language, also find where a socket was asked for: by uprobes in processes with libuv, and of Go the go statement")
 	fs.BoolVar(&f.lastUse, "last-use", false, "also show the last call on each leaked socket that told something: end of file, an error, shutdown, removal from epoll; costs every read and write of the machine some 0.15 µs")
-	fs.Uint32Var(&f.stackRate, "stack-rate", hunt.DefaultStackRate, "the most stacks of one process in a second, a `number`; past it one socket in so many has one, and new calls of native code first; 0 for no limit")
+	fs.Uint32Var(&f.stackRate, "stack-rate", hunt.DefaultStackRate, "the most stacks of one process in a second, a `number`; past it one socket in so many has one, and of native code every call that is new; 0 for no limit")
 	fs.StringVar(&f.record, "record", "", "also write all that is seen to this `file`, for replay")
 	fs.StringSliceVar(&f.comms, "comm", nil, "only processes of this `name` (up to 15 characters, as in ps -o comm); repeatable")
 	fs.StringSliceVar(&f.exclude, "exclude", nil, "no processes of this `name`; repeatable")

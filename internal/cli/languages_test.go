@@ -199,15 +199,17 @@ func otherPrograms(r *verdict.Report, l *leaker, program string) (others []strin
 }
 
 // reached counts the sockets of a program whose stack has the function that unwind
-// tables lead to, if one is named, and that say they are complete only if they lead to
-// the line.
+// tables lead to, or if none is named the program, and that say they are complete only if
+// they lead to the line.
 func reached(r *verdict.Report, l *leaker) (sum int) {
 	for i := range r.Findings {
 		f := &r.Findings[i]
 		_, right := l.leads(f)
 		honest := right || f.Origin.Quality == stack.Partial && f.Origin.Reason != ""
 		if f.Process.Comm == l.comm && honest &&
-			(l.through == "" || slices.ContainsFunc(f.Origin.Frames, func(f stack.Frame) bool { return f.Function == l.through })) {
+			slices.ContainsFunc(f.Origin.Frames, func(f stack.Frame) bool {
+				return f.Function == l.through || l.through == "" && f.Module == l.exe
+			}) {
 			sum += f.Count
 		}
 	}

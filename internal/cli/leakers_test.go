@@ -101,7 +101,10 @@ func leakers(t *testing.T, dir string) (all []leaker) {
 	}
 	process := []string{"socket", "leak_here", "main", langtest.Process}
 	native := func(l leaker, compiler string, flags ...string) {
-		l.argv, l.function, l.file, l.kind = exe(l.comm), "leak_here", "leak.c", stack.Native
+		l.function, l.file, l.kind = "leak_here", "leak.c", stack.Native
+		if l.argv == nil {
+			l.argv = exe(l.comm)
+		}
 		if l.path == nil {
 			l.path = process
 		}
@@ -111,7 +114,13 @@ func leakers(t *testing.T, dir string) (all []leaker) {
 	native(leaker{comm: "leak-static"}, "gcc", "-g", "-static")
 	native(leaker{comm: "leak-c++"}, "g++", "-g", "-x", "c++")
 	native(leaker{comm: "leak-musl", path: process[:3], partial: true}, "musl-gcc", "-g")
-	native(leaker{comm: "leak-deleted", fleeting: true, exe: filepath.Join(dir, "leak-deleted")}, "gcc", "-g", "-DDELETED")
+	deleting := filepath.Join(dir, "deleting")
+	if err := os.Mkdir(deleting, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	gone := filepath.Join(deleting, "leak-deleted")
+	native(leaker{comm: "leak-deleted", fleeting: true, exe: gone,
+		argv: []string{"/bin/sh", "-c", `cp "$0" "$1" && shift && exec ` + gone + ` "$@"`, filepath.Join(dir, "leak-deleted"), gone}}, "gcc", "-g", "-DDELETED")
 	native(leaker{comm: "leak-deep", path: slices.Concat(process[:2], slices.Repeat([]string{"deep"}, 400), process[2:])}, "gcc", "-g", "-DDEEP=400")
 	native(leaker{comm: "leak-signal", path: []string{"socket", "leak_here", "on_signal", "raise", "main", langtest.Process}}, "gcc", "-g", "-DIN_SIGNAL")
 	native(leaker{comm: "leak-thread", path: []string{"socket", "leak_here", "in_thread", langtest.Thread}}, "gcc", "-g", "-DIN_THREAD")

@@ -198,13 +198,38 @@ func (t *Tier) Close() error {
 	t.cancel()
 	errs = append(errs, t.manager.close())
 	t.manager = nil
-	t.work.Wait()
+	if err := t.wait(); err != nil {
+		return errors.Join(append(errs, err)...)
+	}
 	if t.births != nil {
 		errs = append(errs, t.births.Close())
 		t.births = nil
 	}
 	errs = append(errs, t.unwinder.close(), t.stacks.close())
 	return errors.Join(errs...)
+}
+
+// maxEnding is how long Close waits for a profiler that stopped with a panic, which may
+// have left its lock locked.
+const maxEnding = time.Second
+
+// wait waits for what runs beside.
+func (t *Tier) wait() error {
+	done := make(chan struct{})
+	go func() {
+		t.work.Wait()
+		close(done)
+	}()
+	var limit <-chan time.Time
+	if t.Err() != nil {
+		limit = time.After(maxEnding)
+	}
+	select {
+	case <-done:
+		return nil
+	case <-limit:
+		return errors.New("the profiler does not end")
+	}
 }
 
 func now() uint64 {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"syscall"
 	"testing"
@@ -31,7 +32,7 @@ func TestExecOfTheSame(t *testing.T) {
 	defer end(busy)
 	tier := open(t, Options{PIDs: []uint32{ruby.pid, uint32(busy.Process.Pid)}})
 	want := culprit{"open", "sock.rb", markedLine(t, "sock.rb", "SOCKET"), stack.Ruby}
-	lastLines(t, tier, &ruby, want, func() bool { return true })
+	awaitLines(t, tier, &ruby, want, func() bool { return true })
 	if _, err := fmt.Fprintln(in); err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +46,7 @@ func TestExecOfTheSame(t *testing.T) {
 	if err := ruby.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
 		t.Fatal(err)
 	}
-	lastLines(t, tier, &ruby, want, func() bool {
+	awaitLines(t, tier, &ruby, want, func() bool {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", ruby.pid))
 		return err == nil && bytes.Contains(text, []byte("\x00again\x00"))
 	})
@@ -63,7 +64,7 @@ func TestReusedNumber(t *testing.T) {
 	want := culprit{"Pool.open", "sock.py", markedLine(t, "sock.py", "SOCKET"), stack.Python}
 	lines := func(python program) {
 		t.Helper()
-		lastLines(t, tier, &python, want, func() bool { return true })
+		awaitLines(t, tier, &python, want, func() bool { return true })
 	}
 	first := started(t, "/usr/bin/python3", source(t, "sock.py"))
 	defer end(first.cmd)
@@ -85,25 +86,28 @@ func TestReusedNumber(t *testing.T) {
 	t.Skip("others took the number 10 times")
 }
 
-// lastLines collects sockets of a process that are made while a condition holds, so many
-// that there is time to get to know it, and looks whether the last are of a line.
-func lastLines(t *testing.T, tier *Tier, p *program, want culprit, when func() bool) {
+// awaitLines waits until the stacks of a process that are taken while a condition holds
+// are of a line: five of them, one after the other.
+func awaitLines(t *testing.T, tier *Tier, p *program, want culprit, when func() bool) {
 	t.Helper()
-	const many, last = 30, 5
-	var ids []uint64
-	collect(t, tier, 20*time.Second, func(b Birth) bool {
-		if b.PID == p.pid && when() {
-			ids = append(ids, b.Stack)
+	const enough = 5
+	var got []culprit
+	for limit := time.Now().Add(30 * time.Second); time.Now().Before(limit); {
+		var ids []uint64
+		collect(t, tier, 2*time.Second, func(b Birth) bool {
+			if b.PID == p.pid && when() {
+				ids = append(ids, b.Stack)
+			}
+			return len(ids) >= enough
+		})
+		time.Sleep(10 * turn)
+		got = nil
+		for _, id := range ids {
+			got = append(got, found(tier.Resolve(id).Frames, p.exe))
 		}
-		return len(ids) == many
-	})
-	time.Sleep(10 * turn)
-	for _, id := range ids[max(0, len(ids)-last):] {
-		if got := found(tier.Resolve(id).Frames, p.exe); got != want {
-			t.Errorf("%+v, want %+v", got, want)
+		if len(got) >= enough && !slices.ContainsFunc(got, func(c culprit) bool { return c != want }) {
+			return
 		}
 	}
-	if len(ids) < many {
-		t.Fatalf("%d sockets, want %d", len(ids), many)
-	}
+	t.Fatalf("the last are %+v, want %+v", got, want)
 }

@@ -86,10 +86,21 @@ const maxSpan = 1 << 30
 
 var errSpan = errors.New("damaged file: it has code where none can be")
 
-// fit leaves out the blocks that go beyond the first and the last, which only a damaged
-// file has: the profiler makes room from the one to the other and goes on outside of it
+// fit leaves out the blocks that are empty, and those that go beyond the first and the
+// last, which only a damaged file has: the profiler makes room from the one to the other and goes on outside of it
 // (v0.0.202633, execinfomanager, loadDeltas).
 func fit(data *stackdeltatypes.IntervalData) error {
+	keep := func(f func(*stackdeltatypes.BasicBlock) bool) {
+		data.NumDeltas = 0
+		data.Blocks = slices.DeleteFunc(data.Blocks, func(b *stackdeltatypes.BasicBlock) bool {
+			if !f(b) {
+				return true
+			}
+			data.NumDeltas += uint32(len(b.Deltas))
+			return false
+		})
+	}
+	keep(func(b *stackdeltatypes.BasicBlock) bool { return b.Start < b.End })
 	if len(data.Blocks) == 0 {
 		return nil
 	}
@@ -100,7 +111,7 @@ func fit(data *stackdeltatypes.IntervalData) error {
 	page := func(at uint64) uint64 { return at >> support.StackDeltaPageBits }
 	inside := func(at uint64) bool { return page(from) <= page(at) && page(at) <= page(to) }
 	fits := func(b *stackdeltatypes.BasicBlock) bool {
-		return b.Start < b.End && inside(b.Start) && inside(b.End) && !slices.ContainsFunc(b.Deltas, func(d stackdeltatypes.StackDelta) bool {
+		return inside(b.Start) && inside(b.End) && !slices.ContainsFunc(b.Deltas, func(d stackdeltatypes.StackDelta) bool {
 			at := b.Start + uint64(d.Offset)
 			if d.Info == stackdeltatypes.UnwindInfoSignal {
 				at-- // as it is counted there
@@ -111,13 +122,6 @@ func fit(data *stackdeltatypes.IntervalData) error {
 	if !fits(data.Blocks[0]) || !fits(data.Blocks[len(data.Blocks)-1]) {
 		return errSpan
 	}
-	data.NumDeltas = 0
-	data.Blocks = slices.DeleteFunc(data.Blocks, func(b *stackdeltatypes.BasicBlock) bool {
-		if !fits(b) {
-			return true
-		}
-		data.NumDeltas += uint32(len(b.Deltas))
-		return false
-	})
+	keep(fits)
 	return nil
 }

@@ -89,12 +89,13 @@ func TestFit(t *testing.T) {
 		"one over the other":       {[]*block{first, at(2*page, 4*page+4, 0), at(2*page, 2*page+8, 0), last}, []int{0, 1, 2, 3}},
 		"beyond the last":          {[]*block{first, at(2*page, 5*page, 0), last}, []int{0, 2}},
 		"ends before it begins":    {[]*block{first, at(2*page, 2*page-1, 0), last}, []int{0, 2}},
-		"empty":                    {[]*block{first, at(2*page, 2*page, 0), last}, []int{0, 2}},
+		"empty":                    {[]*block{at(0, 0, 0), first, at(2*page, 2*page, 0), last, at(8*page, 8*page, 0)}, []int{1, 3}},
+		"nothing but empty":        {[]*block{at(page, page, 0)}, []int{}},
 		"a rule beyond the last":   {[]*block{first, at(2*page, 2*page+8, 3*page), last}, []int{0, 2}},
 		"a rule before the first":  {[]*block{signal(page), last}, nil},
 		"too far from each other":  {[]*block{first, at(page+maxSpan, page+maxSpan+8, 0)}, nil},
 		"all of memory":            {[]*block{at(0, 1<<63, 0)}, nil},
-		"the last goes round":      {[]*block{first, at(1<<64-8, 8, 0)}, nil},
+		"the last goes round":      {[]*block{first, at(1<<64-8, 8, 0)}, []int{0}},
 		"the first ends elsewhere": {[]*block{at(page, 9*page, 0), last}, nil},
 	} {
 		data := &stackdeltatypes.IntervalData{Blocks: slices.Clone(test.blocks), NumDeltas: 99}
@@ -110,9 +111,6 @@ func TestFit(t *testing.T) {
 		for _, i := range test.keeps {
 			want = append(want, test.blocks[i])
 			deltas += uint32(len(test.blocks[i].Deltas))
-		}
-		if len(test.blocks) == 0 {
-			deltas = 99
 		}
 		if !slices.Equal(data.Blocks, want) || data.NumDeltas != deltas {
 			t.Errorf("%s: %d blocks, %d rules, want %d and %d", name, len(data.Blocks), data.NumDeltas, len(want), deltas)
@@ -169,12 +167,14 @@ func TestDamagedLines(t *testing.T) {
 	whole := started(t, dir+"/native")
 	defer end(whole.cmd)
 	tier := open(t, Options{PIDs: []uint32{damaged.pid, whole.pid}})
-	walked, seen := 0, map[uint64]bool{}
+	nameless, seen := map[uint64]bool{}, map[uint64]bool{}
+	walked := 0
 	collect(t, tier, 20*time.Second, func(b Birth) bool {
 		switch {
 		case b.Stack == 0: // too early
 		case b.PID == damaged.pid:
 			walked++
+			nameless[b.Stack] = true
 		default:
 			seen[b.Stack] = true
 		}
@@ -183,6 +183,15 @@ func TestDamagedLines(t *testing.T) {
 	time.Sleep(10 * turn)
 	if err := tier.Err(); err != nil || walked < 5 {
 		t.Errorf("%d stacks of the damaged one: %v", walked, err)
+	}
+	lost := 0
+	for id := range nameless {
+		if !tier.Has(id) {
+			lost++
+		}
+	}
+	if lost == 0 {
+		t.Error("none of its stacks is lost: what they are named by is not damaged")
 	}
 	complete := 0
 	for id := range seen {
@@ -233,5 +242,24 @@ func damageLines(t *testing.T, exe, prefix string) {
 	defer out.Close()
 	if _, err := out.WriteAt(tab, int64(section.Offset)); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A profiler that stopped with a panic may never end. Who closes it goes on.
+func TestStuck(t *testing.T) {
+	failed := errors.New("a damaged file")
+	release := make(chan struct{})
+	defer close(release)
+	stuck := &Tier{}
+	stuck.ended(failed)
+	stuck.work.Go(func() { <-release })
+	if stuck.wait() == nil {
+		t.Error("no error of one that does not end")
+	}
+	ended := &Tier{}
+	ended.ended(failed)
+	ended.work.Go(func() {})
+	if err := ended.wait(); err != nil {
+		t.Errorf("one that ends: %v", err)
 	}
 }

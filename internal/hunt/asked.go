@@ -1,6 +1,7 @@
 package hunt
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -46,15 +47,19 @@ type opened struct {
 	err    error
 }
 
-// start returns what opens the tracer when the tier is there. pids are the processes
-// that were named.
-func (a *asks) start(pids []uint32) func(*deepstack.Tier) {
+// start returns what opens the tracer when the tier is there, unless the trace is over by
+// then. pids are the processes that were named.
+func (a *asks) start(pids []uint32) func(context.Context, *deepstack.Tier) {
 	if !a.wanted {
-		return func(*deepstack.Tier) {}
+		return func(context.Context, *deepstack.Tier) {}
 	}
 	done, budget, ahead := make(chan opened, 1), a.budget, a.ahead
 	a.opening = done
-	return func(tier *deepstack.Tier) {
+	return func(ctx context.Context, tier *deepstack.Tier) {
+		if err := ctx.Err(); err != nil {
+			done <- opened{err: err}
+			return
+		}
 		t, err := asked.Open(tier, budget)
 		if t != nil && len(ahead) > 0 {
 			for _, pid := range pids {

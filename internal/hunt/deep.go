@@ -83,7 +83,7 @@ func (d *deep) start(ctx context.Context) {
 		tier, err := deepstack.Start(ctx, d.scope)
 		tiers <- started{tier, err}
 		if err == nil {
-			open(tier)
+			open(ctx, tier)
 		}
 	}()
 }
@@ -315,22 +315,29 @@ func (d *deep) close() error {
 		return nil
 	}
 	d.cancel()
-	if !d.ready() {
-		go func() {
-			_ = d.wait(context.Background()) // and nobody is there to be told
-			_ = d.end()
-		}()
-		return nil
+	switch {
+	case !d.ready():
+		go d.abandon()
+	case d.tier != nil:
+		return errors.Join(d.asks.close(), d.tier.Close())
 	}
-	return d.end()
+	return nil
 }
 
-// end ends what has come up.
-func (d *deep) end() error {
-	if d.tier == nil {
-		return nil
+// abandon closes what is on its way when it has come. Nobody is there to be told.
+func (d *deep) abandon() {
+	tier := d.tier
+	if d.starting != nil {
+		s := <-d.starting
+		if s.err != nil {
+			return
+		}
+		tier = s.tier
 	}
-	return errors.Join(d.asks.close(), d.tier.Close())
+	if d.asks.opening != nil {
+		d.asks.tracer = (<-d.asks.opening).tracer
+	}
+	_ = errors.Join(d.asks.close(), tier.Close())
 }
 
 // tiers resolves stacks of all tiers: their numbers are hashes of 64 bits.

@@ -1,6 +1,8 @@
 package hunt
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"testing"
 
@@ -40,5 +42,56 @@ func TestNoteOfStacks(t *testing.T) {
 		if got := test.tier.note(0); !slices.Equal(got, test.want) {
 			t.Errorf("%s: %q, want %q", name, got, test.want)
 		}
+	}
+}
+
+// What the tier is waited for, and what stands on it: until both are there, or will not
+// come.
+func TestWaitForStacks(t *testing.T) {
+	failed := errors.New("failed")
+	over, end := context.WithCancel(t.Context())
+	end()
+	for name, test := range map[string]struct {
+		d      deep
+		ctx    context.Context
+		tier   *started // what comes
+		asks   *opened
+		err    error
+		ready  bool
+		failed error // of the tier
+		late   bool
+		asked  error
+	}{
+		"nothing is wanted":   {ready: true},
+		"the tier fails":      {tier: &started{err: failed}, ready: true, failed: failed},
+		"it must not":         {d: deep{must: true}, tier: &started{err: failed}, err: failed, ready: true, failed: failed},
+		"the trace is over":   {tier: &started{err: context.Canceled}, ready: true, late: true},
+		"it is over before":   {ctx: over},
+		"what stands on it":   {d: deep{tier: &fakeTier{}}, asks: &opened{err: failed}, ready: true, asked: failed},
+		"that is over before": {d: deep{tier: &fakeTier{}}, ctx: over},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := test.d
+			if name != "nothing is wanted" {
+				d.asks.opening = make(chan opened, 1)
+				if d.tier == nil {
+					d.starting = make(chan started, 1)
+				}
+			}
+			if test.tier != nil {
+				d.starting <- *test.tier
+			}
+			if test.asks != nil {
+				d.asks.opening <- *test.asks
+			}
+			ctx := test.ctx
+			if ctx == nil {
+				ctx = t.Context()
+			}
+			err := d.wait(ctx)
+			if err != test.err || d.ready() != test.ready || d.failed != test.failed || d.late != test.late || d.asks.failed != test.asked {
+				t.Errorf("%v, ready %v, failed %v, late %v, asked %v", err, d.ready(), d.failed, d.late, d.asks.failed)
+			}
+		})
 	}
 }

@@ -262,7 +262,7 @@ func healthy() *verdict.Report {
 	r := base()
 	r.Verdict = verdict.NoLeak
 	r.Reasons = []string{
-		"12,345 opened, 12,340 closed, 5 live: none of them in a condition that a leak has, and no origin's sockets only increase",
+		"12,345 opened, 12,340 closed, 5 live: none of them in a condition that a leak has, and no origin's sockets only become more",
 		"if memory grows, look at the heap",
 	}
 	r.Totals = verdict.Totals{Opened: 12345, Closed: 12340, Live: 5, Preexisting: 2, TimeWait: ptr(uint64(0))}
@@ -275,7 +275,7 @@ func winding() *verdict.Report {
 	r := base()
 	r.Verdict = verdict.NoLeak
 	r.Reasons = []string{
-		"9,311 opened, 9,311 closed, 0 live: none of them in a condition that a leak has, and no origin's sockets only increase",
+		"9,311 opened, 9,311 closed, 0 live: none of them in a condition that a leak has, and no origin's sockets only become more",
 		"the kernel still holds 311 sockets whose descriptors are all closed (FIN-WAIT, LAST-ACK): it is winding them down, the program has done its part",
 		"9,000 sockets in TIME-WAIT, or FIN-WAIT-2 without a descriptor, belong to the kernel, not to the program, and go by themselves after a minute",
 	}

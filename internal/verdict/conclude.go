@@ -69,7 +69,7 @@ func noLeak(r *Report, d Doubts, ended bool, add func(string, ...any)) {
 	watched, idle := time.Duration(r.Duration*float64(time.Second)), time.Duration(r.Idle*float64(time.Second))
 	switch {
 	case watched >= growthTime(minAge):
-		growth := "no origin's sockets only increase"
+		growth := "no origin's sockets only become more"
 		if d.Rising > 0 {
 			growth = "what only becomes more is in use"
 		}
@@ -82,7 +82,7 @@ func noLeak(r *Report, d Doubts, ended bool, add func(string, ...any)) {
 		add("%s: %s", counts, condition)
 	default:
 		add("%s: %s", counts, condition)
-		add("whether an origin's sockets only increase takes %s to tell", words.Duration(growthTime(minAge)))
+		add("whether an origin's sockets only become more takes %s to tell", words.Duration(growthTime(minAge)))
 	}
 	add("if memory grows, look at the heap")
 	if lost := r.Loss.Events(); lost > 0 {

@@ -45,7 +45,7 @@ func TestDoubts(t *testing.T) {
 		"begun late": {func(w *world) {
 			w.watch(60 * second)
 			w.watch(10*second, func(int) { w.connect(w.socket(7), server) })
-		}, NoLeak, "no origin's sockets only increase"},
+		}, NoLeak, "no origin's sockets only become more"},
 		"idle connections that only become more": {func(w *world) {
 			w.watch(90*second, func(int) { w.connect(w.socket(7), server) })
 		}, Inconclusive, "the 45 connections of an origin only become more"},
@@ -61,7 +61,7 @@ func TestDoubts(t *testing.T) {
 				w.create(event.Socket, app, 7, udp())
 			}
 			w.watch(40 * second)
-		}, NoLeak, "no origin's sockets only increase"},
+		}, NoLeak, "no origin's sockets only become more"},
 		"the same, and the idle time is over": {func(w *world) {
 			w.watch(150*second, func(int) { w.connect(w.socket(7), server) })
 		}, Leak, "sockets left open"},

@@ -44,7 +44,7 @@ casebook:
 	@scripts/setup.sh casebook
 	go test ./casebook -count 1 -v -timeout 20m -casebook $(if $(CI),,-write)
 
-# In software emulation, a virtual machine for each CPU: half an hour to an hour on two.
+# In software emulation, a virtual machine for each CPU: some half an hour on two.
 test-kernels:
 	@scripts/test-kernels.sh $(BUILD)/kernels $(KERNELS)
 

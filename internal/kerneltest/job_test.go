@@ -97,13 +97,10 @@ func traced(t *testing.T, k *tracing, p *workload.Proc) *verdict.Report {
 	t.Helper()
 	p.Do(fmt.Sprint("leak ", rounds))
 	want := classes(rounds)
-	all := func(r *verdict.Report) bool {
-		return found(leaks(r, "leak_classes"), want, !needs.Older(t, 6, 19) && r.Loss.ProbeSkipped > 0)
-	}
-	before := k.until("all leaks are found", all)
+	found := k.until("all leaks are found", func(r *verdict.Report) bool { return slices.Equal(leaks(r, "leak_classes"), want) })
 	r, status := k.end()
-	if got := leaks(r, "leak_classes"); !all(r) || r.Verdict != verdict.Leak || status != 1 {
-		t.Errorf("at the end, with status %d:\n got %v\nwant %v\n%s\nbefore that:\n%s", status, got, want, describe(r), describe(before))
+	if got := leaks(r, "leak_classes"); !slices.Equal(got, want) || r.Verdict != verdict.Leak || status != 1 {
+		t.Errorf("at the end, with status %d:\n got %v\nwant %v\n%s\nbefore that:\n%s", status, got, want, describe(r), describe(found))
 	}
 	lost := r.Loss
 	if most := r.Totals.Opened / 20; !needs.Older(t, 6, 19) && lost.ProbeSkipped <= most {
@@ -113,50 +110,6 @@ func traced(t *testing.T, k *tracing, p *workload.Proc) *verdict.Report {
 		t.Errorf("of %d sockets lost %+v", r.Totals.Opened, r.Loss)
 	}
 	return r
-}
-
-// found reports whether the leaks are those that are wanted. Where programs were skipped,
-// one socket may be without its function: the kernel let its creation pass unseen.
-func found(got, want []leak, skipped bool) bool {
-	if slices.Equal(got, want) {
-		return true
-	}
-	if !skipped {
-		return false
-	}
-	for i, l := range want {
-		less, unseen := slices.Clone(want), leak{l.class, 1, "none"}
-		if less[i].count--; less[i].count == 0 {
-			less = slices.Delete(less, i, i+1)
-		}
-		if slices.Equal(got, sorted(append(less, unseen))) {
-			return true
-		}
-	}
-	return false
-}
-
-// What is borne where programs were skipped, and what is not.
-func TestFound(t *testing.T) {
-	want := []leak{{verdict.Dead, 2, "a"}, {verdict.PeerClosed, 1, "b"}}
-	for name, test := range map[string]struct {
-		got     []leak
-		skipped bool
-		want    bool
-	}{
-		"all":                      {want, false, true},
-		"one unseen":               {[]leak{{verdict.Dead, 1, "a"}, {verdict.Dead, 1, "none"}, {verdict.PeerClosed, 1, "b"}}, true, true},
-		"the only one of its kind": {[]leak{{verdict.Dead, 2, "a"}, {verdict.PeerClosed, 1, "none"}}, true, true},
-		"none was skipped":         {[]leak{{verdict.Dead, 2, "a"}, {verdict.PeerClosed, 1, "none"}}, false, false},
-		"two unseen":               {[]leak{{verdict.Dead, 2, "none"}, {verdict.PeerClosed, 1, "b"}}, true, false},
-		"in another class":         {[]leak{{verdict.Dead, 2, "a"}, {verdict.Dead, 1, "none"}}, true, false},
-		"one missing":              {[]leak{{verdict.Dead, 1, "a"}, {verdict.PeerClosed, 1, "b"}}, true, false},
-		"one too many":             {[]leak{{verdict.Dead, 2, "a"}, {verdict.Dead, 1, "none"}, {verdict.PeerClosed, 1, "b"}}, true, false},
-	} {
-		if got := found(sorted(test.got), want, test.skipped); got != test.want {
-			t.Errorf("%s: %v", name, got)
-		}
-	}
 }
 
 // TestAttach finds the leaks of every class that one socket alone can show, in a

@@ -1,10 +1,6 @@
 package cli
 
 import (
-	"bufio"
-	"encoding/json"
-	"io"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -16,7 +12,7 @@ import (
 	"time"
 
 	"sockleak/internal/needs"
-	"sockleak/internal/verdict"
+	"sockleak/internal/workload"
 )
 
 // More stacks at once than there is room for on their way from the kernel, while sockleak
@@ -42,25 +38,11 @@ func TestBurst(t *testing.T) {
 
 func burst(t *testing.T, argv, flags []string) {
 	const sockets = 4000 // within the usual hard limit of 4096 descriptors
-	target := exec.Command(argv[0], append(argv[1:], strconv.Itoa(sockets))...)
-	in, err := target.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := target.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := target.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		_ = in.Close() // it ends then
-		_ = target.Wait()
-	}()
+	target := workload.Start(t, argv[0], append(argv[1:], strconv.Itoa(sockets))...)
+	target.Ready()
 	report := filepath.Join(t.TempDir(), "report.json")
 	agent := exec.Command("sockleak", slices.Concat([]string{"attach"}, flags, []string{"--interval", "500ms", "--min-age", "1s", "--top", "0",
-		"--for", "0", "-o", "json", "--report", report, strconv.Itoa(target.Process.Pid)})...)
+		"--for", "0", "-o", "json", "--report", report, strconv.Itoa(target.PID)})...)
 	agent.Stderr = t.Output()
 	if err := agent.Start(); err != nil {
 		t.Fatal(err)
@@ -81,26 +63,14 @@ func burst(t *testing.T, argv, flags []string) {
 		}
 	}
 	signal(syscall.SIGSTOP)
-	if _, err := io.WriteString(in, "go\n"); err != nil {
-		t.Fatal(err)
-	}
-	if s := bufio.NewScanner(out); !s.Scan() {
-		t.Fatalf("the target ended: %v", s.Err())
-	}
+	target.Do("leak")
 	signal(syscall.SIGCONT)
 	time.Sleep(2 * time.Second) // until all are of the age that is asked for
 	signal(syscall.SIGINT)
 	if _ = agent.Wait(); agent.ProcessState.ExitCode() != exitFindings {
 		t.Fatalf("%v", agent.ProcessState)
 	}
-	text, err := os.ReadFile(report)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var r verdict.Report
-	if err := json.Unmarshal(text, &r); err != nil {
-		t.Fatal(err)
-	}
+	r := reportIn(t, report)
 	found, noted, said := 0, sumOf(t, r.Notes, lostNote), 0
 	for i := range r.Findings {
 		f := &r.Findings[i]

@@ -55,6 +55,14 @@ func run(t *testing.T, sockleak string, flags []string, argv ...string) *verdict
 	if err := cmd.Run(); cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != exitLeaked {
 		t.Fatalf("run %v: %v\n%s", cmd, err, errs.String())
 	}
+	r := reportIn(t, path)
+	t.Logf("%q", r.Notes)
+	return r
+}
+
+// reportIn reads a report.
+func reportIn(t testing.TB, path string) *verdict.Report {
+	t.Helper()
 	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -63,7 +71,6 @@ func run(t *testing.T, sockleak string, flags []string, argv ...string) *verdict
 	if err := json.Unmarshal(text, &r); err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%q", r.Notes)
 	return &r
 }
 

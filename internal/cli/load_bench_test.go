@@ -2,7 +2,6 @@ package cli
 
 import (
 	"bufio"
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,7 +15,6 @@ import (
 
 	"sockleak/internal/hunt"
 	"sockleak/internal/needs"
-	"sockleak/internal/verdict"
 )
 
 // What tracing costs a program that makes sockets at a rate while it works, and
@@ -76,13 +74,7 @@ func BenchmarkStart(b *testing.B) {
 		if err := agent.Wait(); err != nil {
 			b.Fatal(err)
 		}
-		var r verdict.Report
-		if text, err := os.ReadFile(file); err != nil {
-			b.Fatal(err)
-		} else if err := json.Unmarshal(text, &r); err != nil {
-			b.Fatal(err)
-		}
-		followed = append(followed, r.Started.Sub(began).Seconds())
+		followed = append(followed, reportIn(b, file).Started.Sub(began).Seconds())
 	}
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(median(followed), "s-until-followed")

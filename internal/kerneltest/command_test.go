@@ -161,6 +161,17 @@ func beginAs(t *testing.T, as func(*exec.Cmd), args ...string) *tracing {
 // until reads reports until one is as it should be.
 func (k *tracing) until(what string, done func(*verdict.Report) bool) *verdict.Report {
 	k.t.Helper()
+	return k.untilRight(what, func(r *verdict.Report) string {
+		if done(r) {
+			return ""
+		}
+		return "it did not come"
+	})
+}
+
+// untilRight reads reports until nothing is wrong with one.
+func (k *tracing) untilRight(what string, wrong func(*verdict.Report) string) *verdict.Report {
+	k.t.Helper()
 	late := time.After(patience)
 	for {
 		select {
@@ -170,12 +181,12 @@ func (k *tracing) until(what string, done func(*verdict.Report) bool) *verdict.R
 				k.t.Fatalf("sockleak ended before %s: %v\n%s", what, err, k.stderr.String())
 			}
 			k.last = r
-			if done(r) {
+			if wrong(r) == "" {
 				return r
 			}
 		case <-late:
 			r, _ := k.end() // with the notes
-			k.t.Fatalf("waited %v until %s; the last report:\n%s", patience, what, describe(r))
+			k.t.Fatalf("waited %v until %s: %s; the last report:\n%s", patience, what, wrong(r), describe(r))
 		}
 	}
 }

@@ -60,6 +60,17 @@ func sorted(all []leak) []leak {
 	return all
 }
 
+// difference is what is missing in a report, and what is not wanted there.
+func difference(got, want []leak) string {
+	less := func(a, b []leak) []leak {
+		return slices.DeleteFunc(slices.Clone(a), func(l leak) bool { return slices.Contains(b, l) })
+	}
+	if slices.Equal(got, want) {
+		return ""
+	}
+	return fmt.Sprintf("got %v, want %v", less(got, want), less(want, got))
+}
+
 // classes is what leak_classes leaks when it was told to so often.
 func classes(rounds int) []leak {
 	return sorted([]leak{
@@ -97,7 +108,7 @@ func traced(t *testing.T, k *tracing, p *workload.Proc) *verdict.Report {
 	t.Helper()
 	p.Do(fmt.Sprint("leak ", rounds))
 	want := classes(rounds)
-	found := k.until("all leaks are found", func(r *verdict.Report) bool { return slices.Equal(leaks(r, "leak_classes"), want) })
+	found := k.untilRight("all leaks are found", func(r *verdict.Report) string { return difference(leaks(r, "leak_classes"), want) })
 	r, status := k.end()
 	if got := leaks(r, "leak_classes"); !slices.Equal(got, want) || r.Verdict != verdict.Leak || status != 1 {
 		t.Errorf("at the end, with status %d:\n got %v\nwant %v\n%s\nbefore that:\n%s", status, got, want, describe(r), describe(found))

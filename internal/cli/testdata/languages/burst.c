@@ -1,6 +1,4 @@
-/* Leaks COUNT sockets as fast as it can when told to on standard input, each on a stack of
- * its own, says so, and ends with standard input. All those stacks read the same: they
- * differ in which of two calls in one line was made, by the bits of the socket's number. */
+/* The same as burst.py, in C. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -39,10 +37,12 @@ int main(int argc, char **argv)
 	most.rlim_cur = most.rlim_max;
 	if (setrlimit(RLIMIT_NOFILE, &most))
 		abort();
+	puts("ready");
+	fflush(stdout);
 	await('\n');
 	for (int i = 0; i < count; i++)
 		leak_here(i, DEPTH);
-	puts("leaked");
+	puts("ok");
 	fflush(stdout);
 	await(EOF);
 }

@@ -1,6 +1,7 @@
-# Leaks COUNT sockets as fast as it can when told to on standard input, each on a stack of
-# its own, says so, and ends with standard input. All those stacks read the same: they
-# differ in which of two calls in one line was made, by the bits of the socket's number.
+# Says that it is ready, and when told to leak, on standard input, leaks COUNT sockets as
+# fast as it can, each on a stack of its own. Ends with standard input. All those stacks read
+# the same: they differ in which of two calls in one line was made, by the bits of the
+# socket's number.
 import resource
 import socket
 import sys
@@ -19,8 +20,9 @@ def leak_here(path, depth):
     leak_here(path >> 1, depth - 1) if path & 1 else leak_here(path >> 1, depth - 1)
 
 
+print("ready", flush=True)
 sys.stdin.readline()
 for i in range(count):
     leak_here(i, DEPTH)
-print("leaked", flush=True)
+print("ok", flush=True)
 sys.stdin.readline()

@@ -30,10 +30,12 @@ func (t *Table) fork(e *event.Event) {
 		return
 	}
 	to.each(func(_ *fdTable, _ int32, sl *slot) bool {
-		// The first snapshot may have shown what was made and copied since the hooks
-		// were there, before these events were applied.
+		// A snapshot may have shown what was made and copied before these events were
+		// applied: the first one, what was since the hooks were there; any other, if the
+		// kernel held up the program that sends this.
+		shown := sl.via == ViaPreexisting || sl.via == ViaReceived
 		made := sl.sock.Birth != 0 && sl.sock.Birth <= e.Time
-		if !sl.holdsAt(e.Time) || sl.via == ViaPreexisting && made {
+		if !sl.holdsAt(e.Time) || shown && made {
 			sl.since, sl.via = e.Time, ViaFork
 		}
 		return true

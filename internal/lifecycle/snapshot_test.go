@@ -69,6 +69,14 @@ func TestSnapshot(t *testing.T) {
 			[]any{snap{start: 140, end: 200, rows: rows(row(150, 2, 3, 100))}, at(110, event.Socket, 1, 3, 100), fork(120, 1, 2, 20),
 				task(125, event.Exec, 2), at(130, event.Close, 1, 3, 100)},
 			[]string{"2:3=100 fork exec"}, Totals{Opened: 1, Live: 1}},
+		"forked before a row of a later snapshot, told after it": {
+			[]any{snap{start: 1, end: 2}, at(110, event.Socket, 1, 3, 100), snap{start: 140, end: 200, rows: rows(row(145, 1, 3, 100), row(150, 2, 3, 100))},
+				fork(120, 1, 2, 20), task(125, event.Exec, 2), at(210, event.Close, 1, 3, 100)},
+			[]string{"2:3=100 fork exec"}, Totals{Opened: 1, Live: 1, Repaired: 1}},
+		"forked while a later snapshot is taken, told after it": {
+			[]any{snap{start: 1, end: 2}, at(110, event.Socket, 1, 3, 100), snap{start: 115, end: 200, rows: rows(row(117, 1, 3, 100), row(150, 2, 3, 100))},
+				fork(120, 1, 2, 20), task(125, event.Exec, 2), at(210, event.Close, 1, 3, 100)},
+			[]string{"2:3=100 fork exec"}, Totals{Opened: 1, Live: 1, Repaired: 1}},
 		"a lost close": {[]any{first, at(210, event.Socket, 1, 4, 101), snap{start: 300, end: 301, rows: rows(row(300, 1, 3, 100))}},
 			[]string{"1:3=100 preexisting"}, Totals{Opened: 1, Closed: 1, Live: 1, Preexisting: 1, Repaired: 1}},
 		"a lost creation, or SCM_RIGHTS": {[]any{first, snap{start: 300, end: 301, rows: rows(row(300, 1, 3, 100), row(301, 2, 9, 101))}},

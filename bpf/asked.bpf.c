@@ -9,6 +9,7 @@
  * There are no probes at the return of functions: they would put the kernel's
  * own return address on the stack, which the walk at socket(2) then ends at. */
 #include "asked_walk.h"
+#include "hold.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -115,13 +116,13 @@ static __always_inline void replace(struct doing *d, const struct handle_key *cl
 SEC("uprobe/stop")
 int ask_stop(struct pt_regs *ctx)
 {
-	__u32 zero = 0, tid = bpf_get_current_pid_tgid();
+	__u32 zero = 0;
 	struct walk *w = bpf_map_lookup_elem(&walks, &zero);
 	void *record = bpf_map_lookup_elem(&per_cpu_records_kp, &zero);
 	struct handle *h;
 	__u64 id, *known;
 
-	if (!w || !record || (__u32)w->lock != tid)
+	if (!w || !record || !has_record(&w->by))
 		return 0;
 	id = stack_id(record, w->start);
 	h = bpf_map_lookup_elem(&handles, &w->handle);
@@ -129,13 +130,13 @@ int ask_stop(struct pt_regs *ctx)
 		h->stacks[0] = id;
 	known = bpf_map_lookup_elem(&known_stacks, &id);
 	if (known && bpf_ktime_get_ns() - *known < cfg_fresh_ns) {
-		w->lock = 0;
+		w->by.lock = 0;
 		return 0;
 	}
 	*(__u64 *)(record + cfg_record_value) = id;
-	/* The record is held on: see over. */
+	/* The record is kept: see over. */
 	bpf_tail_call(ctx, &ask_nexts, ASK_SEND);
-	w->lock = 0;
+	w->by.lock = 0;
 	return 0;
 }
 
@@ -191,8 +192,7 @@ static __always_inline bool is_attached(void)
 	return bpf_map_lookup_elem(&attached, &tgid);
 }
 
-SEC("tracepoint/syscalls/sys_exit_accept4")
-int ask_accept(struct sys_exit_ctx *ctx)
+static __always_inline int on_accept(struct sys_exit_ctx *ctx)
 {
 	struct doing *d;
 
@@ -202,6 +202,12 @@ int ask_accept(struct sys_exit_ctx *ctx)
 	if (d)
 		d->accepted = bpf_ktime_get_ns();
 	return 0;
+}
+
+SEC("tracepoint/syscalls/sys_exit_accept4")
+int ask_accept(struct sys_exit_ctx *ctx)
+{
+	return HELD(on_accept(ctx));
 }
 
 static __always_inline void send(__u64 inode, enum ask_via via, const struct handle *h)
@@ -275,8 +281,7 @@ static __always_inline void handled(struct pt_regs *regs, struct doing *d, __s32
 		send(inode, VIA_LIBUV, h);
 }
 
-SEC("tracepoint/syscalls/sys_exit_socket")
-int ask_socket(struct sys_exit_ctx *ctx)
+static __always_inline int on_socket(struct sys_exit_ctx *ctx)
 {
 	struct pt_regs *regs;
 	struct go_layout *go;
@@ -294,4 +299,10 @@ int ask_socket(struct sys_exit_ctx *ctx)
 	if (go)
 		started(regs, go, ctx->ret);
 	return 0;
+}
+
+SEC("tracepoint/syscalls/sys_exit_socket")
+int ask_socket(struct sys_exit_ctx *ctx)
+{
+	return HELD(on_socket(ctx));
 }

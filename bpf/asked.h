@@ -4,6 +4,7 @@
 #define ASKED_H
 
 #include "profiler.h"
+#include "record.h"
 #include <bpf/bpf_core_read.h>
 
 CONFIG(__u64) cfg_fresh_ns;   /* how long a stack counts as known */
@@ -16,10 +17,6 @@ CONFIG(__u32) cfg_stack_rate; /* as in maps.h: stacks of a process in a second, 
 /* How long after accept(2) the handle that is made next is the one for what was
  * accepted: libuv calls the program back at once. */
 #define ACCEPT_NS 10000000ULL
-
-/* How long a walk may hold the profiler's record of a CPU when nothing else tells
- * whether it came to its end: in units of 2^20 ns, about 100 ms. */
-#define WALK_UNITS 96
 
 /* A handle's own stack, and those of the handles that it was put in the place of. */
 #define ASK_STACKS 4
@@ -150,13 +147,10 @@ struct {
 	__type(value, struct doing);
 } threads SEC(".maps");
 
-/* The walk that holds the profiler's record of this CPU: programs at uprobes can
+/* The walk that has the profiler's record of this CPU: programs at uprobes can
  * be preempted by one another. */
 struct walk {
-	__u64 lock; /* see lock_of; zero: none */
-	__u64 task; /* its struct task_struct */
-	__u64 yielded; /* how often it had been switched out when the walk began: */
-	__u64 preempted; /* by itself, and by others */
+	struct holder by;
 	__u64 start; /* of the process */
 	struct handle_key handle;
 };

@@ -237,6 +237,7 @@ enum counter {
 	COUNT_MAP_FULL,
 	COUNT_STACK_MISSING,
 	COUNT_UNFOLLOWED, /* TCP sockets whose states find no place in tcp_socks */
+	COUNT_TAKEN_OVER, /* births that the second exit_socket sent */
 	COUNTERS,
 };
 

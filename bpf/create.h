@@ -100,28 +100,61 @@ static __always_inline bool born(enum record_kind kind, __s32 fd, __s32 fd2, str
 #define NR_SOCKETPAIR 199
 #endif
 
-/* The stack first, and for all calls in one place: the verifier takes ten times as long
- * for it as for all else. Tier 1 walks last, for a tail call doesn't return unless there
- * is nothing to call. */
+/* Has on_born call a walker. */
+static __always_inline void want_walk(enum walker walker)
+{
+	__u32 zero = 0;
+	struct wanted_walk *w = bpf_map_lookup_elem(&wanted_walks, &zero);
+
+	if (!w)
+		return;
+	w->tid = bpf_get_current_pid_tgid();
+	w->walker = walker;
+}
+
+/* Whether nobody has sent the birth of the socket behind fd, where two programs could.
+ * What a preempted program is left out for (hold.h), its second copy sends, unless that
+ * was preempted as well. Only this program has one: it runs longest, and what the others
+ * are left out for, a snapshot shows.
+ * Of two threads whose numbers leave the same remainder, and that make sockets at the
+ * very same time, one may be told twice. */
+static __always_inline bool to_be_sent(__s32 fd)
+{
+	__u32 slot = (__u32)bpf_get_current_pid_tgid() % BIRTHS_SENT;
+	__u64 *sent = bpf_map_lookup_elem(&births_sent, &slot);
+	__u64 inode = socket_inode(file_of(fd));
+
+	if (!sent || !inode || *sent == inode)
+		return false;
+	*sent = inode;
+	if (cfg_spare)
+		count(COUNT_TAKEN_OVER);
+	return true;
+}
+
+/* The stack for all calls in one place: the verifier takes ten times as long for it as
+ * for all else. */
 static __always_inline int on_birth(struct sys_exit_ctx *ctx)
 {
+	__s32 fds[2] = {ctx->ret, -1};
 	bool is_socket;
 	struct origin o;
-	__s32 fds[2];
 
 	if (ctx->ret < 0 || !current_in_scope())
+		return 0;
+	/* socketpair(2) has just written them: they can't be paged out in practice, but if
+	 * they are, the next snapshot finds both. */
+	if (ctx->nr == NR_SOCKETPAIR && bpf_probe_read_user(fds, sizeof(fds), (void *)current_arg(3)))
+		return 0;
+	if (cfg_twice && !to_be_sent(fds[0]))
 		return 0;
 	o = take_origin(ctx);
 	switch (ctx->nr) {
 	case NR_SOCKETPAIR:
-		/* socketpair(2) has just written them: they can't be paged out in
-		 * practice, but if they are, the next snapshot finds both. */
-		if (bpf_probe_read_user(fds, sizeof(fds), (void *)current_arg(3)))
-			return 0;
 		is_socket = born(REC_PAIR, fds[0], fds[1], o);
 		born(REC_PAIR, fds[1], fds[0], o);
 		if (is_socket && !o.spared)
-			bpf_tail_call(ctx, &walkers, WALKER_PAIR);
+			want_walk(WALKER_PAIR);
 		return 0;
 	case NR_SOCKET:
 		is_socket = born(REC_SOCKET, ctx->ret, -1, o);
@@ -130,7 +163,22 @@ static __always_inline int on_birth(struct sys_exit_ctx *ctx)
 		is_socket = born(REC_ACCEPT, ctx->ret, current_arg(0), o);
 	}
 	if (is_socket && !o.spared)
-		bpf_tail_call(ctx, &walkers, WALKER_RESULT);
+		want_walk(WALKER_RESULT);
+	return 0;
+}
+
+/* The walk is a program of its own behind on_birth, for it can't be held: it is made of
+ * tail calls. If it is preempted and left out for others meanwhile, their sockets have
+ * lost the stack alone. */
+static __always_inline int on_born(struct sys_exit_ctx *ctx)
+{
+	__u32 zero = 0, tid = bpf_get_current_pid_tgid();
+	struct wanted_walk *w = bpf_map_lookup_elem(&wanted_walks, &zero);
+
+	if (!w || w->tid != tid)
+		return 0;
+	w->tid = 0;
+	bpf_tail_call(ctx, &walkers, w->walker);
 	return 0;
 }
 

@@ -4,8 +4,8 @@
  * socket the stack belongs to, and whether it was seen before. And what tells
  * the profiler of a process before its first socket.
  *
- * All of a stack is done within one run of a tracepoint, on one CPU and without
- * preemption, so one slot for each CPU is enough. */
+ * All of a stack is done within one run of a tracepoint, on one CPU. Where nothing
+ * preempts that, one slot for each CPU is enough; where it is, that is the holder's. */
 #include "deepstack.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -33,6 +33,18 @@ static __always_inline struct call *current_call(void)
 	return bpf_map_lookup_elem(&walking, &zero);
 }
 
+/* Takes the CPU's record and struct call for the acting thread; false if another's
+ * walk has them. */
+static __always_inline bool take_call(struct call *call)
+{
+	return !cfg_preempted || take_record(&call->by);
+}
+
+static __always_inline bool has_call(const struct call *call)
+{
+	return !cfg_preempted || has_record(&call->by);
+}
+
 /* Has the stack of the acting task walked for a socket. */
 static __always_inline int before_call(void *ctx, __s32 fd)
 {
@@ -42,13 +54,17 @@ static __always_inline int before_call(void *ctx, __s32 fd)
 
 	if (!call || !inode)
 		return 0;
+	count(DEEP_ASKED);
+	if (!take_call(call)) {
+		count(DEEP_NOT_RUN);
+		return 0;
+	}
 	call->inode = inode;
 	call->use = 0;
 	call->start = task->group_leader->start_boottime;
 	call->rounds = 0;
 	call->again = false;
 	call->sent = false;
-	count(DEEP_ASKED);
 	bpf_tail_call(ctx, &next, NEXT_UNWIND);
 	count(DEEP_NOT_RUN);
 	return 0;
@@ -92,13 +108,14 @@ static __always_inline int after_call(void)
 {
 	struct call *call = current_call();
 
-	if (!call)
+	if (!call || !has_call(call))
 		return 0;
 	if (call->inode)
 		send(call, OUTCOME_UNKNOWN, 0);
 	if (call->sent)
 		wake_reader();
 	call->sent = false;
+	call->by.lock = 0;
 	return 0;
 }
 
@@ -111,7 +128,7 @@ int deep_stop(void *ctx)
 	void *record = bpf_map_lookup_elem(&per_cpu_records, &zero);
 	__u64 id, *known;
 
-	if (!call || !record || !call->inode)
+	if (!call || !record || !call->inode || !has_call(call))
 		return 0;
 	if (*(__u32 *)(record + cfg_record_error) == ERR_MAX_TAIL_CALLS && call->rounds < MAX_ROUNDS) {
 		call->rounds++;
@@ -165,7 +182,7 @@ static __always_inline int walk_on(void *ctx)
 	__u32 zero = 0, unwinder;
 	void *record;
 
-	if (!call || !call->again)
+	if (!call || !call->again || !has_call(call))
 		return 0;
 	call->again = false;
 	record = bpf_map_lookup_elem(&per_cpu_records, &zero);
@@ -246,26 +263,31 @@ int deep_use(void *ctx)
 	__u32 zero = 0;
 
 	use = bpf_map_lookup_elem(&use_walks, &zero);
-	if (!call || !use)
+	if (!call || !use || (__u32)use->tid != (__u32)bpf_get_current_pid_tgid())
 		return 0;
+	count(DEEP_ASKED);
+	if (!take_call(call)) {
+		count(DEEP_NOT_RUN);
+		return 0;
+	}
 	call->inode = use->inode;
 	call->use = use->time;
 	call->start = task->group_leader->start_boottime;
 	call->rounds = MAX_ROUNDS;
 	call->again = false;
-	count(DEEP_ASKED);
 	if (!profiled())
 		send(call, OUTCOME_UNKNOWN, 0); /* and the profiler gets to know it */
 	bpf_tail_call(ctx, &next, NEXT_UNWIND);
 	count(DEEP_NOT_RUN);
 	call->inode = 0;
+	call->by.lock = 0;
 	return 0;
 }
 
 /* Has the profiler look at a process: as its own report_pid does. */
-static __always_inline void learn(void *ctx, __u32 tgid)
+static __always_inline void look_at(void *ctx, __u32 tgid, __u32 tid)
 {
-	__u64 id = (__u64)tgid << 32 | tgid;
+	__u64 id = (__u64)tgid << 32 | tid;
 	__u32 kind = 1; /* EVENT_TYPE_GENERIC_PID */
 	bool yes = true;
 
@@ -275,6 +297,11 @@ static __always_inline void learn(void *ctx, __u32 tgid)
 	    bpf_map_update_elem(&inhibit_events, &kind, &yes, BPF_NOEXIST))
 		return;
 	bpf_perf_event_output(ctx, &report_events, BPF_F_CURRENT_CPU, &kind, sizeof(kind));
+}
+
+static __always_inline void learn(void *ctx, __u32 tgid)
+{
+	look_at(ctx, tgid, tgid);
 }
 
 SEC("tracepoint/syscalls/sys_enter_mmap")
@@ -305,12 +332,9 @@ SEC("tp_btf/sched_process_exec")
 int on_exec(__u64 *arg)
 {
 	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
-	__u8 yes = 1;
 
-	if (!in_scope(tgid))
-		return 0;
-	bpf_map_update_elem(&execed, &tgid, &yes, BPF_ANY);
-	learn(arg, tgid);
+	if (in_scope(tgid))
+		look_at(arg, tgid, 0);
 	return 0;
 }
 
@@ -340,7 +364,6 @@ int on_free(__u64 *arg)
 	if (BPF_CORE_READ(task, pid) != (int)tgid || !in_scope(tgid))
 		return 0;
 	bpf_map_delete_elem(&scope, &tgid);
-	bpf_map_delete_elem(&execed, &tgid);
 	learn(arg, tgid);
 	return 0;
 }

@@ -4,6 +4,7 @@
 #define DEEPSTACK_H
 
 #include "profiler.h"
+#include "record.h"
 #include "usewalk.h"
 #include <bpf/bpf_core_read.h>
 
@@ -13,6 +14,7 @@
 
 CONFIG(__u32) cfg_self;	   /* our own process: has no stacks */
 CONFIG(bool) cfg_scoped;	   /* only processes in scope */
+CONFIG(bool) cfg_preempted; /* programs at system calls are, by one another */
 CONFIG(bool) cfg_children;  /* and what they fork from now on */
 CONFIG(__u64) cfg_fresh_ns; /* how long a stack counts as known */
 
@@ -53,7 +55,7 @@ enum deep_counter {
 	DEEP_ASKED,	/* sockets, and uses of them, whose stack was asked for */
 	DEEP_RING_FULL, /* of them, those that found no place in births */
 	DEEP_REPEATED,	/* walked, and known already */
-	DEEP_NOT_RUN,	/* the tail call into the profiler failed */
+	DEEP_NOT_RUN,	/* the tail call into the profiler failed, or another walk had the CPU's record */
 	DEEP_COUNTERS,
 };
 
@@ -87,17 +89,6 @@ struct {
 	__type(value, __u8);
 } scope SEC(".maps");
 
-/* Process id -> it runs another program than when Go looked at it last: what the
- * profiler knows of it is of no use.
- * inserted in: on_exec, before Go is told to look. deleted in: Go, on_free, and by
- * eviction. read in: Go. */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 32768);
-	__type(key, __u32);
-	__type(value, __u8);
-} execed SEC(".maps");
-
 /* Stack -> when Go had it (ns of CLOCK_MONOTONIC): it isn't sent again.
  * inserted in: Go, once the stack arrived, because it may not. deleted in: Go, and
  * by eviction. read in: deep_stop. */
@@ -118,6 +109,7 @@ struct {
 
 /* The call whose stack is being walked on this CPU; inode 0: none. */
 struct call {
+	struct holder by; /* where cfg_preempted */
 	__u64 inode;
 	__u64 use;   /* see deep_birth */
 	__u64 start; /* of the process */
@@ -177,6 +169,7 @@ struct {
 	__type(value, struct interpreter);
 } interpreter_offsets SEC(".maps");
 
+/* Of ours besides: a process whose thread is 0 runs another program than before. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 65536);

@@ -11,6 +11,8 @@ const volatile __u64 cfg_secret[2]; /* hides kernel addresses, see table_id */
 const volatile bool cfg_stacks;     /* take user stacks at creation */
 const volatile __u32 cfg_stack_rate; /* so many of a process in a second, 0: all */
 const volatile bool cfg_copies;     /* and copies of them */
+const volatile bool cfg_twice;      /* exit_socket is attached twice, see create.h */
+const volatile bool cfg_spare;      /* and this is the second of the two */
 const volatile __u32 cfg_copy_rate; /* the most of a process in COPY_WINDOW */
 
 /* Everything that happened, in order.
@@ -79,6 +81,18 @@ struct {
 	__type(value, __u64);
 } tcp_socks SEC(".maps");
 
+/* Remainder of a thread id -> inode number of the socket whose birth was sent last.
+ * inserted in: create.h, where cfg_twice. deleted in: never. read in: create.h. The size
+ * is set at load. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 16384);
+	__type(key, __u32);
+	__type(value, __u64);
+} births_sent SEC(".maps");
+
+#define BIRTHS_SENT 16384
+
 /* Stack id -> was sent. Least recently used ones go first; a stack that went is
  * sent again when it is seen again.
  * inserted in: stack.h. deleted in: by eviction. read in: stack.h. */
@@ -96,7 +110,21 @@ enum walker {
 	WALKERS,
 };
 
-/* enum walker -> program of tier 1, tail-called when all else is done.
+/* The walk that is wanted on this CPU.
+ * inserted in: create.h. deleted in: create.h, by who walks. read in: create.h. */
+struct wanted_walk {
+	__u32 tid; /* for this thread; 0: none */
+	__u32 walker;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct wanted_walk);
+} wanted_walks SEC(".maps");
+
+/* enum walker -> program of tier 1, tail-called behind on_birth.
  * inserted in: Go, when tier 1 has come up. deleted in: Go. read in: create.h. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
@@ -106,8 +134,8 @@ struct {
 } walkers SEC(".maps");
 
 /* Room for a stack record, too large for the BPF stack.
- * inserted in: at load. read in: stack.h. Tracepoint programs do not migrate
- * and do not nest on a CPU, so one each is enough. */
+ * inserted in: at load. read in: stack.h, create.h, by programs that are held: see
+ * hold.h. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);

@@ -7,6 +7,7 @@
 #include "connect.h"
 #include "create.h"
 #include "descriptor.h"
+#include "hold.h"
 #include "process.h"
 #include "snapshot.h"
 #include "tcp.h"
@@ -40,14 +41,14 @@ KEEP(enum, walker);
 	SEC("tracepoint/syscalls/sys_exit_" #name)                                                 \
 	int exit_##name(struct sys_exit_ctx *ctx)                                                  \
 	{                                                                                          \
-		return handler(ctx);                                                               \
+		return HELD(handler(ctx));                                                         \
 	}
 
 #define ON_ENTRY(name, handler)                                                                    \
 	SEC("tracepoint/syscalls/sys_enter_" #name)                                                \
 	int enter_##name(struct sys_enter_ctx *ctx)                                                \
 	{                                                                                          \
-		return handler(ctx);                                                               \
+		return HELD(handler(ctx));                                                         \
 	}
 
 ON_RETURN(socket, on_birth) /* socketpair, accept, accept4 */
@@ -68,7 +69,7 @@ ON_RETURN(execve, on_exec_return)
 	SEC("tp_btf/" #tracepoint)                                                                 \
 	int name(__u64 *arg)                                                                       \
 	{                                                                                          \
-		return call;                                                                       \
+		return HELD(call);                                                                 \
 	}
 
 ON_EVENT(tcp_state, inet_sock_set_state, on_tcp_state((struct sock *)arg[0], arg[1], arg[2]))
@@ -76,6 +77,13 @@ ON_EVENT(tcp_destroy, tcp_destroy_sock, on_tcp_destroy((struct sock *)arg[0]))
 ON_EVENT(process_fork, sched_process_fork, on_fork((struct task_struct *)arg[1]))
 ON_EVENT(process_exec, sched_process_exec, on_exec((struct task_struct *)arg[0], arg[1]))
 ON_EVENT(process_exit, sched_process_exit, on_exit((struct task_struct *)arg[0]))
+
+/* Attached after exit_socket, while there is who walks stacks. */
+SEC("tracepoint/syscalls/sys_exit_any")
+int walk_birth(struct sys_exit_ctx *ctx)
+{
+	return on_born(ctx);
+}
 
 SEC("iter/task_file")
 int task_file(struct bpf_iter__task_file *ctx)

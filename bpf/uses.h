@@ -8,6 +8,7 @@
 
 #include "connect.h"
 #include "create.h"
+#include "hold.h"
 #include "usewalk.h"
 
 #define EINTR 4
@@ -44,6 +45,7 @@ struct use {
 	enum use_op op;
 	__s32 fd;
 	__s32 err;
+	__u32 tid; /* who uses it: another thread's may be put there before it is sent */
 };
 
 /* The use that is being sent on this CPU.
@@ -56,35 +58,44 @@ struct {
 	__type(value, struct use);
 } using SEC(".maps");
 
-/* Has a use of the socket behind fd sent, if it is one. */
-static __always_inline int used(void *ctx, enum use_op op, __s32 fd, __s32 err)
+/* Puts down a use of the socket behind fd, and returns whether it is one. */
+static __always_inline bool note_use(enum use_op op, __s32 fd, __s32 err)
 {
 	struct file *file;
 	__u32 zero = 0;
 	struct use *u;
 
 	if (!current_in_scope())
-		return 0;
+		return false;
 	u = bpf_map_lookup_elem(&using, &zero);
 	file = file_of(fd);
 	if (!u)
-		return 0;
+		return false;
 	u->inode = socket_inode(file);
 	if (!u->inode)
-		return 0;
+		return false;
 	/* A datagram can be empty: only a connection has an end. */
 	if (op == USE_READ && !err && BPF_CORE_READ(sock_of(file), sk_type) == SOCK_DGRAM)
-		return 0;
+		return false;
 	u->op = op;
 	u->fd = fd;
 	u->err = err;
-	bpf_tail_call(ctx, &use_nexts, USE_SEND);
+	u->tid = bpf_get_current_pid_tgid();
+	return true;
+}
+
+/* Has a use of the socket behind fd sent, if it is one. */
+static __always_inline int used(void *ctx, enum use_op op, __s32 fd, __s32 err)
+{
+	if (HELD(note_use(op, fd, err)))
+		bpf_tail_call(ctx, &use_nexts, USE_SEND);
 	return 0;
 }
 
-/* Sends a use. Its stack has a budget of its own, as large as that of origins and
- * kept in the same way, so that neither takes from the other. */
-static __always_inline int on_use(void *ctx)
+/* Sends the use that was put down, and returns whether its stack is to be walked. That
+ * has a budget of its own, as large as that of origins and kept in the same way, so that
+ * neither takes from the other. */
+static __always_inline bool send_noted(void *ctx)
 {
 	struct use_walk *walk;
 	struct origin o;
@@ -94,12 +105,12 @@ static __always_inline int on_use(void *ctx)
 
 	u = bpf_map_lookup_elem(&using, &zero);
 	walk = bpf_map_lookup_elem(&use_walks, &zero);
-	if (!u || !walk)
-		return 0;
+	if (!u || !walk || u->tid != (__u32)bpf_get_current_pid_tgid())
+		return false;
 	o = take_origin(ctx);
 	e = reserve(sizeof(*e));
 	if (!e)
-		return 0;
+		return false;
 	begin_at(e, sizeof(*e), REC_USE, o.time);
 	e->fd = u->fd;
 	e->inode = u->inode;
@@ -112,8 +123,14 @@ static __always_inline int on_use(void *ctx)
 		e->flags |= FLAG_SPARED;
 	walk->inode = u->inode;
 	walk->time = e->time;
+	walk->tid = u->tid;
 	submit(e);
-	if (cfg_stacks && !o.spared)
+	return cfg_stacks && !o.spared;
+}
+
+static __always_inline int on_use(void *ctx)
+{
+	if (HELD(send_noted(ctx)))
 		bpf_tail_call(ctx, &use_nexts, USE_WALK);
 	return 0;
 }

@@ -10,6 +10,7 @@
 struct use_walk {
 	__u64 inode;
 	__u64 time; /* the event's */
+	__u64 tid;  /* whose stack it is on */
 };
 
 /* The use that was sent last on this CPU.

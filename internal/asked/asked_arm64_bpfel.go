@@ -122,13 +122,16 @@ type askedPageInfo struct {
 }
 
 type askedWalk struct {
-	_         structs.HostLayout
-	Lock      uint64
-	Task      uint64
-	Yielded   uint64
-	Preempted uint64
-	Start     uint64
-	Handle    askedHandleKey
+	_  structs.HostLayout
+	By struct {
+		_         structs.HostLayout
+		Lock      uint64
+		Task      uint64
+		Yielded   uint64
+		Preempted uint64
+	}
+	Start  uint64
+	Handle askedHandleKey
 }
 
 // Names of all BPF objects in the ELF.

@@ -32,6 +32,14 @@ func (t *Tier) attach() error {
 			return err
 		}
 	}
+	// What walks on, and what comes after the walk, is attached behind it.
+	if call := t.unwinder.opts.Call; call != nil {
+		calls, err := call(own.Socket, own.Socketpair)
+		if err != nil {
+			return fmt.Errorf("be called for sockets: %w", err)
+		}
+		t.links = append(t.links, calls)
+	}
 	for name, p := range map[string]*ebpf.Program{
 		"sys_exit_socket": own.Socket, "sys_exit_socketpair": own.Socketpair,
 		"sys_exit_accept": own.Accept, "sys_exit_accept4": own.Accept,
@@ -45,13 +53,6 @@ func (t *Tier) attach() error {
 				return err
 			}
 		}
-	}
-	if t.unwinder.opts.Call != nil {
-		calls, err := t.unwinder.opts.Call(own.Socket, own.Socketpair)
-		if err != nil {
-			return fmt.Errorf("be called for sockets: %w", err)
-		}
-		t.links = append(t.links, calls)
 	}
 	return t.attachUses()
 }

@@ -14,7 +14,14 @@ import (
 )
 
 type deepCall struct {
-	_      structs.HostLayout
+	_  structs.HostLayout
+	By struct {
+		_         structs.HostLayout
+		Lock      uint64
+		Task      uint64
+		Yielded   uint64
+		Preempted uint64
+	}
 	Inode  uint64
 	Use    uint64
 	Start  uint64
@@ -88,6 +95,7 @@ type deepUseWalk struct {
 	_     structs.HostLayout
 	Inode uint64
 	Time  uint64
+	Tid   uint64
 }
 
 // Names of all BPF objects in the ELF.
@@ -96,7 +104,6 @@ type deepUseWalk struct {
 const (
 	deepMapBirths               = "births"
 	deepMapDeepCounters         = "deep_counters"
-	deepMapExeced               = "execed"
 	deepMapInhibitEvents        = "inhibit_events"
 	deepMapInterpreterOffsets   = "interpreter_offsets"
 	deepMapKnownStacks          = "known_stacks"
@@ -129,6 +136,7 @@ const (
 	deepProgRegistersAt         = "registers_at"
 	deepVarCfgChildren          = "cfg_children"
 	deepVarCfgFreshNs           = "cfg_fresh_ns"
+	deepVarCfgPreempted         = "cfg_preempted"
 	deepVarCfgRecordCalls       = "cfg_record_calls"
 	deepVarCfgRecordDone        = "cfg_record_done"
 	deepVarCfgRecordError       = "cfg_record_error"
@@ -214,7 +222,6 @@ type deepProgramSpecs struct {
 type deepMapSpecs struct {
 	Births               *ebpf.MapSpec `ebpf:"births"`
 	DeepCounters         *ebpf.MapSpec `ebpf:"deep_counters"`
-	Execed               *ebpf.MapSpec `ebpf:"execed"`
 	InhibitEvents        *ebpf.MapSpec `ebpf:"inhibit_events"`
 	InterpreterOffsets   *ebpf.MapSpec `ebpf:"interpreter_offsets"`
 	KnownStacks          *ebpf.MapSpec `ebpf:"known_stacks"`
@@ -237,6 +244,7 @@ type deepMapSpecs struct {
 type deepVariableSpecs struct {
 	CfgChildren     *ebpf.VariableSpec `ebpf:"cfg_children"`
 	CfgFreshNs      *ebpf.VariableSpec `ebpf:"cfg_fresh_ns"`
+	CfgPreempted    *ebpf.VariableSpec `ebpf:"cfg_preempted"`
 	CfgRecordCalls  *ebpf.VariableSpec `ebpf:"cfg_record_calls"`
 	CfgRecordDone   *ebpf.VariableSpec `ebpf:"cfg_record_done"`
 	CfgRecordError  *ebpf.VariableSpec `ebpf:"cfg_record_error"`
@@ -278,7 +286,6 @@ func (o *deepObjects) Close() error {
 type deepMaps struct {
 	Births               *ebpf.Map `ebpf:"births"`
 	DeepCounters         *ebpf.Map `ebpf:"deep_counters"`
-	Execed               *ebpf.Map `ebpf:"execed"`
 	InhibitEvents        *ebpf.Map `ebpf:"inhibit_events"`
 	InterpreterOffsets   *ebpf.Map `ebpf:"interpreter_offsets"`
 	KnownStacks          *ebpf.Map `ebpf:"known_stacks"`
@@ -299,7 +306,6 @@ func (m *deepMaps) Close() error {
 	return _DeepClose(
 		m.Births,
 		m.DeepCounters,
-		m.Execed,
 		m.InhibitEvents,
 		m.InterpreterOffsets,
 		m.KnownStacks,
@@ -323,6 +329,7 @@ func (m *deepMaps) Close() error {
 type deepVariables struct {
 	CfgChildren     *ebpf.Variable `ebpf:"cfg_children"`
 	CfgFreshNs      *ebpf.Variable `ebpf:"cfg_fresh_ns"`
+	CfgPreempted    *ebpf.Variable `ebpf:"cfg_preempted"`
 	CfgRecordCalls  *ebpf.Variable `ebpf:"cfg_record_calls"`
 	CfgRecordDone   *ebpf.Variable `ebpf:"cfg_record_done"`
 	CfgRecordError  *ebpf.Variable `ebpf:"cfg_record_error"`

@@ -137,7 +137,7 @@ func (t *Tier) start(ctx, run context.Context) error {
 	if t.births, err = ringbuf.NewReader(t.unwinder.own.Births); err != nil {
 		return fmt.Errorf("open the ring buffer: %w", err)
 	}
-	if t.manager, err = newManager(run, t.unwinder.loader, t.unwinder.own.Execed, t.stacks); err != nil {
+	if t.manager, err = newManager(run, t.unwinder.loader, t.stacks); err != nil {
 		return err
 	}
 	if err := t.manager.ahead(t.unwinder.opts.Ahead); err != nil {

@@ -45,7 +45,6 @@ const (
 type manager struct {
 	processes *processmanager.ProcessManager
 	waiting   *ebpf.Map // processes to be looked at
-	execed    *ebpf.Map // of them, those that run another program than before
 	inhibit   *ebpf.Map // set while a signal is on its way
 	signals   *perf.Reader
 	traces    *ringbuf.Reader
@@ -53,15 +52,14 @@ type manager struct {
 	rubies    rubies
 }
 
-// newManager makes a manager. Its own goroutines end with ctx. execed has the processes
-// that run another program than before.
-func newManager(ctx context.Context, l *loader, execed *ebpf.Map, s *stacks) (*manager, error) {
+// newManager makes a manager. Its own goroutines end with ctx.
+func newManager(ctx context.Context, l *loader, s *stacks) (*manager, error) {
 	handler, err := processmaps.LoadMaps(ctx, languages(), l.maps, l.spec.Maps[deltasName(support.StackDeltaBucketSmallest)].InnerMap)
 	if err != nil {
 		return nil, fmt.Errorf("take the profiler's maps: %w", err)
 	}
 	m := &manager{
-		waiting: l.maps["pid_events"], execed: execed, inhibit: l.maps["inhibit_events"], kind: samples.TypeMetadata{SampleType: "socket", SampleUnit: "count"},
+		waiting: l.maps["pid_events"], inhibit: l.maps["inhibit_events"], kind: samples.TypeMetadata{SampleType: "socket", SampleUnit: "count"},
 		rubies: rubies{l.maps["ruby_procs"], map[uint32]support.RubyProcInfo{}},
 	}
 	m.processes, err = processmanager.New(ctx, processmanager.Config{
@@ -124,16 +122,12 @@ func (m *manager) look() error {
 	if err != nil {
 		return fmt.Errorf("take the processes to be looked at: %w", err)
 	}
-	for _, p := range waiting {
-		p := process.New(p.PID(), p.TID())
-		// It may have been looked at since it was forked.
-		switch err := m.execed.Delete(uint32(p.PID())); {
-		case err == nil:
+	for _, id := range waiting {
+		p := process.New(id.PID(), id.PID())
+		if id.TID() == 0 { // it runs another program than before
 			if err := m.synchronize(empty{p}); err != nil {
 				return err
 			}
-		case !errors.Is(err, ebpf.ErrKeyNotExist):
-			return fmt.Errorf("take process %d as one that runs another program: %w", p.PID(), err)
 		}
 		if err := m.synchronize(p); err != nil {
 			return err

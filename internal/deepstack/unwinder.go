@@ -8,6 +8,8 @@ import (
 
 	"github.com/cilium/ebpf"
 	"go.opentelemetry.io/ebpf-profiler/support"
+
+	"sockleak/internal/tracepoint"
 )
 
 // unwinder is the kernel side: the profiler's programs between ours.
@@ -24,7 +26,6 @@ type objects struct {
 	Counters *ebpf.Map `ebpf:"deep_counters"`
 	Scope    *ebpf.Map `ebpf:"scope"`
 	Known    *ebpf.Map `ebpf:"known_stacks"`
-	Execed   *ebpf.Map `ebpf:"execed"`
 	Next     *ebpf.Map `ebpf:"next"`
 
 	Stop       *ebpf.Program `ebpf:"deep_stop"`
@@ -76,6 +77,13 @@ func (u *unwinder) loadOwn(spec *ebpf.CollectionSpec) error {
 	values["cfg_unwind_stop"] = uint32(support.ProgUnwindStop)
 	values["cfg_self"] = uint32(os.Getpid())
 	values["cfg_scoped"] = len(u.opts.PIDs) > 0
+	kernel, err := u.loader.cache.Kernel()
+	if err != nil {
+		return fmt.Errorf("read the kernel's types: %w", err)
+	}
+	if values["cfg_preempted"], err = tracepoint.Preempted(kernel); err != nil {
+		return err
+	}
 	values["cfg_children"] = u.opts.Children && len(u.opts.PIDs) > 0
 	values["cfg_fresh_ns"] = uint64(fresh / time.Nanosecond)
 	if err := setVariables(spec, values); err != nil {
@@ -132,7 +140,7 @@ func (u *unwinder) close() error {
 		o.OnExec, o.OnFork, o.OnFree, o.LearnNow} {
 		errs = append(errs, p.Close())
 	}
-	for _, m := range []*ebpf.Map{o.Births, o.Counters, o.Scope, o.Known, o.Execed, o.Next} {
+	for _, m := range []*ebpf.Map{o.Births, o.Counters, o.Scope, o.Known, o.Next} {
 		errs = append(errs, m.Close())
 	}
 	errs = append(errs, u.theirs.close())

@@ -62,7 +62,8 @@ const (
 	bpfCounterCOUNT_MAP_FULL      bpfCounter = 1
 	bpfCounterCOUNT_STACK_MISSING bpfCounter = 2
 	bpfCounterCOUNT_UNFOLLOWED    bpfCounter = 3
-	bpfCounterCOUNTERS            bpfCounter = 4
+	bpfCounterCOUNT_TAKEN_OVER    bpfCounter = 4
+	bpfCounterCOUNTERS            bpfCounter = 5
 )
 
 type bpfEvent struct {
@@ -316,10 +317,17 @@ const (
 	bpfWalkerWALKERS       bpfWalker = 2
 )
 
+type bpfWantedWalk struct {
+	_      structs.HostLayout
+	Tid    uint32
+	Walker uint32
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	bpfMapBirthsSent       = "births_sent"
 	bpfMapBudgets          = "budgets"
 	bpfMapCalls            = "calls"
 	bpfMapCallsWalked      = "calls_walked"
@@ -336,6 +344,7 @@ const (
 	bpfMapTcpSocks         = "tcp_socks"
 	bpfMapWalkSteps        = "walk_steps"
 	bpfMapWalkers          = "walkers"
+	bpfMapWantedWalks      = "wanted_walks"
 	bpfProgEnterClose      = "enter_close"
 	bpfProgEnterCloseRange = "enter_close_range"
 	bpfProgEnterDup3       = "enter_dup3"
@@ -355,13 +364,16 @@ const (
 	bpfProgTaskFile        = "task_file"
 	bpfProgTcpDestroy      = "tcp_destroy"
 	bpfProgTcpState        = "tcp_state"
+	bpfProgWalkBirth       = "walk_birth"
 	bpfVarCfgCopies        = "cfg_copies"
 	bpfVarCfgCopyRate      = "cfg_copy_rate"
 	bpfVarCfgScope         = "cfg_scope"
 	bpfVarCfgSecret        = "cfg_secret"
 	bpfVarCfgSelf          = "cfg_self"
+	bpfVarCfgSpare         = "cfg_spare"
 	bpfVarCfgStackRate     = "cfg_stack_rate"
 	bpfVarCfgStacks        = "cfg_stacks"
+	bpfVarCfgTwice         = "cfg_twice"
 	bpfVarKeepCommRule     = "keep_comm_rule"
 	bpfVarKeepCounter      = "keep_counter"
 	bpfVarKeepEvent        = "keep_event"
@@ -444,12 +456,14 @@ type bpfProgramSpecs struct {
 	TaskFile        *ebpf.ProgramSpec `ebpf:"task_file"`
 	TcpDestroy      *ebpf.ProgramSpec `ebpf:"tcp_destroy"`
 	TcpState        *ebpf.ProgramSpec `ebpf:"tcp_state"`
+	WalkBirth       *ebpf.ProgramSpec `ebpf:"walk_birth"`
 }
 
 // bpfMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfMapSpecs struct {
+	BirthsSent  *ebpf.MapSpec `ebpf:"births_sent"`
 	Budgets     *ebpf.MapSpec `ebpf:"budgets"`
 	Calls       *ebpf.MapSpec `ebpf:"calls"`
 	CallsWalked *ebpf.MapSpec `ebpf:"calls_walked"`
@@ -466,6 +480,7 @@ type bpfMapSpecs struct {
 	TcpSocks    *ebpf.MapSpec `ebpf:"tcp_socks"`
 	WalkSteps   *ebpf.MapSpec `ebpf:"walk_steps"`
 	Walkers     *ebpf.MapSpec `ebpf:"walkers"`
+	WantedWalks *ebpf.MapSpec `ebpf:"wanted_walks"`
 }
 
 // bpfVariableSpecs contains global variables before they are loaded into the kernel.
@@ -477,8 +492,10 @@ type bpfVariableSpecs struct {
 	CfgScope        *ebpf.VariableSpec `ebpf:"cfg_scope"`
 	CfgSecret       *ebpf.VariableSpec `ebpf:"cfg_secret"`
 	CfgSelf         *ebpf.VariableSpec `ebpf:"cfg_self"`
+	CfgSpare        *ebpf.VariableSpec `ebpf:"cfg_spare"`
 	CfgStackRate    *ebpf.VariableSpec `ebpf:"cfg_stack_rate"`
 	CfgStacks       *ebpf.VariableSpec `ebpf:"cfg_stacks"`
+	CfgTwice        *ebpf.VariableSpec `ebpf:"cfg_twice"`
 	KeepCommRule    *ebpf.VariableSpec `ebpf:"keep_comm_rule"`
 	KeepCounter     *ebpf.VariableSpec `ebpf:"keep_counter"`
 	KeepEvent       *ebpf.VariableSpec `ebpf:"keep_event"`
@@ -520,6 +537,7 @@ func (o *bpfObjects) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfMaps struct {
+	BirthsSent  *ebpf.Map `ebpf:"births_sent"`
 	Budgets     *ebpf.Map `ebpf:"budgets"`
 	Calls       *ebpf.Map `ebpf:"calls"`
 	CallsWalked *ebpf.Map `ebpf:"calls_walked"`
@@ -536,10 +554,12 @@ type bpfMaps struct {
 	TcpSocks    *ebpf.Map `ebpf:"tcp_socks"`
 	WalkSteps   *ebpf.Map `ebpf:"walk_steps"`
 	Walkers     *ebpf.Map `ebpf:"walkers"`
+	WantedWalks *ebpf.Map `ebpf:"wanted_walks"`
 }
 
 func (m *bpfMaps) Close() error {
 	return _BpfClose(
+		m.BirthsSent,
 		m.Budgets,
 		m.Calls,
 		m.CallsWalked,
@@ -556,6 +576,7 @@ func (m *bpfMaps) Close() error {
 		m.TcpSocks,
 		m.WalkSteps,
 		m.Walkers,
+		m.WantedWalks,
 	)
 }
 
@@ -568,8 +589,10 @@ type bpfVariables struct {
 	CfgScope        *ebpf.Variable `ebpf:"cfg_scope"`
 	CfgSecret       *ebpf.Variable `ebpf:"cfg_secret"`
 	CfgSelf         *ebpf.Variable `ebpf:"cfg_self"`
+	CfgSpare        *ebpf.Variable `ebpf:"cfg_spare"`
 	CfgStackRate    *ebpf.Variable `ebpf:"cfg_stack_rate"`
 	CfgStacks       *ebpf.Variable `ebpf:"cfg_stacks"`
+	CfgTwice        *ebpf.Variable `ebpf:"cfg_twice"`
 	KeepCommRule    *ebpf.Variable `ebpf:"keep_comm_rule"`
 	KeepCounter     *ebpf.Variable `ebpf:"keep_counter"`
 	KeepEvent       *ebpf.Variable `ebpf:"keep_event"`
@@ -614,6 +637,7 @@ type bpfPrograms struct {
 	TaskFile        *ebpf.Program `ebpf:"task_file"`
 	TcpDestroy      *ebpf.Program `ebpf:"tcp_destroy"`
 	TcpState        *ebpf.Program `ebpf:"tcp_state"`
+	WalkBirth       *ebpf.Program `ebpf:"walk_birth"`
 }
 
 func (p *bpfPrograms) Close() error {
@@ -637,6 +661,7 @@ func (p *bpfPrograms) Close() error {
 		p.TaskFile,
 		p.TcpDestroy,
 		p.TcpState,
+		p.WalkBirth,
 	)
 }
 

@@ -40,10 +40,13 @@ type Config struct {
 	// Types keeps the kernel's types for who loads more programs, because reading them
 	// takes tens of ms; nil: they are read anew.
 	Types *btf.Cache
+
+	preempted bool // a test wants what is done where tracepoint.Preempted
 }
 
-// constants returns what the programs are to read from their constants.
-func constants(cfg Config) (map[string]any, error) {
+// constants returns what the programs are to read from their constants; twice:
+// exit_socket is attached twice.
+func constants(cfg Config, twice bool) (map[string]any, error) {
 	var secret [2]uint64
 	if err := binary.Read(rand.Reader, binary.NativeEndian, &secret); err != nil {
 		return nil, fmt.Errorf("read random bytes: %w", err)
@@ -62,6 +65,7 @@ func constants(cfg Config) (map[string]any, error) {
 		scope |= bpfScopeRuleSCOPE_EXCLUDE
 	}
 	return map[string]any{
+		bpfVarCfgTwice:     twice,
 		bpfVarCfgSelf:      uint32(os.Getpid()),
 		bpfVarCfgScope:     uint32(scope),
 		bpfVarCfgSecret:    secret,
@@ -82,11 +86,14 @@ func set(spec *ebpf.CollectionSpec, constants map[string]any) error {
 	return nil
 }
 
-// size sets the sizes of the maps.
-func size(spec *ebpf.CollectionSpec, cfg Config) {
+// size sets the sizes of the maps; twice: exit_socket is attached twice.
+func size(spec *ebpf.CollectionSpec, cfg Config, twice bool) {
 	spec.Maps[bpfMapEvents].MaxEntries = ringSize(cfg.RingSize)
 	if copies := spec.Maps[bpfMapCopies]; copies != nil {
 		copies.MaxEntries = ringSize(cfg.Copies)
+	}
+	if !twice {
+		spec.Maps[bpfMapBirthsSent].MaxEntries = 1
 	}
 	if cfg.MaxSockets > 0 {
 		spec.Maps[bpfMapTcpSocks].MaxEntries = uint32(cfg.MaxSockets)

@@ -1,6 +1,10 @@
 package probe
 
-import "github.com/cilium/ebpf"
+import (
+	"slices"
+
+	"github.com/cilium/ebpf"
+)
 
 // hook is a syscall tracepoint and the program for it.
 type hook struct {
@@ -49,4 +53,9 @@ func hooks() []hook {
 		{"sys_exit_accept4", func(p *bpfPrograms) *ebpf.Program { return p.ExitSocket }, false},
 		{"sys_exit_connect", func(p *bpfPrograms) *ebpf.Program { return p.ExitConnect }, false},
 	}
+}
+
+// births are the hooks of the calls that make sockets.
+func births(p *bpfPrograms) []hook {
+	return slices.DeleteFunc(hooks(), func(h hook) bool { return h.program(p) != p.ExitSocket })
 }

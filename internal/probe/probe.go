@@ -10,9 +10,11 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
 	"github.com/cilium/ebpf/rlimit"
@@ -27,7 +29,8 @@ import (
 type Probe struct {
 	constants map[string]any
 	objects   bpfObjects
-	uses      *Uses // nil unless wanted
+	spare     *ebpf.Program // the second exit_socket; nil: there is none
+	uses      *Uses         // nil unless wanted
 	links     []io.Closer
 	ring      *ringbuf.Reader
 	record    ringbuf.Record
@@ -58,15 +61,27 @@ func (p *Probe) open(cfg Config) error {
 	if err != nil {
 		return err
 	}
-	if p.constants, err = constants(cfg); err != nil {
+	if cfg.Types == nil {
+		cfg.Types = btf.NewCache()
+	}
+	kernel, err := cfg.Types.Kernel()
+	if err != nil {
+		return fmt.Errorf("read the kernel's types: %w", err)
+	}
+	twice, err := tracepoint.Preempted(kernel)
+	if err != nil {
+		return err
+	}
+	twice = twice || cfg.preempted
+	if p.constants, err = constants(cfg, twice); err != nil {
 		return err
 	}
 	if err := set(spec, p.constants); err != nil {
 		return err
 	}
-	size(spec, cfg)
-	if err := spec.LoadAndAssign(&p.objects, &ebpf.CollectionOptions{Cache: cfg.Types}); err != nil {
-		return fmt.Errorf("load the BPF programs: %w", err)
+	size(spec, cfg, twice)
+	if err := p.load(spec, cfg.Types, twice); err != nil {
+		return err
 	}
 	if err := p.fill(cfg.Scope); err != nil {
 		return err
@@ -94,6 +109,47 @@ func (p *Probe) open(cfg Config) error {
 		return err
 	}
 	return p.attachCalls()
+}
+
+// load loads the programs, and the one that makes origins known a second time if it is
+// to be attached twice.
+func (p *Probe) load(spec *ebpf.CollectionSpec, types *btf.Cache, twice bool) error {
+	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Cache: types})
+	if err != nil {
+		return fmt.Errorf("load the BPF programs: %w", err)
+	}
+	defer coll.Close() // of what isn't assigned
+	if twice {
+		if p.spare, err = loadSpare(spec, types, coll.Maps); err != nil {
+			return err
+		}
+	}
+	if err := coll.Assign(&p.objects); err != nil {
+		return fmt.Errorf("take the BPF programs: %w", err)
+	}
+	return nil
+}
+
+// loadSpare loads exit_socket with the maps of the others, as the second of two.
+func loadSpare(spec *ebpf.CollectionSpec, types *btf.Cache, maps map[string]*ebpf.Map) (*ebpf.Program, error) {
+	const name = bpfProgExitSocket
+	only := spec.Copy()
+	only.Programs = map[string]*ebpf.ProgramSpec{name: only.Programs[name]}
+	if err := only.Variables[bpfVarCfgSpare].Set(true); err != nil {
+		return nil, fmt.Errorf("set %s: %w", bpfVarCfgSpare, err)
+	}
+	shared := map[string]*ebpf.Map{}
+	for name, m := range maps {
+		if _, has := only.Maps[name]; has && !strings.HasPrefix(name, ".") {
+			shared[name] = m
+		}
+	}
+	coll, err := ebpf.NewCollectionWithOptions(only, ebpf.CollectionOptions{Cache: types, MapReplacements: shared})
+	if err != nil {
+		return nil, fmt.Errorf("load %s again: %w", name, err)
+	}
+	defer coll.Close()
+	return coll.DetachProgram(name), nil
 }
 
 func (p *Probe) fill(s Scope) error {
@@ -152,6 +208,13 @@ func (p *Probe) attachCalls() error {
 			return err
 		}
 	}
+	if p.spare != nil {
+		for _, h := range births(&p.objects.bpfPrograms) {
+			if err := p.attachCall(ids, h.name, p.spare); err != nil {
+				return err
+			}
+		}
+	}
 	if p.uses == nil {
 		return nil
 	}
@@ -164,16 +227,24 @@ func (p *Probe) attachCalls() error {
 }
 
 func (p *Probe) attachCall(ids *tracepoint.IDs, name string, program *ebpf.Program) error {
-	id, err := ids.ID("syscalls", name)
+	l, err := attach(ids, name, program)
 	if err != nil {
 		return err
 	}
-	l, err := tracepoint.Attach(id, program)
-	if err != nil {
-		return fmt.Errorf("attach to syscalls/%s: %w", name, err)
-	}
 	p.links = append(p.links, l)
 	return nil
+}
+
+func attach(ids *tracepoint.IDs, name string, program *ebpf.Program) (io.Closer, error) {
+	id, err := ids.ID("syscalls", name)
+	if err != nil {
+		return nil, err
+	}
+	l, err := tracepoint.Attach(id, program)
+	if err != nil {
+		return nil, fmt.Errorf("attach to syscalls/%s: %w", name, err)
+	}
+	return l, nil
 }
 
 // Missing names the optional hooks this kernel doesn't have.
@@ -181,27 +252,45 @@ func (p *Probe) Missing() []string { return p.missing }
 
 // Walk has other programs called for the sockets whose stacks are not left out, at
 // the return of the calls that made them, until the Closer is closed: result for
-// those that return the descriptor, pair for socketpair.
+// those that return the descriptor, pair for socketpair. What is attached to those calls
+// from then on runs after them.
 func (p *Probe) Walk(result, pair *ebpf.Program) (io.Closer, error) {
 	for slot, program := range map[bpfWalker]*ebpf.Program{bpfWalkerWALKER_RESULT: result, bpfWalkerWALKER_PAIR: pair} {
 		if err := p.objects.Walkers.Put(uint32(slot), program); err != nil {
 			return nil, fmt.Errorf("put %s into the prog array: %w", program, err)
 		}
 	}
-	return walking{p.objects.Walkers}, nil
+	ids, err := tracepoint.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer ids.Close()
+	w := &walking{programs: p.objects.Walkers}
+	for _, h := range births(&p.objects.bpfPrograms) {
+		l, err := attach(ids, h.name, p.objects.WalkBirth)
+		if err != nil {
+			return nil, errors.Join(err, w.Close())
+		}
+		w.links = append(w.links, l)
+	}
+	return w, nil
 }
 
-// walking is the prog array with the programs of Walk.
-type walking struct{ programs *ebpf.Map }
+// walking is what calls the programs of Walk, and the prog array with them.
+type walking struct {
+	links    []io.Closer
+	programs *ebpf.Map
+}
 
 // Close implements io.Closer.
-func (w walking) Close() error {
+func (w *walking) Close() error {
+	errs := []error{tracepoint.CloseAll(w.links)}
 	for _, slot := range []bpfWalker{bpfWalkerWALKER_RESULT, bpfWalkerWALKER_PAIR} {
 		if err := w.programs.Delete(uint32(slot)); err != nil {
-			return fmt.Errorf("take a program out of the prog array: %w", err)
+			errs = append(errs, fmt.Errorf("take a program out of the prog array: %w", err))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // Scope returns the constants and maps of bpf/scope.h, for those who trace the same
@@ -244,6 +333,7 @@ func (p *Probe) Snapshot(f func(row []byte)) (start, end uint64, err error) {
 // Loss returns the kernel side's counters.
 func (p *Probe) Loss() (event.Loss, error) {
 	var loss event.Loss
+	var takenOver uint64
 	counters, err := p.objects.Counters.Memory()
 	if err != nil {
 		return loss, fmt.Errorf("map the loss counters: %w", err)
@@ -253,6 +343,7 @@ func (p *Probe) Loss() (event.Loss, error) {
 		bpfCounterCOUNT_MAP_FULL:      &loss.MapFull,
 		bpfCounterCOUNT_STACK_MISSING: &loss.StackMissing,
 		bpfCounterCOUNT_UNFOLLOWED:    &loss.StateSkipped,
+		bpfCounterCOUNT_TAKEN_OVER:    &takenOver,
 	} {
 		var n [8]byte
 		if _, err := counters.ReadAt(n[:], int64(which)*int64(len(n))); err != nil {
@@ -270,6 +361,7 @@ func (p *Probe) Loss() (event.Loss, error) {
 	if loss.ProbeSkipped, err = tracepoint.Skipped(programs...); err != nil {
 		return loss, err
 	}
+	loss.ProbeSkipped -= min(takenOver, loss.ProbeSkipped)
 	// An interrupt that changes a state while another change is being handled
 	// on the same CPU doesn't run the program again.
 	n, err := tracepoint.Skipped(o.TcpState, o.TcpDestroy)
@@ -291,6 +383,9 @@ func (p *Probe) Close() error {
 	}
 	if p.uses != nil {
 		errs = append(errs, p.uses.close())
+	}
+	if p.spare != nil {
+		errs = append(errs, p.spare.Close())
 	}
 	errs = append(errs, p.objects.Close())
 	return errors.Join(errs...)

@@ -89,7 +89,7 @@ func OpenSnapshotter() (*Snapshotter, error) {
 	if err != nil {
 		return nil, err
 	}
-	values, err := constants(Config{})
+	values, err := constants(Config{}, false)
 	if err != nil {
 		return nil, err
 	}

@@ -28,7 +28,7 @@ func loadUseObjects(cfg Config, constants map[string]any, others *bpfMaps) (*Use
 	if err := set(spec, constants); err != nil {
 		return nil, err
 	}
-	size(spec, cfg)
+	size(spec, cfg, false)
 	u := &Uses{}
 	err = spec.LoadAndAssign(&u.objects, &ebpf.CollectionOptions{Cache: cfg.Types, MapReplacements: map[string]*ebpf.Map{
 		usesMapEvents: others.Events, usesMapCounters: others.Counters, usesMapTargets: others.Targets, usesMapComms: others.Comms,

@@ -74,7 +74,7 @@ type usesUse struct {
 	Op    uint32
 	Fd    int32
 	Err   int32
-	_     [4]byte
+	Tid   uint32
 }
 
 type usesUseNext uint32
@@ -89,6 +89,7 @@ type usesUseWalk struct {
 	_     structs.HostLayout
 	Inode uint64
 	Time  uint64
+	Tid   uint64
 }
 
 type usesWalkSet struct {
@@ -100,10 +101,17 @@ type usesWalkSet struct {
 	}
 }
 
+type usesWantedWalk struct {
+	_      structs.HostLayout
+	Tid    uint32
+	Walker uint32
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	usesMapBirthsSent      = "births_sent"
 	usesMapBudgets         = "budgets"
 	usesMapCalls           = "calls"
 	usesMapCallsWalked     = "calls_walked"
@@ -123,6 +131,7 @@ const (
 	usesMapUsing           = "using"
 	usesMapWalkSteps       = "walk_steps"
 	usesMapWalkers         = "walkers"
+	usesMapWantedWalks     = "wanted_walks"
 	usesProgExitEpollCtl   = "exit_epoll_ctl"
 	usesProgExitGetsockopt = "exit_getsockopt"
 	usesProgExitRead       = "exit_read"
@@ -140,8 +149,10 @@ const (
 	usesVarCfgScope        = "cfg_scope"
 	usesVarCfgSecret       = "cfg_secret"
 	usesVarCfgSelf         = "cfg_self"
+	usesVarCfgSpare        = "cfg_spare"
 	usesVarCfgStackRate    = "cfg_stack_rate"
 	usesVarCfgStacks       = "cfg_stacks"
+	usesVarCfgTwice        = "cfg_twice"
 	usesVarKeepUseNext     = "keep_use_next"
 )
 
@@ -205,6 +216,7 @@ type usesProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type usesMapSpecs struct {
+	BirthsSent  *ebpf.MapSpec `ebpf:"births_sent"`
 	Budgets     *ebpf.MapSpec `ebpf:"budgets"`
 	Calls       *ebpf.MapSpec `ebpf:"calls"`
 	CallsWalked *ebpf.MapSpec `ebpf:"calls_walked"`
@@ -224,6 +236,7 @@ type usesMapSpecs struct {
 	Using       *ebpf.MapSpec `ebpf:"using"`
 	WalkSteps   *ebpf.MapSpec `ebpf:"walk_steps"`
 	Walkers     *ebpf.MapSpec `ebpf:"walkers"`
+	WantedWalks *ebpf.MapSpec `ebpf:"wanted_walks"`
 }
 
 // usesVariableSpecs contains global variables before they are loaded into the kernel.
@@ -235,8 +248,10 @@ type usesVariableSpecs struct {
 	CfgScope     *ebpf.VariableSpec `ebpf:"cfg_scope"`
 	CfgSecret    *ebpf.VariableSpec `ebpf:"cfg_secret"`
 	CfgSelf      *ebpf.VariableSpec `ebpf:"cfg_self"`
+	CfgSpare     *ebpf.VariableSpec `ebpf:"cfg_spare"`
 	CfgStackRate *ebpf.VariableSpec `ebpf:"cfg_stack_rate"`
 	CfgStacks    *ebpf.VariableSpec `ebpf:"cfg_stacks"`
+	CfgTwice     *ebpf.VariableSpec `ebpf:"cfg_twice"`
 	KeepUseNext  *ebpf.VariableSpec `ebpf:"keep_use_next"`
 }
 
@@ -260,6 +275,7 @@ func (o *usesObjects) Close() error {
 //
 // It can be passed to loadUsesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type usesMaps struct {
+	BirthsSent  *ebpf.Map `ebpf:"births_sent"`
 	Budgets     *ebpf.Map `ebpf:"budgets"`
 	Calls       *ebpf.Map `ebpf:"calls"`
 	CallsWalked *ebpf.Map `ebpf:"calls_walked"`
@@ -279,10 +295,12 @@ type usesMaps struct {
 	Using       *ebpf.Map `ebpf:"using"`
 	WalkSteps   *ebpf.Map `ebpf:"walk_steps"`
 	Walkers     *ebpf.Map `ebpf:"walkers"`
+	WantedWalks *ebpf.Map `ebpf:"wanted_walks"`
 }
 
 func (m *usesMaps) Close() error {
 	return _UsesClose(
+		m.BirthsSent,
 		m.Budgets,
 		m.Calls,
 		m.CallsWalked,
@@ -302,6 +320,7 @@ func (m *usesMaps) Close() error {
 		m.Using,
 		m.WalkSteps,
 		m.Walkers,
+		m.WantedWalks,
 	)
 }
 
@@ -314,8 +333,10 @@ type usesVariables struct {
 	CfgScope     *ebpf.Variable `ebpf:"cfg_scope"`
 	CfgSecret    *ebpf.Variable `ebpf:"cfg_secret"`
 	CfgSelf      *ebpf.Variable `ebpf:"cfg_self"`
+	CfgSpare     *ebpf.Variable `ebpf:"cfg_spare"`
 	CfgStackRate *ebpf.Variable `ebpf:"cfg_stack_rate"`
 	CfgStacks    *ebpf.Variable `ebpf:"cfg_stacks"`
+	CfgTwice     *ebpf.Variable `ebpf:"cfg_twice"`
 	KeepUseNext  *ebpf.Variable `ebpf:"keep_use_next"`
 }
 

@@ -56,7 +56,7 @@ func run(t *testing.T, sockleak string, flags []string, argv ...string) *verdict
 		t.Fatalf("run %v: %v\n%s", cmd, err, errs.String())
 	}
 	r := reportIn(t, path)
-	t.Logf("%q", r.Notes)
+	t.Logf("%q, lost %+v", r.Notes, r.Loss)
 	return r
 }
 
@@ -111,6 +111,14 @@ func of(r *verdict.Report, l *leaker) (found, right, complete int) {
 		}
 	}
 	return found, right, complete
+}
+
+// counts says of every finding whose it is and how many sockets it has.
+func counts(r *verdict.Report) (all []string) {
+	for _, f := range r.Findings {
+		all = append(all, fmt.Sprintf("%d %s in %s (%d), %s", f.Count, f.Class, f.Process.Comm, f.Process.PID, f.Origin.Reason))
+	}
+	return all
 }
 
 // lateWrong says of the sockets of a program that were made last which don't lead to the
@@ -239,7 +247,7 @@ func TestRunShort(t *testing.T) {
 			}
 			if l.through != "" || l.fleeting {
 				if n := reached(r, &l); found != 5 || n != 5 {
-					t.Errorf("%d found, %d stacks with %q, or partial; want 5; %q", found, n, l.through, culprits(r, &l))
+					t.Errorf("%d found, %d stacks with %q, or partial; want 5; %q of %q", found, n, l.through, culprits(r, &l), counts(r))
 				}
 				return
 			}

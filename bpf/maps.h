@@ -81,17 +81,17 @@ struct {
 	__type(value, __u64);
 } tcp_socks SEC(".maps");
 
+#define BIRTHS_SENT 16384
+
 /* Remainder of a thread id -> inode number of the socket whose birth was sent last.
  * inserted in: create.h, where cfg_twice. deleted in: never. read in: create.h. The size
  * is set at load. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 16384);
+	__uint(max_entries, BIRTHS_SENT);
 	__type(key, __u32);
 	__type(value, __u64);
 } births_sent SEC(".maps");
-
-#define BIRTHS_SENT 16384
 
 /* Stack id -> was sent. Least recently used ones go first; a stack that went is
  * sent again when it is seen again.

@@ -81,7 +81,7 @@ type Birth struct {
 type Loss struct {
 	Asked    uint64 // sockets, and uses of them, whose stack was asked for
 	RingFull uint64 // of them, those whose Birth found no place
-	NotRun   uint64 // of them, those for which the unwinder could not be called
+	NotRun   uint64 // of them, those for which the unwinder could not be called, or was at work for another thread
 	Repeated uint64 // no loss: of them, those whose stack was known already
 	Unknown  uint64 // of the Births read, those of processes that weren't known yet
 }

@@ -94,8 +94,9 @@ func (j *Judge) leftByEnded() map[groupKey][]member {
 // addEnded adds the sockets that were open when their process ended. One that
 // the program had not left behind is no leak: the end of the process was its
 // close. Nor is one that it had, alone and not for long: those are returned of which
-// the origin isn't known, for it may be that of others.
+// the origin isn't known, for it may be that of others; and see addApart.
 func (j *Judge) addEnded(groups map[groupKey]*group, ended map[groupKey][]member) (alone []*group) {
+	var apart []*group
 	for key, members := range ended {
 		left := leftBehind(members)
 		if len(left) == 0 {
@@ -103,8 +104,12 @@ func (j *Judge) addEnded(groups map[groupKey]*group, ended map[groupKey][]member
 		}
 		g := groups[key]
 		if len(left) == 1 && !left[0].ripe {
-			if g == nil && !j.placed(key, left) {
-				alone = append(alone, &group{key: key, members: left, series: j.groups[key]})
+			switch only := (&group{key: key, members: left, series: j.groups[key]}); {
+			case g != nil:
+			case j.placed(key, left):
+				apart = append(apart, only)
+			default:
+				alone = append(alone, only)
 			}
 			continue
 		}
@@ -116,7 +121,35 @@ func (j *Judge) addEnded(groups map[groupKey]*group, ended map[groupKey][]member
 		g.members = append(g.members, left...)
 		g.rose = cmp.Or(g.rose, most)
 	}
+	j.addApart(groups, apart)
 	return alone
+}
+
+// addApart adds those that are alone on their stack if others of the same line are
+// accused, and the one or the others may lack frames: then it was their walks that told
+// them apart.
+func (j *Judge) addApart(groups map[groupKey]*group, apart []*group) {
+	if len(apart) == 0 {
+		return
+	}
+	type line struct {
+		process event.ProcessKey
+		by      uint64
+		class   Class
+		text    string
+	}
+	lineOf := func(k groupKey) line { return line{k.process, k.by, k.class, j.origins.lines[k.process][k.stack]} }
+	vague := map[line]bool{} // of what is accused
+	for key, g := range groups {
+		l := lineOf(key)
+		vague[l] = vague[l] || j.vague(key.process, g.members)
+	}
+	for _, g := range apart {
+		l := lineOf(g.key)
+		if others, accused := vague[l]; accused && l.text != "" && (others || j.vague(g.key.process, g.members)) {
+			groups[g.key] = g
+		}
+	}
 }
 
 // grewUntilEnd is how what sockets were grouped by grew until their process ended,

@@ -66,11 +66,24 @@ func TestEnded(t *testing.T) {
 			w.socket(951)
 			each(2, func(w *world) { w.socket(7); w.socket(8) })(w)
 		}, "2 never-used, low, at_7", "2 never-used, low, at_8"),
-		"one of a line, and one whose stack names none": ended(func(w *world) { w.socket(951); w.socket(7) }),
-		"one from each of several":                      ended(func(w *world) { w.socket(7); w.socket(8); w.socket(9) }),
-		"refused again and again":                       ended(each(5, refused), "4 connect-failed, high, at_7"),
-		"refused, and refused, and given up":            ended(each(2, refused)),
-		"open connections, in use":                      ended(func(w *world) { connections(w) }),
+		"several, and one of their line whose walk went astray": ended(func(w *world) {
+			w.socket(607)
+			each(4, func(w *world) { w.socket(7) })(w)
+		}, "4 never-used, low, at_7", "1 never-used, low, at_7"),
+		"several whose walks went astray, and one of their line": ended(func(w *world) {
+			w.socket(7)
+			each(4, func(w *world) { w.socket(607) })(w)
+		}, "4 never-used, low, at_7", "1 never-used, low, at_7"),
+		"several, and one of another line whose walk went astray": ended(func(w *world) {
+			w.socket(608)
+			each(4, func(w *world) { w.socket(7) })(w)
+		}, "4 never-used, low, at_7"),
+		"one of a line, and one of it whose walk went astray": ended(func(w *world) { w.socket(607); w.socket(7) }),
+		"one of a line, and one whose stack names none":       ended(func(w *world) { w.socket(951); w.socket(7) }),
+		"one from each of several":                            ended(func(w *world) { w.socket(7); w.socket(8); w.socket(9) }),
+		"refused again and again":                             ended(each(5, refused), "4 connect-failed, high, at_7"),
+		"refused, and refused, and given up":                  ended(each(2, refused)),
+		"open connections, in use":                            ended(func(w *world) { connections(w) }),
 		"the server closed, so it ends": ended(func(w *world) {
 			for _, s := range connections(w) {
 				w.fin(s, 1)

@@ -120,7 +120,8 @@ func (j *Judge) lastUses(g *group, names Names) []LastUse {
 			continue
 		}
 		id, inferred := j.uses.where(u, names)
-		key := what{u.op, u.errno, readingOf(u.process, id, names)}
+		_, text := readingOf(u.process, id, names)
+		key := what{u.op, u.errno, text}
 		if l := found[key]; l != nil {
 			l.Count++
 			l.Origin.Inferred = l.Origin.Inferred || inferred

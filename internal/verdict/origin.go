@@ -19,6 +19,8 @@ type origins struct {
 	standIn map[event.ProcessKey]map[uint64]uint64
 	// partial has the stacks that may lack frames.
 	partial map[event.ProcessKey]map[uint64]bool
+	// lines has the line that a stack leads to; empty if it names none.
+	lines map[event.ProcessKey]map[uint64]string
 	// first has, by what a stack reads like, the first that did. What says
 	// nothing of the program's own code reads like nothing.
 	first map[reading]uint64
@@ -31,7 +33,8 @@ type reading struct {
 
 func newOrigins() origins {
 	return origins{
-		standIn: map[event.ProcessKey]map[uint64]uint64{}, partial: map[event.ProcessKey]map[uint64]bool{}, first: map[reading]uint64{},
+		standIn: map[event.ProcessKey]map[uint64]uint64{}, partial: map[event.ProcessKey]map[uint64]bool{},
+		lines: map[event.ProcessKey]map[uint64]string{}, first: map[reading]uint64{},
 	}
 }
 
@@ -46,12 +49,14 @@ func (o *origins) learn(p event.ProcessKey, id uint64, names Names) bool {
 	}
 	if stacks == nil {
 		stacks = map[uint64]uint64{}
-		o.standIn[p], o.partial[p] = stacks, map[uint64]bool{}
+		o.standIn[p], o.partial[p], o.lines[p] = stacks, map[uint64]bool{}, map[uint64]string{}
 	}
 	if names.Origin(p, id).Quality == stack.Partial {
 		o.partial[p][id] = true
 	}
-	r := reading{p, readingOf(p, id, names)}
+	line, text := readingOf(p, id, names)
+	o.lines[p][id] = line
+	r := reading{p, text}
 	if _, known := o.first[r]; !known {
 		o.first[r] = id
 	}
@@ -86,6 +91,7 @@ func (o *origins) forget(p event.ProcessKey) {
 	}
 	delete(o.standIn, p)
 	delete(o.partial, p)
+	delete(o.lines, p)
 	for r := range o.first {
 		if r.process == p {
 			delete(o.first, r)
@@ -93,26 +99,37 @@ func (o *origins) forget(p event.ProcessKey) {
 	}
 }
 
-// readingOf is what a stack reads like; empty if no frame is the program's own.
-func readingOf(p event.ProcessKey, id uint64, names Names) string {
+// readingOf is what a stack reads like, and of that the line that it leads to; both are
+// empty if no frame is the program's own.
+func readingOf(p event.ProcessKey, id uint64, names Names) (line, text string) {
 	exe := ""
 	if e := names.Process(p).Exe; e != nil {
 		exe = *e
 	}
 	frames := names.Origin(p, id).Frames
-	if stack.Culprit(frames, exe) < 0 {
-		return ""
+	culprit := stack.Culprit(frames, exe)
+	if culprit < 0 {
+		return "", ""
 	}
 	var b strings.Builder
-	for _, f := range frames {
-		switch {
-		case strings.HasPrefix(f.Function, "Builtins_"):
-			// V8's trampolines come and go with the tier of its compiler.
-		case f.Function != "":
-			fmt.Fprintf(&b, "%s %s:%d\n", f.Function, f.File, f.Line)
-		case f.Module != "":
-			fmt.Fprintf(&b, "%s+%#x\n", f.Module, f.Address)
+	for i := range frames {
+		words := frameReading(&frames[i])
+		if i == culprit {
+			line = words
 		}
+		b.WriteString(words)
 	}
-	return b.String()
+	return line, b.String()
+}
+
+func frameReading(f *stack.Frame) string {
+	switch {
+	case strings.HasPrefix(f.Function, "Builtins_"):
+		// V8's trampolines come and go with the tier of its compiler.
+	case f.Function != "":
+		return fmt.Sprintf("%s %s:%d\n", f.Function, f.File, f.Line)
+	case f.Module != "":
+		return fmt.Sprintf("%s+%#x\n", f.Module, f.Address)
+	}
+	return ""
 }

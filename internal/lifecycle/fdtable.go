@@ -96,6 +96,12 @@ func (f *fdTable) find(fd int32) *slot {
 	return nil
 }
 
+// had reports whether fd refers to a socket, or the one that was closed there last was it.
+func (f *fdTable) had(fd int32, s *Socket) bool {
+	sl := f.find(fd)
+	return sl != nil && (sl.sock == s || sl.sock == nil && sl.gone == uint32(s.Inode))
+}
+
 // slot returns the slot of fd, which must not be negative.
 func (f *fdTable) slot(fd int32, pool *pagePool) *slot {
 	return &f.ensure(fd>>pageShift, pool)[fd&(pageSize-1)]

@@ -29,11 +29,11 @@ func (t *Table) fork(e *event.Event) {
 	if to == nil {
 		return
 	}
-	to.each(func(_ *fdTable, _ int32, sl *slot) bool {
+	to.each(func(_ *fdTable, fd int32, sl *slot) bool {
 		// A snapshot may have shown what was made and copied before these events were
 		// applied: the first one, what was since the hooks were there; any other, if the
-		// kernel held up the program that sends this.
-		shown := sl.via == ViaPreexisting || sl.via == ViaReceived
+		// kernel held up the program that sends this. Then the parent has it, or had.
+		shown := sl.via == ViaPreexisting || sl.via == ViaReceived && from != nil && from.had(fd, sl.sock)
 		made := sl.sock.Birth != 0 && sl.sock.Birth <= e.Time
 		if !sl.holdsAt(e.Time) || shown && made {
 			sl.since, sl.via = e.Time, ViaFork

@@ -77,6 +77,11 @@ func TestSnapshot(t *testing.T) {
 			[]any{snap{start: 1, end: 2}, at(110, event.Socket, 1, 3, 100), snap{start: 115, end: 200, rows: rows(row(117, 1, 3, 100), row(150, 2, 3, 100))},
 				fork(120, 1, 2, 20), task(125, event.Exec, 2), at(210, event.Close, 1, 3, 100)},
 			[]string{"2:3=100 fork exec"}, Totals{Opened: 1, Live: 1, Repaired: 1}},
+		"passed to a child before its fork was told": {
+			[]any{snap{start: 1, end: 2}, at(110, event.Socket, 1, 3, 100), at(111, event.Socket, 1, 4, 101),
+				snap{start: 140, end: 200, rows: rows(row(145, 1, 3, 100), row(146, 1, 4, 101), row(150, 2, 3, 100), row(150, 2, 4, 101), row(150, 2, 9, 100))},
+				fork(120, 1, 2, 20)},
+			[]string{"1:3=100 created", "1:4=101 created", "2:3=100 fork", "2:4=101 fork", "2:9=100 received"}, Totals{Opened: 2, Live: 2, Repaired: 3}},
 		"a lost close": {[]any{first, at(210, event.Socket, 1, 4, 101), snap{start: 300, end: 301, rows: rows(row(300, 1, 3, 100))}},
 			[]string{"1:3=100 preexisting"}, Totals{Opened: 1, Closed: 1, Live: 1, Preexisting: 1, Repaired: 1}},
 		"a lost creation, or SCM_RIGHTS": {[]any{first, snap{start: 300, end: 301, rows: rows(row(300, 1, 3, 100), row(301, 2, 9, 101))}},

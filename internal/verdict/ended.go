@@ -94,17 +94,17 @@ func (j *Judge) leftByEnded() map[groupKey][]member {
 // addEnded adds the sockets that were open when their process ended. One that
 // the program had not left behind is no leak: the end of the process was its
 // close. Nor is one that it had, alone and not for long: those are returned of which
-// the origin isn't known, for it may be that of others; and see addApart.
-func (j *Judge) addEnded(groups map[groupKey]*group, ended map[groupKey][]member) (alone []*group) {
-	var apart []*group
+// the origin isn't known, for it may be that of others, and those that addApart is for.
+func (j *Judge) addEnded(groups map[groupKey]*group, ended map[groupKey][]member) (alone, apart []*group) {
 	for key, members := range ended {
 		left := leftBehind(members)
 		if len(left) == 0 {
 			continue
 		}
 		g := groups[key]
+		sum, most := grewUntilEnd(left)
 		if len(left) == 1 && !left[0].ripe {
-			switch only := (&group{key: key, members: left, series: j.groups[key]}); {
+			switch only := (&group{key: key, members: left, series: cmp.Or(sum, j.groups[key]), rose: most}); {
 			case g != nil:
 			case j.placed(key, left):
 				apart = append(apart, only)
@@ -113,7 +113,6 @@ func (j *Judge) addEnded(groups map[groupKey]*group, ended map[groupKey][]member
 			}
 			continue
 		}
-		sum, most := grewUntilEnd(left)
 		if g == nil {
 			g = &group{key: key, series: cmp.Or(sum, j.groups[key])}
 			groups[key] = g
@@ -121,13 +120,13 @@ func (j *Judge) addEnded(groups map[groupKey]*group, ended map[groupKey][]member
 		g.members = append(g.members, left...)
 		g.rose = cmp.Or(g.rose, most)
 	}
-	j.addApart(groups, apart)
-	return alone
+	return alone, apart
 }
 
 // addApart adds those that are alone on their stack if others of the same line are
-// accused, and the one or the others may lack frames: then it was their walks that told
-// them apart.
+// accused, and of the one stack there is all and of the other not: then it may have been
+// the walks that told them apart. What differs in stacks that are alike in that are
+// callers, each of which may have let go of its own.
 func (j *Judge) addApart(groups map[groupKey]*group, apart []*group) {
 	if len(apart) == 0 {
 		return
@@ -137,16 +136,20 @@ func (j *Judge) addApart(groups map[groupKey]*group, apart []*group) {
 		by      uint64
 		class   Class
 		text    string
+		vague   bool
 	}
-	lineOf := func(k groupKey) line { return line{k.process, k.by, k.class, j.origins.lines[k.process][k.stack]} }
-	vague := map[line]bool{} // of what is accused
-	for key, g := range groups {
-		l := lineOf(key)
-		vague[l] = vague[l] || j.vague(key.process, g.members)
+	lineOf := func(g *group) line {
+		k := g.key
+		return line{k.process, k.by, k.class, j.origins.lines[k.process][k.stack], j.vague(k.process, g.members)}
+	}
+	accused := map[line]bool{}
+	for _, g := range groups {
+		accused[lineOf(g)] = true
 	}
 	for _, g := range apart {
-		l := lineOf(g.key)
-		if others, accused := vague[l]; accused && l.text != "" && (others || j.vague(g.key.process, g.members)) {
+		l := lineOf(g)
+		l.vague = !l.vague
+		if l.text != "" && accused[l] {
 			groups[g.key] = g
 		}
 	}

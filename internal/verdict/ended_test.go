@@ -78,6 +78,19 @@ func TestEnded(t *testing.T) {
 			w.socket(608)
 			each(4, func(w *world) { w.socket(7) })(w)
 		}, "4 never-used, low, at_7"),
+		"several, and one of their line from another caller": ended(func(w *world) {
+			w.socket(707)
+			each(4, func(w *world) { w.socket(7) })(w)
+		}, "4 never-used, low, at_7"),
+		"several whose stacks lack frames, and one of their line from another caller": ended(func(w *world) {
+			w.socket(607)
+			each(4, func(w *world) { w.socket(507) })(w)
+		}, "4 never-used, low, at_7"),
+		"several, one of their line whose walk went astray, and one whose stack names no line": ended(func(w *world) {
+			w.socket(951)
+			w.socket(607)
+			each(4, func(w *world) { w.socket(7) })(w)
+		}, "5 never-used, low, inferred at_7", "1 never-used, low, at_7"),
 		"one of a line, and one of it whose walk went astray": ended(func(w *world) { w.socket(607); w.socket(7) }),
 		"one of a line, and one whose stack names none":       ended(func(w *world) { w.socket(951); w.socket(7) }),
 		"one from each of several":                            ended(func(w *world) { w.socket(7); w.socket(8); w.socket(9) }),

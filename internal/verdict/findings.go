@@ -48,11 +48,13 @@ func (j *Judge) Findings(t *lifecycle.Table, names Names) []Finding {
 	}
 	j.joinGrown(groups, grown)
 	ended := j.leftByEnded()
-	alone := j.addEnded(groups, ended)
+	alone, apart := j.addEnded(groups, ended)
 	young := append(j.young(groups), alone...)
 	j.joinNameless(groups)
 	j.join(groups, t)
 	j.joinYoung(groups, young)
+	// Last, for to the others they would be one more line that they may be of.
+	j.addApart(groups, apart)
 
 	findings := []Finding{}
 	open := j.openBy(ended)

@@ -19,7 +19,8 @@ type origins struct {
 	standIn map[event.ProcessKey]map[uint64]uint64
 	// partial has the stacks that may lack frames.
 	partial map[event.ProcessKey]map[uint64]bool
-	// lines has the line that a stack leads to; empty if it names none.
+	// lines has the line that a stack leads to which stands for others; empty if it
+	// names none.
 	lines map[event.ProcessKey]map[uint64]string
 	// first has, by what a stack reads like, the first that did. What says
 	// nothing of the program's own code reads like nothing.
@@ -55,10 +56,10 @@ func (o *origins) learn(p event.ProcessKey, id uint64, names Names) bool {
 		o.partial[p][id] = true
 	}
 	line, text := readingOf(p, id, names)
-	o.lines[p][id] = line
 	r := reading{p, text}
 	if _, known := o.first[r]; !known {
 		o.first[r] = id
+		o.lines[p][id] = line
 	}
 	stacks[id] = o.first[r]
 	return true

@@ -359,7 +359,7 @@ func (w *world) brief() []string {
 }
 
 // fakeNames names stack 7 at_7, and 107 and 207 too: code that was compiled again.
-// Stacks from 500 to 699 are partial, and those from 600 on have a frame more. Those from
+// Stacks from 500 to 699 are partial, and those from 600 to 799 have a frame more. Those from
 // 1,000 on have no frame. Those from 900 on have none of the program's own, and of these
 // those from 950 on are partial.
 type fakeNames struct{}
@@ -393,8 +393,8 @@ func (fakeNames) Origin(_ event.ProcessKey, id uint64) stack.Origin {
 		return stack.Origin{Quality: quality, Frames: []stack.Frame{{Function: "loop", Module: "/lib/libc.so.6", Kind: stack.Native}}}
 	}
 	frames := []stack.Frame{{Function: fmt.Sprintf("at_%d", id%100), Module: "/app/app", Address: id, Kind: stack.Native}}
-	if id >= 600 && id < 700 {
-		frames = append(frames, stack.Frame{Function: "astray", Module: "/app/app", Kind: stack.Native})
+	if id >= 600 && id < 800 {
+		frames = append(frames, stack.Frame{Function: "caller", Module: "/app/app", Kind: stack.Native})
 	}
 	return stack.Origin{Quality: quality, Frames: frames}
 }

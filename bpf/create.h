@@ -100,7 +100,7 @@ static __always_inline bool born(enum record_kind kind, __s32 fd, __s32 fd2, str
 #define NR_SOCKETPAIR 199
 #endif
 
-/* Has on_born call a walker. */
+/* Has on_born call a walker, or none: what was wanted before is over. */
 static __always_inline void want_walk(enum walker walker)
 {
 	__u32 zero = 0;
@@ -108,7 +108,7 @@ static __always_inline void want_walk(enum walker walker)
 
 	if (!w)
 		return;
-	w->tid = bpf_get_current_pid_tgid();
+	w->tid = walker < WALKERS ? bpf_get_current_pid_tgid() : 0;
 	w->walker = walker;
 }
 
@@ -153,8 +153,7 @@ static __always_inline int on_birth(struct sys_exit_ctx *ctx)
 	case NR_SOCKETPAIR:
 		is_socket = born(REC_PAIR, fds[0], fds[1], o);
 		born(REC_PAIR, fds[1], fds[0], o);
-		if (is_socket && !o.spared)
-			want_walk(WALKER_PAIR);
+		want_walk(is_socket && !o.spared ? WALKER_PAIR : WALKERS);
 		return 0;
 	case NR_SOCKET:
 		is_socket = born(REC_SOCKET, ctx->ret, -1, o);
@@ -162,14 +161,14 @@ static __always_inline int on_birth(struct sys_exit_ctx *ctx)
 	default: /* accept, accept4 */
 		is_socket = born(REC_ACCEPT, ctx->ret, current_arg(0), o);
 	}
-	if (is_socket && !o.spared)
-		want_walk(WALKER_RESULT);
+	want_walk(is_socket && !o.spared ? WALKER_RESULT : WALKERS);
 	return 0;
 }
 
 /* The walk is a program of its own behind on_birth, for it can't be held: it is made of
- * tail calls. If it is preempted and left out for others meanwhile, their sockets have
- * lost the stack alone. */
+ * tail calls. If it is preempted and left out for others meanwhile, or another thread's
+ * wish is put in the place of this one's before, a socket has lost its stack alone: Go
+ * counts that by the walk that doesn't come. */
 static __always_inline int on_born(struct sys_exit_ctx *ctx)
 {
 	__u32 zero = 0, tid = bpf_get_current_pid_tgid();

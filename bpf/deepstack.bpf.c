@@ -140,6 +140,8 @@ int deep_stop(void *ctx)
 	known = bpf_map_lookup_elem(&known_stacks, &id);
 	if (known && bpf_ktime_get_ns() - *known < cfg_fresh_ns) {
 		count(DEEP_REPEATED);
+		if (call->use)
+			call->by.lock = 0; /* nothing runs behind it that would */
 		return 0;
 	}
 	*(__u64 *)(record + cfg_record_value) = id;
@@ -275,8 +277,10 @@ int deep_use(void *ctx)
 	call->start = task->group_leader->start_boottime;
 	call->rounds = MAX_ROUNDS;
 	call->again = false;
-	if (!profiled())
+	if (!profiled()) {
 		send(call, OUTCOME_UNKNOWN, 0); /* and the profiler gets to know it */
+		call->by.lock = 0;
+	}
 	bpf_tail_call(ctx, &next, NEXT_UNWIND);
 	count(DEEP_NOT_RUN);
 	call->inode = 0;

@@ -6,7 +6,7 @@
 #define RECORD_H
 
 #include <bpf/bpf_core_read.h>
-#include "vmlinux.h"
+#include "hold.h"
 
 /* How long a walk may have the record when nothing else tells whether it came to its
  * end: in units of 2^20 ns, about 100 ms. */
@@ -42,8 +42,7 @@ static __always_inline bool over(const struct holder *h, __u64 held, __u64 now)
 	return BPF_CORE_READ(task, nvcsw) != h->yielded || BPF_CORE_READ(task, nivcsw) > h->preempted + 1;
 }
 
-/* Takes the record of this CPU for the acting thread; false if another walk has it. */
-static __always_inline bool take_record(struct holder *h)
+static __always_inline bool take_held(struct holder *h)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	__u32 tid = bpf_get_current_pid_tgid();
@@ -58,6 +57,13 @@ static __always_inline bool take_record(struct holder *h)
 	h->yielded = BPF_CORE_READ(task, nvcsw);
 	h->preempted = BPF_CORE_READ(task, nivcsw);
 	return true;
+}
+
+/* Takes the record of this CPU for the acting thread; false if another walk has it. Held,
+ * so that nobody reads who has it while that is being written. */
+static __always_inline bool take_record(struct holder *h)
+{
+	return HELD(take_held(h));
 }
 
 static __always_inline bool has_record(const struct holder *h)

@@ -5,7 +5,6 @@
  * because not every kernel lets us attach to functions; nothing depends on it.
  * The functions are in net/socket.c: sock_alloc_file gives each socket its file,
  * sock_close is what the file's release calls. */
-#include "hold.h"
 #include "scope.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -79,14 +78,14 @@ static __always_inline int on_released(struct file *file)
 SEC("fexit/sock_alloc_file")
 int made_fexit(__u64 *arg)
 {
-	return HELD(on_made((struct file *)arg[3]));
+	return on_made((struct file *)arg[3]);
 }
 
 /* sock_close(inode, file) */
 SEC("fentry/sock_close")
 int released_fentry(__u64 *arg)
 {
-	return HELD(on_released((struct file *)arg[1]));
+	return on_released((struct file *)arg[1]);
 }
 
 #if defined(__TARGET_ARCH_x86)

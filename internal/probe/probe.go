@@ -255,17 +255,17 @@ func (p *Probe) Missing() []string { return p.missing }
 // those that return the descriptor, pair for socketpair. What is attached to those calls
 // from then on runs after them.
 func (p *Probe) Walk(result, pair *ebpf.Program) (io.Closer, error) {
-	for slot, program := range map[bpfWalker]*ebpf.Program{bpfWalkerWALKER_RESULT: result, bpfWalkerWALKER_PAIR: pair} {
-		if err := p.objects.Walkers.Put(uint32(slot), program); err != nil {
-			return nil, fmt.Errorf("put %s into the prog array: %w", program, err)
-		}
-	}
 	ids, err := tracepoint.Open()
 	if err != nil {
 		return nil, err
 	}
 	defer ids.Close()
 	w := &walking{programs: p.objects.Walkers}
+	for slot, program := range map[bpfWalker]*ebpf.Program{bpfWalkerWALKER_RESULT: result, bpfWalkerWALKER_PAIR: pair} {
+		if err := w.programs.Put(uint32(slot), program); err != nil {
+			return nil, errors.Join(fmt.Errorf("put %s into the prog array: %w", program, err), w.Close())
+		}
+	}
 	for _, h := range births(&p.objects.bpfPrograms) {
 		l, err := attach(ids, h.name, p.objects.WalkBirth)
 		if err != nil {
@@ -286,7 +286,7 @@ type walking struct {
 func (w *walking) Close() error {
 	errs := []error{tracepoint.CloseAll(w.links)}
 	for _, slot := range []bpfWalker{bpfWalkerWALKER_RESULT, bpfWalkerWALKER_PAIR} {
-		if err := w.programs.Delete(uint32(slot)); err != nil {
+		if err := w.programs.Delete(uint32(slot)); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 			errs = append(errs, fmt.Errorf("take a program out of the prog array: %w", err))
 		}
 	}
@@ -352,16 +352,20 @@ func (p *Probe) Loss() (event.Loss, error) {
 		*to = binary.NativeEndian.Uint64(n[:])
 	}
 	o := &p.objects
+	missed, err := tracepoint.Skipped(o.ExitSocket)
+	if err != nil {
+		return loss, err
+	}
 	programs := []*ebpf.Program{o.ProcessExit, o.ProcessExec, o.ProcessFork}
 	for _, h := range hooks() {
-		if program := h.program(&o.bpfPrograms); !slices.Contains(programs, program) {
+		if program := h.program(&o.bpfPrograms); program != o.ExitSocket && !slices.Contains(programs, program) {
 			programs = append(programs, program)
 		}
 	}
 	if loss.ProbeSkipped, err = tracepoint.Skipped(programs...); err != nil {
 		return loss, err
 	}
-	loss.ProbeSkipped -= min(takenOver, loss.ProbeSkipped)
+	loss.ProbeSkipped += missed - min(takenOver, missed)
 	// An interrupt that changes a state while another change is being handled
 	// on the same CPU doesn't run the program again.
 	n, err := tracepoint.Skipped(o.TcpState, o.TcpDestroy)
